@@ -1,0 +1,77 @@
+"""What a GRUB script can ask of disks: device names, paths on them, and the answers.  Types only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+FindBy = Literal["fs_uuid", "label", "file"]
+
+
+@dataclass(frozen=True)
+class GrubPath:
+    """A file as GRUB names it: `(hd0,gpt2)/vmlinuz-6.1`."""
+
+    device: str  # without parentheses: hd0,gpt2
+    path: str  # from the top of that file system: /vmlinuz-6.1
+
+    def __str__(self) -> str:
+        return f"({self.device}){self.path}"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A disk or partition that GRUB could name; what is not known is empty."""
+
+    name: str  # hd0,gpt2
+    fs: str = ""  # GRUB's name of the file system: ext2, fat, btrfs, xfs, zfs, iso9660, ...
+    uuid: str = ""  # of the file system, as grub-probe prints it
+    label: str = ""
+    partmap: str = ""  # GRUB's name of the partition map: gpt, msdos, or empty
+    partuuid: str = ""
+    assumed: str = ""  # not empty: why the name is a guess
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What GRUB's file systems tell of a file."""
+
+    kind: Literal["file", "dir"]
+    size: int  # bytes
+    mtime: int  # seconds since the epoch
+
+
+class DiskError(Exception):
+    """A disk, directory or file that GRUB could not use, in GRUB's own words."""
+
+    def __init__(self, errno: int, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno  # grub_err_t, include/grub/err.h: 5 file not found is GRUB_ERR_FILE_NOT_FOUND in $?
+        self.message = message
+
+
+class Disks(Protocol):
+    """The disks of one machine, read only.
+
+    Device names come without parentheses.  A path is followed as GRUB's file
+    system drivers do; nothing outside the disks is ever reached.
+    """
+
+    def devices(self) -> Sequence[Device]:
+        """Every device, in the order in which GRUB iterates over them."""
+
+    def device(self, name: str) -> Device | None:
+        """The device that answers to this name, aliases included (hd0,gpt2 = hd0,2), or None."""
+
+    def find(self, by: FindBy, value: str, hints: Sequence[str] = ()) -> Sequence[str]:
+        """Names of the devices that answer to a UUID, a label or hold a file; hinted devices first."""
+
+    def stat(self, path: GrubPath) -> Stat | None:
+        """What is there; None when the device, its file system or the file is missing."""
+
+    def read(self, path: GrubPath) -> bytes:
+        """The whole file.  DiskError when it cannot be read or is larger than the implementation's bound."""
+
+    def list(self, path: GrubPath) -> Sequence[str]:
+        """Names in a directory in its own order, directories with a final slash, `.` and `..` left out.  DiskError."""
