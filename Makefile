@@ -1,0 +1,48 @@
+# Everything a checkout can do.  `make demo` and `make test` set up what they need in .venv;
+# on a bare Debian: apt-get install -y make python3-venv
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+# The machine that the demo shows: three kernels, microcode, Debian 12.
+DEMO := tests/roots/debian-12-microcode/tree
+
+# oracle: how many generated cases, and from which seed (a failure prints the one it had).
+N ?= 200
+SEED ?= 0
+
+.PHONY: demo test oracle bench roots clean
+
+demo: $(VENV)/runs
+	$(BIN)/kexec-hook --root $(DEMO) stage --dry-run
+
+test: $(VENV)/tests
+	$(BIN)/python -m pytest $(ARGS)
+
+oracle: $(VENV)/tests
+	N=$(N) SEED=$(SEED) $(BIN)/python -m pytest -m oracle $(ARGS)
+
+# Needs hyperfine, time, grub-emu and e2fsprogs.
+bench: $(VENV)/runs
+	$(BIN)/python bench/bench.py $(ARGS)
+
+# Makes the shipped trees again, in a Debian 12 chroot: needs root, mmdebstrap and a Debian mirror.
+roots:
+	$(PYTHON) tests/roots/make-roots $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "python3 has no venv: apt-get install -y python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runs: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/tests: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) install --editable '.[test]'
+	@touch $@ $(VENV)/runs

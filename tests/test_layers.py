@@ -1,0 +1,195 @@
+"""Imports point one way, and two modules alone touch the world."""
+
+import ast
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "kexec_hook"
+
+# One line per module: what it may import of ours.  A name stands for the module and what lies below it.
+GRUB = {
+    "kexec_hook.grub": [],
+    "kexec_hook.grub.source": [],
+    "kexec_hook.grub.disks": [],
+    "kexec_hook.grub.syntax": ["source"],
+    "kexec_hook.grub.lexer": ["source", "syntax"],
+    "kexec_hook.grub.parser": ["source", "syntax", "lexer"],
+    "kexec_hook.grub.grubenv": ["source"],
+    "kexec_hook.grub.machine": ["source", "disks", "syntax", "lexer", "parser", "grubenv"],
+    "kexec_hook.grub.commands": [
+        "source",
+        "disks",
+        "syntax",
+        "lexer",
+        "parser",
+        "grubenv",
+        "machine",
+        "commands",
+        "bls",
+    ],
+    "kexec_hook.grub.bls": ["source", "disks", "syntax", "lexer", "parser", "grubenv", "machine"],
+    "kexec_hook.grub.menu": ["source", "disks", "syntax", "lexer", "parser", "grubenv", "machine"],
+}
+EDGES = {
+    "kexec_hook": [],
+    "kexec_hook.releases": [],
+    "kexec_hook.process": [],
+    "kexec_hook.settings": [],
+    "kexec_hook.sysroot": ["grub.disks"],
+    "kexec_hook.editenv": ["process", "grub"],
+}
+# Above the edges: each may import the edges, grub, what stands on its own line, and all lines before it.
+STOREYS = [
+    ["plan", "record"],
+    ["run"],
+    ["hookspecs"],
+    ["plugins", "builtin"],
+    ["stage", "explain"],
+    ["cli"],
+    ["__main__"],
+]
+OPENS_FILES = "kexec_hook.sysroot"
+RUNS_PROGRAMS = "kexec_hook.process"
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything a module imports, also inside functions."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base]).rstrip(".")
+            for alias in node.names:
+                # `from kexec_hook.grub import menu` is about the module menu
+                yield node.lineno, f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def below(name: str, tops: list[str]) -> bool:
+    return any(name == top or name.startswith(f"{top}.") for top in tops)
+
+
+def allowed(module: str) -> list[str]:
+    """Everything of ours that a module may import."""
+    for top in (name for name in GRUB if name != "kexec_hook.grub"):
+        if below(module, [top]):
+            return ["kexec_hook.grub." + name for name in GRUB[top]]
+    if module in EDGES:
+        return ["kexec_hook." + name for name in EDGES[module]]
+    if below(module, ["kexec_hook.grub"]):
+        return []
+    known = [*GRUB, *(name for name in EDGES if name != "kexec_hook")]
+    for storey in STOREYS:
+        known += [f"kexec_hook.{name}" for name in storey]
+        if below(module, [f"kexec_hook.{name}" for name in storey]):
+            return known
+    pytest.fail(f"{module} has no place in the table of tests/test_layers.py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_point_one_way(path: Path) -> None:
+    may = allowed(name_of(path))
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: imports {name}"
+        for line, name in imports(path)
+        if below(name, ["kexec_hook"]) and name != "kexec_hook" and not below(name, may)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "grub").rglob("*.py")), ids=name_of)
+def test_grub_needs_only_the_standard_library(path: Path) -> None:
+    known = getattr(sys, "stdlib_module_names", None)
+    if known is None:
+        pytest.skip("Python 3.9 does not list its modules")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: imports {name}"
+        for line, name in imports(path)
+        if not below(name, ["kexec_hook.grub"]) and name.split(".")[0] not in known
+    ]
+    assert wrong == []
+
+
+def opens_files(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Calls that open, read, write or list files."""
+    methods = {"read_text", "read_bytes", "write_text", "write_bytes", "iterdir", "touch", "unlink", "symlink_to"}
+    functions = {"open", "fdopen", "listdir", "scandir", "walk", "readlink", "remove", "rename", "replace", "mkdir"}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Name) and called.id == "open":
+            yield node.lineno, "open()"
+        elif isinstance(called, ast.Attribute):
+            if called.attr in methods:
+                yield node.lineno, f".{called.attr}()"
+            elif isinstance(called.value, ast.Name) and called.value.id in {"os", "io"} and called.attr in functions:
+                yield node.lineno, f"{called.value.id}.{called.attr}()"
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if name_of(p) != OPENS_FILES], ids=name_of)
+def test_only_sysroot_opens_files(path: Path) -> None:
+    assert [f"{path.relative_to(ROOT)}:{line}: {what}" for line, what in opens_files(parsed(path))] == []
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if name_of(p) != RUNS_PROGRAMS], ids=name_of)
+def test_only_process_runs_programs(path: Path) -> None:
+    wrong = [f"imports {name}" for _, name in imports(path) if below(name, ["subprocess", "pty", "multiprocessing"])]
+    for node in ast.walk(parsed(path)):
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"):
+            continue
+        if node.attr in {"system", "popen", "fork"} or node.attr.startswith(("exec", "spawn", "posix_spawn")):
+            wrong.append(f"os.{node.attr}, line {node.lineno}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_first_line_says_what_a_module_knows(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    assert first.startswith('"""'), "the first line is a docstring"
+    text = (ast.get_docstring(parsed(path)) or "").partition("\n\n")[0].rstrip()
+    assert text.endswith((".", "?", ":")), "its first paragraph is a sentence"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_no_module_is_a_drawer(path: Path) -> None:
+    assert path.stem not in {"util", "utils", "helper", "helpers", "misc", "common", "manager"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_modules_stay_readable(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= 600, "split it"
+    if lines > 400:
+        warnings.warn(LongModule(f"{path.relative_to(ROOT)} has {lines} lines; 300 is the aim"), stacklevel=1)
+
+
+class LongModule(UserWarning):
+    pass
