@@ -1,0 +1,227 @@
+"""How programs are run: found on a fixed path, without a shell, without our environment, and never for ever."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
+
+# The order of Debian's and Fedora's root shells; administrators' /usr/local is not trusted with a kernel.
+SYSTEM_PATH = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+KEPT = 1 << 20  # bytes of each output stream that are kept; the rest is read and dropped
+TIMEOUT = 60.0  # seconds
+_CHUNK = 1 << 16
+_GRACE = 0.2  # seconds a finished program's own children may keep its output open
+_REAP = 5.0  # seconds to wait for a killed program, which may sit in the kernel
+
+
+@dataclass(frozen=True)
+class Result:
+    argv: tuple[str, ...]
+    status: int  # as subprocess has it: -9 is "killed by signal 9"
+    stdout: str  # bytes that are not UTF-8 survive as surrogates
+    stderr: str
+
+
+class ProcessError(Exception):
+    """A program was not there, did not start, did not end, or failed; one sentence, with the argv and what it said."""
+
+    def __init__(self, argv: Sequence[str], what: str, status: int | None = None, stderr: str = "") -> None:
+        self.argv = tuple(argv)
+        self.what = what
+        self.status = status  # None: it never ended by itself
+        self.stderr = stderr
+        super().__init__(argv, what, status, stderr)
+
+    def __str__(self) -> str:
+        said = "; ".join(line.strip() for line in self.stderr.splitlines() if line.strip())
+        return f"`{shown(self.argv)}` {self.what}" + (f": {_printable(said, 500)}" if said else "")
+
+
+class ProgramNotFound(ProcessError):
+    """No such program on the path."""
+
+
+class TimedOut(ProcessError):
+    """The program took too long and was killed, with everything it had started."""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs below some directories, first one wins; tests put a directory with their own kexec first."""
+
+    path: tuple[str, ...] = SYSTEM_PATH
+
+    def find(self, name: str) -> str | None:
+        """The program's absolute path; a name with a slash must be an absolute path itself."""
+        if "/" in name:
+            return name if name.startswith("/") and _executable(name) else None
+        candidates = (os.path.join(directory, name) for directory in self.path)
+        return next((path for path in candidates if name and _executable(path)), None)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Iterable[int] = (),
+        timeout: float = TIMEOUT,
+        check: bool = True,
+    ) -> Result:
+        """Run a program to its end; `check` makes a status other than 0 a ProcessError.
+
+        It sees /dev/null (or the bytes `stdin`), /, `PATH`, `LC_ALL=C` and what `env` adds,
+        and of our files only `pass_fds`.  After `timeout` seconds its process group is killed.
+        """
+        argv = tuple(argv)
+        program = self.find(argv[0])
+        if program is None:
+            raise ProgramNotFound(argv, f"cannot be run: no program {argv[0]} in {':'.join(self.path)}")
+        environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **(env or {})}
+        process = _start(program, argv, stdin is not None, environment, tuple(pass_fds))
+        try:
+            stdout, stderr, ended = _talk(process, stdin or b"", time.monotonic() + timeout)
+        except BaseException:  # an interrupt must not leave the program behind: it may be loading a kernel
+            _kill(process)
+            raise
+        finally:
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+        if not ended:
+            _kill(process)
+            raise TimedOut(argv, f"did not end within {timeout:g} s and was killed", stderr=stderr)
+        result = Result(argv, process.returncode, stdout, stderr)
+        if check and result.status != 0:
+            raise ProcessError(argv, _ending(result.status), result.status, stderr)
+        return result
+
+
+def shown(argv: Sequence[str]) -> str:
+    """The argv as one printable line that a shell would read back as the same words."""
+    import shlex
+
+    return _printable(shlex.join(argv), 1000)
+
+
+def _start(
+    program: str, argv: tuple[str, ...], talking: bool, env: Mapping[str, str], fds: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    # Not at the top: half of all runs start no program, and the import takes longer than what they do.
+    import subprocess
+
+    try:
+        return subprocess.Popen(
+            [_encode(word) for word in argv],
+            executable=_encode(program),
+            stdin=subprocess.PIPE if talking else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd="/",
+            env={_encode(name): _encode(value) for name, value in env.items()},
+            pass_fds=fds,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in a word
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ProcessError(argv, f"could not be started: {why}") from None
+
+
+def _talk(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[str, str, bool]:
+    """Feed and drain the program until it has ended or the time is up: (stdout, stderr, whether it ended)."""
+    import selectors
+
+    kept = {name: bytearray() for name in ("stdout", "stderr")}
+    rest = memoryview(stdin)
+    ended_at: float | None = None
+    with selectors.DefaultSelector() as selector:
+        for name in ("stdin", "stdout", "stderr"):
+            pipe = getattr(process, name)
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+                selector.register(pipe, selectors.EVENT_WRITE if name == "stdin" else selectors.EVENT_READ, name)
+        while selector.get_map():
+            now = time.monotonic()
+            if ended_at is None and process.poll() is not None:
+                ended_at = now
+            # What a finished program leaves running in the background may hold its output open for ever.
+            limit = deadline if ended_at is None else min(deadline, ended_at + _GRACE)
+            if now >= limit:
+                break
+            for key, _ in selector.select(min(limit - now, 0.05)):
+                if key.data == "stdin":
+                    rest = _feed(key.fd, rest)
+                    done = not rest
+                else:
+                    done = not _drain(key.fd, kept[key.data])
+                if done:
+                    selector.unregister(key.fileobj)
+                    key.fileobj.close()  # type: ignore[union-attr]
+    text = [bytes(kept[name]).decode("utf-8", "surrogateescape") for name in ("stdout", "stderr")]
+    return text[0], text[1], _wait(process, max(0.0, deadline - time.monotonic()))
+
+
+def _feed(fd: int, rest: memoryview) -> memoryview:
+    try:
+        return rest[os.write(fd, rest[:_CHUNK]) :]
+    except BlockingIOError:
+        return rest
+    except BrokenPipeError:  # it does not want to hear the rest
+        return rest[len(rest) :]
+
+
+def _drain(fd: int, into: bytearray) -> bool:
+    """Read once; False at the end."""
+    try:
+        data = os.read(fd, _CHUNK)
+    except BlockingIOError:
+        return True
+    into += data[: KEPT - len(into)]
+    return bool(data)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    import subprocess
+
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    import signal
+
+    if process.poll() is None:  # still ours to kill: its number cannot have been given to another yet
+        os.killpg(process.pid, signal.SIGKILL)
+        _wait(process, _REAP)
+
+
+def _ending(status: int) -> str:
+    return f"failed with status {status}" if status > 0 else f"was killed by signal {-status}"
+
+
+def _executable(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
+    except (OSError, ValueError):
+        return False
+
+
+def _encode(word: str) -> bytes:
+    # Not os.fsencode, which follows the caller's locale: a command line must arrive as the bytes it was read as.
+    return word.encode("utf-8", "surrogateescape")
+
+
+def _printable(text: str, longest: int) -> str:
+    text = text if len(text) <= longest else text[:longest] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
