@@ -173,7 +173,7 @@ def test_only_process_runs_programs(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_first_line_says_what_a_module_knows(path: Path) -> None:
     first = path.read_text(encoding="utf-8").partition("\n")[0]
-    assert first.startswith('"""'), "the first line is a docstring"
+    assert first.startswith(('"""', 'r"""')), "the first line is a docstring"
     text = (ast.get_docstring(parsed(path)) or "").partition("\n\n")[0].rstrip()
     assert text.endswith((".", "?", ":")), "its first paragraph is a sentence"
 
