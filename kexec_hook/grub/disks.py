@@ -70,6 +70,9 @@ class Disks(Protocol):
     def stat(self, path: GrubPath) -> Stat | None:
         """What is there; None when the device, its file system or the file is missing."""
 
+    def entry(self, path: GrubPath) -> Stat | None:
+        """What its directory says is there, as `test -d` asks: a symbolic link is a file, wherever it leads."""
+
     def read(self, path: GrubPath) -> bytes:
         """The whole file.  DiskError when it cannot be read or is larger than the implementation's bound."""
 

@@ -2,52 +2,90 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """Text as GRUB's line reader delivers it, with the line numbers of the file it was taken from.
+    """Named text as GRUB's line reader delivers it: no carriage returns, every line ended by a newline.
 
-    `lines` holds what GRUB's grub_file_getline (grub-core/normal/getline.c) would
-    return: no line ends, no carriage returns.  `numbers[i]` is the 1-based line of
-    `lines[i]` in the file `name`; lines that GRUB's readers drop are not in `lines`.
+    `numbers[i]` is the 1-based number, in the file `name`, of the text's line i; 0
+    stands for a generated line (the setparams line before a menu entry's body).
     """
 
     name: str
-    lines: tuple[str, ...] = field(repr=False)
-    numbers: tuple[int, ...] = field(repr=False)
+    text: str = field(repr=False)
+    numbers: Sequence[int] = field(repr=False)
 
-    def line_number(self, index: int) -> int:
-        """The file's line number of `lines[index]`; 0 where the text is generated (a body's setparams line)."""
-        if not self.numbers:
-            return 0
-        return self.numbers[min(index, len(self.numbers) - 1)]
+    @cached_property
+    def _starts(self) -> list[int]:
+        starts = [0]
+        find = self.text.find
+        at = find("\n")
+        while at >= 0:
+            starts.append(at + 1)
+            at = find("\n", at + 1)
+        return starts
 
-    def span(self, index: int, column: int = 0, width: int = 0) -> Span:
-        return Span(self, index, column, width)
+    def index(self, offset: int) -> int:
+        """Which line of the text holds this offset, from 0."""
+        return bisect_right(self._starts, offset) - 1
+
+    def number(self, offset: int) -> int:
+        """The file's line number of the text at this offset."""
+        index = self.index(offset)
+        return self.numbers[min(index, len(self.numbers) - 1)] if self.numbers else 0
+
+    def line(self, offset: int) -> tuple[str, int]:
+        """The line that holds this offset, without its newline, and where it starts."""
+        start = self._starts[self.index(offset)]
+        end = self.text.find("\n", start)
+        return self.text[start : end if end >= 0 else None], start
+
+    def cut(self, start: int, end: int, prefix: str = "") -> Source:
+        """A part of this text as a source of its own, behind a generated first line."""
+        first, last = self.index(start), self.index(end)
+        numbers = [0] * prefix.count("\n") + list(self.numbers[first : last + 1])
+        return Source(self.name, prefix + self.text[start:end], numbers)
 
 
-@dataclass(frozen=True)
-class Span:
-    """A place in a Source: one line, the first character and how many are meant (0: the line as a whole)."""
+def read_source(name: str, data: bytes) -> Source:
+    """A configuration file as GRUB reads it: carriage returns vanish, lines that begin with # are dropped.
+
+    lib/getline.c:grub_file_getline drops CR wherever it stands, C strings end at a
+    NUL; normal/main.c:read_config_file_getline drops the comment lines, also inside
+    a quoted string that spans lines.
+    """
+    text = data.decode("utf-8", "surrogateescape").replace("\r", "")
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    numbers: Sequence[int] = range(1, len(lines) + 1)
+    if text.startswith("#") or "\n#" in text:
+        numbers = [number for number in numbers if not lines[number - 1].startswith("#")]
+        lines = [line for line in lines if not line.startswith("#")]
+    if "\0" in text:
+        lines = [line.partition("\0")[0] for line in lines]
+    return Source(name, "".join([line + "\n" for line in lines]), numbers)
+
+
+class Span(NamedTuple):
+    """A place in a Source, as offsets into its text."""
 
     source: Source
-    index: int  # in source.lines
-    column: int = 0  # in characters
-    width: int = 0
+    start: int
+    end: int
 
     @property
     def line(self) -> int:
-        return self.source.line_number(self.index)
-
-    @property
-    def text(self) -> str:
-        lines = self.source.lines
-        return lines[self.index] if 0 <= self.index < len(lines) else ""
+        return self.source.number(self.start)
 
     def __str__(self) -> str:
-        return f"{self.source.name}:{self.line}"
+        return f"{self.source.name}:{self.line}" if self.line else self.source.name
 
 
 class ScriptError(Exception):
@@ -64,26 +102,21 @@ class ScriptError(Exception):
 
 
 def point(message: str, span: Span | None, hint: str = "") -> str:
-    """`file:line: message (hint)`, then the line with the meant part underlined.
+    """`file:line: message`, then the line with the meant part underlined.
 
-    >>> source = Source("grub.cfg", ("search --fs-uuid 1234",), (41,))
-    >>> print(point("no such device", source.span(0, 17, 4)))
-    grub.cfg:41: no such device
+    >>> source = read_source("grub.cfg", b"search --fs-uuid 1234")
+    >>> print(point("no such device", Span(source, 17, 21)))
+    grub.cfg:1: no such device
         search --fs-uuid 1234
                          ^^^^
     """
     said = f"{message}; {hint}" if hint else message
     if span is None:
         return said
-    lines = [f"{span}: {said}"]
-    text = span.text
-    if text.strip():
-        column, width = (span.column, span.width) if span.width else (_indent(text), len(text.strip()))
-        width = max(1, min(width, len(text) - column))
-        lines.append("    " + text.replace("\t", " ").rstrip())
-        lines.append("    " + " " * column + "^" * width)
-    return "\n".join(lines)
-
-
-def _indent(text: str) -> int:
-    return len(text) - len(text.lstrip())
+    line, start = span.source.line(span.start)
+    said = f"{span}: {said}"
+    if not line.strip():
+        return said
+    column = span.start - start
+    width = max(1, min(span.end - span.start, len(line) - column))
+    return f"{said}\n    {line.expandtabs(1)}\n    {' ' * column}{'^' * width}"

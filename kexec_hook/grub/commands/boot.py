@@ -1,0 +1,89 @@
+"""GRUB's Linux loaders: linux, initrd, devicetree and boot (grub-core/loader/i386/linux.c, loader/linux.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kexec_hook.grub.commands.registry import command
+from kexec_hook.grub.errors import BAD_ARGUMENT, NO_KERNEL, OK
+from kexec_hook.grub.machine import Call, Flavour, Halted, Initrd, Loaded, Machine
+
+LINUX = ("linux", "linux16", "linuxefi")
+
+
+@command(*LINUX)
+def linux(m: Machine, call: Call) -> int:
+    """Load a kernel; what was loaded before is dropped, its initrds with it."""
+    m.executed.append([call.name, *call.args])
+    if not call.args:
+        raise call.error(BAD_ARGUMENT, "filename expected")
+    m.loaded = None
+    path = m.open(call.args[0])
+    m.loaded = Loaded("linux", path, tuple(call.args), command_line(call.args, m.flavour), (), None, call)
+    return OK
+
+
+@command("initrd", "initrd16", "initrdefi")
+def initrd(m: Machine, call: Call) -> int:
+    """Load initial RAM disks; they replace those of an earlier initrd command."""
+    m.executed.append([call.name, *call.args])
+    if not call.args:
+        raise call.error(BAD_ARGUMENT, "filename expected")
+    if m.loaded is None or m.loaded.kind != "linux":
+        raise call.error(BAD_ARGUMENT, "you need to load the kernel first")
+    initrds = []
+    for number, word in enumerate(call.args):
+        name, newc = word, ""
+        if word.startswith("newc:"):
+            member, colon, rest = word[5:].lstrip("/").partition(":")
+            if colon:
+                name, newc = rest, member
+        try:
+            initrds.append(Initrd(m.open(name), newc))
+        except Exception as error:
+            if hasattr(error, "span") and error.span is None:
+                error.span = call.arg_span(number)
+            raise
+    m.loaded = m.loaded._replace(initrds=tuple(initrds), initrd_call=call)
+    return OK
+
+
+@command("devicetree")
+def devicetree(m: Machine, call: Call) -> int:
+    m.executed.append([call.name, *call.args])
+    if m.loaded is None or m.loaded.kind != "linux":
+        raise call.error(BAD_ARGUMENT, "you need to load the kernel first")
+    path = m.open(call.args[0]) if call.args else None
+    m.loaded = m.loaded._replace(devicetree=path)
+    return OK
+
+
+@command("boot")
+def boot(m: Machine, call: Call) -> int:
+    if m.loaded is None:
+        raise call.error(NO_KERNEL, "you need to load the kernel first")
+    raise Halted("boot", call.span)
+
+
+def command_line(words: Sequence[str], flavour: Flavour) -> str:
+    r"""The kernel's command line as GRUB joins it (lib/cmdline.c:grub_create_loader_cmdline), without BOOT_IMAGE=.
+
+    Words are joined by one blank; one that holds a blank gets quotes around the
+    whole; `\ ' "` get a backslash.
+    """
+    return " ".join(_quoted(word, flavour) for word in words)
+
+
+def _quoted(word: str, flavour: Flavour) -> str:
+    text = ""
+    for at, letter in enumerate(word):
+        if letter in "\\'\"" and not (flavour.keep_hex_escapes and _is_hex_escape(word, at)):
+            text += "\\"
+        text += letter
+    return f'"{text}"' if " " in word else text
+
+
+def _is_hex_escape(word: str, at: int) -> bool:
+    r"""rhboot leaves `\xHH` alone, so that systemd's escaped names survive."""
+    digits = word[at + 2 : at + 4]
+    return word[at : at + 2] == "\\x" and len(digits) == 2 and all(c in "0123456789abcdefABCDEF" for c in digits)

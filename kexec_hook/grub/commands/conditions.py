@@ -1,0 +1,225 @@
+"""GRUB's conditions: test, [ and regexp (grub-core/commands/test.c, regexp.c)."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kexec_hook.grub.commands.registry import Option, command, parse_options
+from kexec_hook.grub.disks import GrubPath, Stat
+from kexec_hook.grub.errors import BAD_ARGUMENT, OK, OUT_OF_RANGE, TEST_FAILURE, CommandError
+from kexec_hook.grub.machine import Call, Machine
+from kexec_hook.grub.numbers import as_int, strtoul
+
+_STRINGS: dict[str, Callable[[bytes, bytes], bool]] = {
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_NUMBERS: dict[str, Callable[[int, int], bool]] = {
+    "-eq": operator.eq,
+    "-ge": operator.ge,
+    "-gt": operator.gt,
+    "-le": operator.le,
+    "-lt": operator.lt,
+    "-ne": operator.ne,
+}
+_DEEPEST = 100  # MAX_TEST_RECURSION_DEPTH
+
+
+@command("test", "[")
+def test(m: Machine, call: Call) -> int:
+    words = call.args[:-1] if call.args[-1:] == ["]"] else call.args
+    if _Test(m, words).evaluate():
+        return OK
+    raise CommandError(TEST_FAILURE, "false")
+
+
+class _Test:
+    """Left to right; -a does nothing, so that neighbours are ANDed, and an unknown word is a string."""
+
+    def __init__(self, machine: Machine, words: list[str]) -> None:
+        self._machine = machine
+        self._words = words
+        self._at = 0
+        self._depth = 0
+
+    def evaluate(self) -> bool:
+        done = True  # the terms since the last -o
+        either = invert = False
+        while self._at < len(self._words):
+            word = self._words[self._at]
+            value = self._three()
+            if value is None:
+                value = self._two()
+            if value is not None:
+                done = done and value != invert
+                invert = False
+                continue
+            self._at += 1
+            if word == ")":
+                self._depth = max(0, self._depth - 1)
+                break
+            if word == "(":
+                self._depth += 1
+                if self._depth > _DEEPEST:
+                    self._machine.fail(CommandError(OUT_OF_RANGE, "max recursion depth exceeded"))
+                    break
+                done = done and self.evaluate() != invert
+                invert = False
+            elif word == "!":
+                invert = not invert
+            elif word == "-o":
+                either, done = either or done, True
+            elif word != "-a":
+                done = done and bool(word) != invert
+                invert = False
+        return either or done
+
+    def _three(self) -> bool | None:
+        if self._at + 2 >= len(self._words):
+            return None
+        left, how, right = self._words[self._at : self._at + 3]
+        if how in _STRINGS:
+            value = _STRINGS[how](_bytes(left), _bytes(right))
+        elif how in _NUMBERS:
+            value = _NUMBERS[how](self._number(left), self._number(right))
+        elif how in ("-pgt", "-plt"):
+            value = self._skip_prefix(left, right, how)
+        elif how.startswith(("-nt", "-ot")):
+            value = self._newer(left, how, right)
+        else:
+            return None
+        self._at += 3
+        return value
+
+    def _two(self) -> bool | None:
+        if self._at + 1 >= len(self._words):
+            return None
+        how, word = self._words[self._at : self._at + 2]
+        if how == "-d":
+            value = self._kind(word) == "dir"
+        elif how == "-e":
+            value = self._kind(word) is not None
+        elif how == "-f":
+            value = self._kind(word) == "file"
+        elif how == "-s":
+            value = self._nonempty(word)
+        elif how == "-n":
+            value = bool(word)
+        elif how == "-z":
+            value = not word
+        else:
+            return None
+        self._at += 2
+        return value
+
+    def _number(self, word: str) -> int:
+        negative = word.startswith("-")
+        number = as_int(self._unsigned(word[negative:]))
+        return as_int(-number) if negative else number
+
+    def _unsigned(self, word: str) -> int:
+        try:
+            return strtoul(word)[0]
+        except CommandError as error:
+            # The number counts as 0, and the message is printed when the test as a whole is true.
+            self._machine.fail(error)
+            return 0 if error.errno != OUT_OF_RANGE else (1 << 64) - 1
+
+    def _skip_prefix(self, left: str, right: str, how: str) -> bool:
+        """Compare numbers behind a common prefix: vmlinuz-2 -plt vmlinuz-11."""
+        common = 0
+        while common < len(left) and left[common : common + 1] == right[common : common + 1]:
+            common += 1
+        common -= 1
+        while common > 0 and left[common : common + 1].isdigit():
+            common -= 1
+        common += 1
+        one, two = self._unsigned(left[common:]), self._unsigned(right[common:])
+        return one > two if how == "-pgt" else one < two
+
+    def _newer(self, left: str, how: str, right: str) -> bool:
+        bias = self._number(how[3:]) if how[3:] else 0
+        one, two = self._info(left), self._info(right)
+        exists = one.stat is not None, two.stat is not None
+        if how.startswith("-nt"):
+            if exists == (True, False):
+                return True
+            return one.timed and two.timed and one.mtime + bias > two.mtime
+        if exists == (False, True):
+            return True
+        return one.timed and two.timed and one.mtime + bias < two.mtime
+
+    def _info(self, name: str) -> _Info:
+        """What get_fileinfo finds; a trailing slash is dropped, a whole device is a directory."""
+        machine = self._machine
+        try:
+            path = machine.path(name)
+        except CommandError as error:
+            machine.fail(error)
+            return _Info(None, False, 0)
+        if machine.disks.device(path.device) is None:
+            return _Info(None, False, 0)
+        stat = machine.disks.entry(GrubPath(path.device, path.path.rstrip("/") or "/"))
+        return _Info(stat, stat is not None, stat.mtime if stat else 0)
+
+    def _kind(self, name: str) -> str | None:
+        stat = self._info(name).stat
+        return stat.kind if stat else None
+
+    def _nonempty(self, name: str) -> bool:
+        try:
+            path = self._machine.open(name)
+        except CommandError:
+            self._machine.errno = OK
+            return False
+        stat = self._machine.stat(path)
+        return stat is None or stat.size != 0
+
+
+class _Info(NamedTuple):
+    stat: Stat | None
+    timed: bool
+    mtime: int
+
+
+def _bytes(word: str) -> bytes:
+    return word.encode("utf-8", "surrogateescape")
+
+
+@command("regexp")
+def regexp(m: Machine, call: Call) -> int:
+    """Match an extended regular expression; --set [N:]NAME keeps a group."""
+    from kexec_hook.grub import ere  # noqa: PLC0415 - few configurations use it
+
+    m.globbing = True  # loading the module registers the expansion of * and ?
+    parsed = parse_options(call.args, (Option("set", "s", value=True, repeatable=True),))
+    if len(parsed.args) != 2:
+        raise call.error(BAD_ARGUMENT, "two arguments expected")
+    pattern, text = parsed.args
+    try:
+        found = ere.compile(pattern).search(text)
+    except ere.EreError as error:
+        raise call.error(TEST_FAILURE, str(error)) from None
+    if found is None:
+        raise call.error(TEST_FAILURE, "No match")
+    for name in parsed.values("set"):
+        number, colon, variable = name.partition(":")
+        if colon:
+            index, tail = strtoul(number, 10)
+            if tail:
+                raise call.error(BAD_ARGUMENT, f"invalid variable name format {name}")
+        else:
+            index, variable = 1, name
+        span = found[index] if index < len(found) else None
+        if span is None:
+            m.unset(variable)
+        else:
+            m.set(variable, text[span[0] : span[1]], call)
+    return OK

@@ -1,0 +1,84 @@
+"""GRUB commands that put entries into the menu: menuentry, submenu, blscfg (grub-core/commands/menuentry.c)."""
+
+from __future__ import annotations
+
+from kexec_hook.grub.commands.registry import Option, command, parse_options
+from kexec_hook.grub.errors import BAD_ARGUMENT, MENU, OK, UNKNOWN_COMMAND
+from kexec_hook.grub.machine import Call, Code, Entry, Machine
+from kexec_hook.grub.source import Source
+
+_OPTIONS = (
+    Option("class", "\x01", value=True, repeatable=True),
+    Option("users", "\x02", value=True),
+    Option("hotkey", "\x03", value=True),
+    Option("source", "\x04", value=True),
+    Option("id", value=True),
+    Option("unrestricted"),
+)
+
+
+@command("menuentry", "submenu")
+def menuentry(m: Machine, call: Call) -> int:
+    parsed = parse_options(call.args, _OPTIONS, accept_dash=True)
+    args = parsed.args
+    text = parsed.value("source")
+    block = call.command.block
+    if not args:
+        raise call.error(BAD_ARGUMENT, "missing arguments")
+    if text is not None and block:
+        raise call.error(BAD_ARGUMENT, "multiple menuentry definitions")
+    if text is None and not block:
+        raise call.error(BAD_ARGUMENT, "no menuentry definition")
+    if block:
+        args = args[:-1]
+        source = call.command.source
+        code = Code(source, block.start, block.end, setparams(args))
+    else:
+        if not args[-1] and not m.flavour.title_may_be_empty_source:
+            raise call.error(BAD_ARGUMENT, "menuentry title is missing")
+        text = text or ""
+        number = call.span.line
+        source = Source(call.span.source.name, text + "\n", [number] * (text.count("\n") + 1))
+        code = Code(source, 0, len(source.text))
+    if not args:
+        raise call.error(MENU, "menuentry is missing title")
+    if m.menu is None:
+        raise call.error(MENU, "no menu context")
+    users = parsed.value("users")
+    if users is None and "unrestricted" not in parsed.options:
+        users = ""
+    given = parsed.value("id")
+    m.menu.append(
+        Entry(
+            title=args[0],
+            id=args[0] if given is None else given,
+            args=tuple(args),
+            classes=tuple(parsed.values("class")),
+            users=users,
+            hotkey=parsed.value("hotkey") or "",
+            submenu=call.name == "submenu",
+            code=code,
+            span=call.span,
+            reads=call.reads,
+        )
+    )
+    return OK
+
+
+def setparams(args: list[str]) -> str:
+    """The line that gives a body its $1, $2, ...; quotes in the words are closed and reopened."""
+    words = ("'" + word.replace("'", "'\\''") + "'" for word in args)
+    return "setparams " + " ".join(words) + "\n" if args else "setparams\n"
+
+
+@command("blscfg")
+def blscfg(m: Machine, call: Call) -> int:
+    """Boot Loader Specification snippets become entries; upstream has the command since 2.14, and differs."""
+    from kexec_hook.grub import bls
+
+    if m.flavour.blscfg == "rhboot":
+        return bls.rhboot(m, call)
+    if m.flavour.blscfg == "upstream":
+        return bls.upstream(m, call)
+    m.report("can't find command `blscfg'", call.span, UNKNOWN_COMMAND)
+    return OK

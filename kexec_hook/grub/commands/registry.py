@@ -1,0 +1,140 @@
+"""The table of GRUB commands while it is being filled, and how their options are read (lib/arg.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from kexec_hook.grub.errors import BAD_ARGUMENT, CommandError
+from kexec_hook.grub.machine import Handler
+
+TABLE: dict[str, Handler] = {}
+
+
+def command(*names: str) -> Callable[[Handler], Handler]:
+    """Enter a function into the table under these names."""
+
+    def enter(handler: Handler) -> Handler:
+        for name in names:
+            assert name not in TABLE, name
+            TABLE[name] = handler
+        return handler
+
+    return enter
+
+
+class Option(NamedTuple):
+    """One entry of a command's `struct grub_arg_option`."""
+
+    long: str
+    short: str = ""
+    value: bool = False  # takes one
+    optional: bool = False  # GRUB_ARG_OPTION_OPTIONAL: the value may be missing
+    repeatable: bool = False
+
+
+class Parsed(NamedTuple):
+    """Options by long name (their values; None where none was given), and the other words."""
+
+    options: dict[str, list[str | None]]
+    args: list[str]
+
+    def value(self, long: str) -> str | None:
+        """The last value given to an option, None without one."""
+        values = self.options.get(long)
+        return values[-1] if values else None
+
+    def values(self, long: str) -> list[str]:
+        return [value for value in self.options.get(long, ()) if value is not None]
+
+
+class Helped(CommandError):
+    """--help or --usage was given: the command prints it and succeeds."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "")
+
+
+_HELP = (Option("help", "h"), Option("usage", "u"))
+
+
+def parse_options(
+    words: Sequence[str], options: Sequence[Option], *, accept_dash: bool = False, at_start: bool = False
+) -> Parsed:
+    """Split words into options and arguments as grub_arg_parse does.  Raises CommandError.
+
+    accept_dash (GRUB_COMMAND_ACCEPT_DASH): unknown options are arguments;
+    at_start (GRUB_COMMAND_OPTIONS_AT_START): options end at the first argument.
+    """
+    known = (*options, *_HELP)
+    parsed = Parsed({}, [])
+    position = 0
+    while position < len(words):
+        word = words[position]
+        following = words[position + 1] if position + 1 < len(words) else None
+        position += 1
+        if (parsed.args and at_start) or len(word) < 2 or word[0] != "-":
+            parsed.args.append(word)
+        elif word == "--":
+            parsed.args.extend(words[position:])
+            break
+        elif word.startswith("--"):
+            position += _long(word, following, known, parsed, accept_dash)
+        elif accept_dash and not all(any(option.short == c for option in known) for c in word[1:]):
+            parsed.args.append(word)
+        else:
+            position += _short(word, following, known, parsed)
+    return parsed
+
+
+def _long(word: str, following: str | None, known: Sequence[Option], parsed: Parsed, accept_dash: bool) -> int:
+    """One --option; returns how many further words it took."""
+    name, equals, text = word[2:].partition("=")
+    value: str | None = text if equals else None
+    option = next((option for option in known if option.long == name), None)
+    if option is None:
+        if not accept_dash:
+            raise CommandError(BAD_ARGUMENT, f"unknown argument `{word}'")
+        parsed.args.append(word)
+        return 0
+    taken = 0
+    if value is None and option.value and following is not None and not following.startswith("-"):
+        value, taken = following, 1
+    _store(option, value, word, parsed)
+    return taken
+
+
+def _short(word: str, following: str | None, known: Sequence[Option], parsed: Parsed) -> int:
+    taken = 0
+    for position, letter in enumerate(word[1:], 1):
+        option = next((option for option in known if option.short == letter), None)
+        if option is None:
+            raise CommandError(BAD_ARGUMENT, f"unknown argument `-{letter}'")
+        value = None
+        if position < len(word) - 1:
+            if option.value and not option.optional:
+                raise CommandError(BAD_ARGUMENT, f"missing mandatory option for `{option.long}'")
+        elif (
+            option.value
+            and following is not None
+            and (not option.optional or len(following) < 2 or following[0] != "-")
+        ):
+            value, taken = following, 1
+        _store(option, value, word, parsed)
+    return taken
+
+
+def _store(option: Option, value: str | None, word: str, parsed: Parsed) -> None:
+    if option in _HELP:
+        raise Helped
+    if option.value:
+        if value is None and not option.optional:
+            raise CommandError(BAD_ARGUMENT, f"missing mandatory option for `{option.long}'")
+    elif value is not None:
+        raise CommandError(
+            BAD_ARGUMENT, f"a value was assigned to the argument `{word}' while it doesn't require an argument"
+        )
+    if option.repeatable:
+        parsed.options.setdefault(option.long, []).append(value)
+    else:
+        parsed.options[option.long] = [value]

@@ -1,0 +1,166 @@
+"""GRUB commands that look for devices: search and its short forms, probe, ls (grub-core/commands/search*.c, probe.c)."""
+
+from __future__ import annotations
+
+from kexec_hook.grub.commands.registry import Option, command, parse_options
+from kexec_hook.grub.disks import DiskError, FindBy
+from kexec_hook.grub.errors import (
+    BAD_ARGUMENT,
+    FILE_NOT_FOUND,
+    INVALID_COMMAND,
+    NOT_IMPLEMENTED_YET,
+    OK,
+    UNKNOWN_DEVICE,
+    UNKNOWN_FS,
+)
+from kexec_hook.grub.machine import Call, Machine
+
+_HINTS = ("hint", "hint-ieee1275", "hint-bios", "hint-baremetal", "hint-efi", "hint-arc")
+_SEARCH_OPTIONS = (
+    Option("file", "f"),
+    Option("label", "l"),
+    Option("fs-uuid", "u"),
+    Option("set", "s", value=True, optional=True),
+    Option("no-floppy", "n"),
+    *(Option(name, "h" if name == "hint" else "", value=True, repeatable=True) for name in _HINTS),
+)
+_KIND: dict[str, FindBy] = {"label": "label", "fs-uuid": "fs_uuid", "file": "file"}
+# grub.d writes all hints; only the platform's own and those without a platform are looked at.
+_HINTS_OF = {"pc": ("hint", "hint-bios"), "efi": ("hint", "hint-efi"), "ieee1275": ("hint", "hint-ieee1275")}
+
+
+@command("search")
+def search(m: Machine, call: Call) -> int:
+    options = _SEARCH_OPTIONS
+    if m.flavour.cryptodisk_only:
+        options = (*options, Option("cryptodisk-only"))
+    parsed = parse_options(call.args, options, accept_dash=True)
+    names = list(parsed.args)
+    while names and names[0].startswith("--hint-"):
+        del names[0]  # hints for platforms this GRUB does not know
+    variable = None
+    if "set" in parsed.options:
+        variable = parsed.value("set") or "root"
+        if parsed.value("set") == "":
+            variable = ""
+    if names:
+        name = names[0]
+    elif parsed.value("set") is not None:
+        name, variable = parsed.value("set") or "", "root"
+    else:
+        raise call.error(BAD_ARGUMENT, "one argument expected")
+    by = next((kind for option, kind in _KIND.items() if option in parsed.options), None)
+    if by is None:
+        raise call.error(INVALID_COMMAND, "unspecified search type")
+    if "cryptodisk-only" in parsed.options:
+        raise call.error(FILE_NOT_FOUND, f"no such cryptodisk found, device: {name}")
+    kinds = (*_HINTS_OF.get(m.get("grub_platform") or "", ("hint",)), "hint-baremetal")
+    hints = [hint for kind in kinds for hint in parsed.values(kind)]
+    return _find(m, call, by, name, variable, hints)
+
+
+@command("search.fs_uuid", "search.fs_label", "search.file")
+def search_short(m: Machine, call: Call) -> int:
+    """NAME [VARIABLE [HINT...]]"""
+    if not call.args:
+        raise call.error(BAD_ARGUMENT, "one argument expected")
+    by: FindBy = {"search.fs_uuid": "fs_uuid", "search.fs_label": "label", "search.file": "file"}[call.name]  # type: ignore[assignment]
+    variable = call.args[1] if len(call.args) > 1 else None
+    return _find(m, call, by, call.args[0], variable, call.args[2:])
+
+
+def _find(m: Machine, call: Call, by: FindBy, name: str, variable: str | None, hints: list[str]) -> int:
+    found = m.disks.find(by, name, [hint for hint in hints if hint])
+    if not found:
+        where = next((i for i, word in enumerate(call.args) if word == name), -1)
+        raise call.error(FILE_NOT_FOUND, f"no such device: {name}", where)
+    if variable is None:
+        m.say("".join(f" {device}" for device in found))
+    else:
+        m.set(variable, found[0], call)
+    return OK
+
+
+_PROBE_OPTIONS = (
+    Option("set", "s", value=True),
+    Option("driver", "d"),
+    Option("partmap", "p"),
+    Option("fs", "f"),
+    Option("fs-uuid", "u"),
+    Option("label", "l"),
+    Option("part-uuid"),
+)
+
+
+@command("probe")
+def probe(m: Machine, call: Call) -> int:
+    parsed = parse_options(call.args, _PROBE_OPTIONS)
+    if not parsed.args:
+        raise call.error(BAD_ARGUMENT, "device name required")
+    name = parsed.args[0]
+    if name.startswith("(") and name.endswith(")"):
+        name = name[1:-1]
+    device = m.disks.device(name)
+    if device is None:
+        raise call.error(UNKNOWN_DEVICE, f"disk `{name}' not found")
+    chosen = next((option.long for option in _PROBE_OPTIONS[1:] if option.long in parsed.options), None)
+    order = ("driver", "partmap", "part-uuid", "fs", "fs-uuid", "label")
+    chosen = next((option for option in order if option in parsed.options), None)
+    if chosen == "driver":
+        value = _driver(device.name)
+    elif chosen == "partmap":
+        value = device.partmap or "none"
+    elif chosen == "part-uuid":
+        value = device.partuuid or "none"
+    elif not device.fs:
+        raise call.error(UNKNOWN_FS, "unknown filesystem")
+    elif chosen == "fs":
+        value = device.fs
+    elif chosen == "fs-uuid":
+        if not device.uuid:
+            raise call.error(NOT_IMPLEMENTED_YET, f"{device.fs} does not support UUIDs")
+        value = device.uuid
+    elif chosen == "label":
+        value = device.label
+    else:
+        raise call.error(BAD_ARGUMENT, "unrecognised target")
+    variable = parsed.value("set")
+    if variable is None:
+        m.say(value)
+    else:
+        m.set(variable, value, call)
+    return OK
+
+
+def _driver(name: str) -> str:
+    """The disk driver GRUB would name; the machine's own is not known from a running system."""
+    for prefix, driver in (("lvm", "diskfilter"), ("md", "diskfilter"), ("crypto", "cryptodisk"), ("ahci", "ahci")):
+        if name.startswith(prefix):
+            return driver
+    return "biosdisk"
+
+
+@command("ls")
+def ls(m: Machine, call: Call) -> int:
+    """List devices or a directory; only whether it succeeds can matter."""
+    if not call.args:
+        m.say("".join(f"({device.name}) " for device in m.disks.devices()) + "\n")
+        return OK
+    name = call.args[-1]
+    if name.startswith("(") and name.endswith(")"):
+        if m.disks.device(name[1:-1]) is None:
+            raise call.error(UNKNOWN_DEVICE, f"disk `{name[1:-1]}' not found")
+        m.say(f"\tDevice {name[1:-1]}\n")
+        return OK
+    path = m.path(name)
+    if m.disks.device(path.device) is None:
+        raise call.error(UNKNOWN_DEVICE, f"disk `{path.device}' not found")
+    stat = m.stat(path)
+    if stat is None:
+        raise call.error(FILE_NOT_FOUND, f"file `{path.path}' not found")
+    try:
+        names = m.disks.list(path) if stat.kind == "dir" else [path.path.rpartition("/")[2]]
+    except DiskError as error:
+        raise call.error(error.errno, error.message) from None
+    m.say("".join(f"{entry} " for entry in names) + "\n")
+    return OK

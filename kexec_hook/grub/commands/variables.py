@@ -1,0 +1,148 @@
+"""GRUB commands that read, write and print variables: set, export, load_env, save_env, echo, read and their kin."""
+
+from __future__ import annotations
+
+from kexec_hook.grub import grubenv
+from kexec_hook.grub.commands.registry import Option, Parsed, command, parse_options
+from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_FILE_TYPE, FILE_NOT_FOUND, INVALID_COMMAND, OK
+from kexec_hook.grub.machine import Call, Machine, Refusal
+from kexec_hook.grub.numbers import strtoul
+
+_ENV_OPTIONS = (Option("file", "f", value=True), Option("skip-sig", "s"))
+
+
+@command("set")
+def set_variable(m: Machine, call: Call) -> int:
+    if not call.args:
+        for name in sorted(m.env, key=lambda name: name.encode("utf-8", "surrogateescape")):
+            m.say(f"{name}={m.get(name)}\n")
+        return OK
+    name, equals, value = call.args[0].partition("=")
+    if not equals:
+        raise call.error(BAD_ARGUMENT, "not an assignment", 0)
+    m.set(name, value, call)
+    return OK
+
+
+@command("unset")
+def unset(m: Machine, call: Call) -> int:
+    if not call.args:
+        raise call.error(BAD_ARGUMENT, "one argument expected")
+    m.unset(call.args[0])
+    return OK
+
+
+@command("export")
+def export(m: Machine, call: Call) -> int:
+    if not call.args:
+        raise call.error(BAD_ARGUMENT, "one argument expected")
+    for name in call.args:
+        m.export(name)
+    return OK
+
+
+@command("setparams")
+def setparams(m: Machine, call: Call) -> int:
+    if m.params is None:
+        return INVALID_COMMAND
+    m.params = list(call.args)
+    return OK
+
+
+@command("shift")
+def shift(m: Machine, call: Call) -> int:
+    if m.params is None:
+        return OK
+    if len(call.args) > 1:
+        return BAD_ARGUMENT
+    count, tail = strtoul(call.args[0], 10) if call.args else (1, "")
+    if tail or count > len(m.params):
+        return BAD_ARGUMENT
+    m.params = m.params[count:]
+    return OK
+
+
+@command("load_env")
+def load_env(m: Machine, call: Call) -> int:
+    parsed = parse_options(call.args, _ENV_OPTIONS)
+    for name, value in _variables(m, call, _block_name(m, call, parsed)):
+        if not parsed.args or name in parsed.args:
+            m.set(name, value, call)
+    return OK
+
+
+@command("list_env")
+def list_env(m: Machine, call: Call) -> int:
+    parsed = parse_options(call.args, _ENV_OPTIONS)
+    for name, value in _variables(m, call, _block_name(m, call, parsed)):
+        m.say(f"{name}={value}\n")
+    return OK
+
+
+@command("save_env")
+def save_env(m: Machine, call: Call) -> int:
+    parsed = parse_options(call.args, _ENV_OPTIONS)
+    if not parsed.args:
+        raise call.error(BAD_ARGUMENT, "no variable is specified")
+    name = _block_name(m, call, parsed)
+    block = m.read(name)
+    path = m.path(name)
+    writes = {}
+    for variable in parsed.args:
+        value = m.get(variable)
+        try:
+            block = grubenv.replace(block, variable, value)
+        except grubenv.BadBlock as error:
+            errno = BAD_FILE_TYPE if "invalid" in str(error) else BAD_ARGUMENT
+            raise call.error(errno, str(error)) from None
+        writes[variable] = value
+    m.write_env(path, block, writes, call)
+    return OK
+
+
+def _block_name(m: Machine, call: Call, parsed: Parsed) -> str:
+    name = parsed.value("file")
+    if name is not None:
+        return name
+    prefix = m.get("prefix")
+    if prefix is None:
+        raise call.error(FILE_NOT_FOUND, "variable `prefix' isn't set")
+    return prefix + "/grubenv"
+
+
+def _variables(m: Machine, call: Call, name: str) -> list[tuple[str, str]]:
+    try:
+        return list(grubenv.variables(m.read(name), skip_blank=m.flavour.envblk_skips_blank))
+    except grubenv.BadBlock as error:
+        raise call.error(BAD_FILE_TYPE, str(error)) from None
+
+
+@command("read")
+def read(m: Machine, call: Call) -> int:
+    m.guesses.append(Refusal("`read` waits for somebody to type", call.span))
+    if call.args:
+        m.set(call.args[0], "", call)
+    return OK
+
+
+_ECHO_ESCAPES = {"\\": "\\", "a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "c": ""}
+
+
+@command("echo")
+def echo(m: Machine, call: Call) -> int:
+    parsed = parse_options(call.args, (Option("", "n"), Option("\0", "e")), accept_dash=True, at_start=True)
+    newline = "" not in parsed.options
+    words = parsed.args
+    if "\0" in parsed.options:
+        words = []
+        for word in parsed.args:
+            text, letters = "", iter(word)
+            for letter in letters:
+                if letter == "\\":
+                    letter = next(letters, "")
+                    newline = newline and letter != "c"
+                    letter = _ECHO_ESCAPES.get(letter, "")
+                text += letter
+            words.append(text)
+    m.say(" ".join(words) + ("\n" if newline else ""))
+    return OK

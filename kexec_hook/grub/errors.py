@@ -1,0 +1,37 @@
+"""GRUB's error numbers (include/grub/err.h), as `$?` shows them, and the exception that carries one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kexec_hook.grub.source import Span
+
+OK = 0
+TEST_FAILURE = 1
+BAD_FILE_TYPE = 4
+FILE_NOT_FOUND = 5
+BAD_FILENAME = 7
+UNKNOWN_FS = 8
+BAD_NUMBER = 10
+OUT_OF_RANGE = 11
+UNKNOWN_DEVICE = 12
+BAD_DEVICE = 13
+UNKNOWN_COMMAND = 16
+INVALID_COMMAND = 17
+BAD_ARGUMENT = 18
+NO_KERNEL = 22
+NOT_IMPLEMENTED_YET = 24
+MENU = 27
+EXTRACTOR = 31
+RECURSION_DEPTH = 47
+
+
+class CommandError(Exception):
+    """A GRUB command failed: number and message as grub_error(n, message) would set them."""
+
+    def __init__(self, errno: int, message: str, span: Span | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+        self.message = message
+        self.span = span

@@ -1,0 +1,121 @@
+r"""How GRUB cuts script text into tokens and words (grub-core/script/yylex.l).
+
+    word     = { char | escape | '...' | "..." | $"..." | variable }
+    char     = any but blank, tab, newline and { } | & $ ; < > ' " \
+    escape   = "\" any character, newline included
+    variable = "$" ( name | digits | "?" | "#" | "*" | "@" ), or the same in braces
+    comment  = "#" at the start of a word, to the end of the line
+
+GRUB scans line by line and joins a line to the next where a quoted string or a
+backslash runs over its end.  Scanning the whole text gives the same tokens.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kexec_hook.grub.syntax import Lit, Message, Part, Var, Word
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_VARIABLE = rf"\$(?:{_NAME}|[0-9]+|[?#*@]|\{{(?:{_NAME}|[0-9]+|[?#*@])\}})"
+_CHARS = r"""[^{}|&$;<> \t\n'"\\]"""
+_SPECIAL = rf"""(?:\$?"[^"\\]*(?:\\[\s\S][^"\\]*)*"|'[^']*'|\\[\s\S]|{_VARIABLE})"""
+
+TOKEN = re.compile(
+    rf"""[ \t]*(?:
+      (?P<end>\#[^\n]*\n|\n)
+    | (?P<word>{_CHARS}+(?:{_SPECIAL}{_CHARS}*)*|(?:{_SPECIAL}{_CHARS}*)+)
+    | (?P<operator>\|\||&&|;;|[|&;<>{{}}])
+    | (?P<open>\$?"|')
+    | (?P<bad>[\s\S])
+    )?""",
+    re.VERBOSE,
+)
+
+NAME = re.compile(_NAME)
+
+RESERVED = frozenset(
+    ["case", "do", "done", "elif", "else", "esac", "fi", "for", "if", "in", "select", "then", "until", "while", "function", "[[", "]]"]
+)
+
+# %option array: flex stops GRUB for good at a token that does not fit YYLMAX bytes.
+LONGEST_TOKEN = 8191
+
+_PIECE = re.compile(
+    rf"""(?P<plain>[^'"$\\]+)
+    | (?P<escape>\\[\s\S]?)
+    | '(?P<single>[^']*)'
+    | (?P<double>"(?:[^"\\]|\\[\s\S])*")
+    | (?P<message>\$"(?:[^"\\]|\\[\s\S])*")
+    | (?P<variable>{_VARIABLE})
+    """,
+    re.VERBOSE,
+)
+_IN_DOUBLE = re.compile(rf"""(?P<text>[^$\\]+)|(?P<escape>\\[\s\S])|(?P<variable>{_VARIABLE})|(?P<bad>\$)""")
+_IN_MESSAGE = re.compile(r"""\\([\s\S])""")
+_SIMPLE = re.compile(r"[^$*?\\'\"]+")
+
+
+class BadDollar(Exception):
+    """A `$` inside double quotes that names no variable; carries its offset in the word."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
+
+
+def make_word(raw: str, start: int) -> Word:
+    """The pieces of one word's text.  Raises BadDollar."""
+    end = start + len(raw)
+    if _SIMPLE.fullmatch(raw):
+        return Word((Lit(raw, False),), raw, start, end)
+    parts: list[Part] = []
+    for piece in _PIECE.finditer(raw):
+        kind = piece.lastgroup
+        if kind == "plain":
+            parts.append(Lit(piece[0], False))
+        elif kind == "escape":
+            if piece[0] != "\\\n":
+                parts.append(Lit(piece[0], False))
+        elif kind == "single":
+            parts.append(Lit(piece["single"], True))
+        elif kind == "double":
+            parts.extend(_double(piece["double"][1:-1], piece.start() + 1))
+        elif kind == "message":
+            parts.append(Message(_IN_MESSAGE.sub(_message_escape, piece["message"][2:-1])))
+        else:
+            parts.append(Var(piece["variable"].strip("${}"), False))
+    return Word(tuple(parts), _constant(parts), start, end)
+
+
+def _double(text: str, offset: int) -> list[Part]:
+    r"""Inside "...": only \$ \\ \" and \newline are escapes; a lone `$` is an error."""
+    parts: list[Part] = []
+    literal = ""
+    for piece in _IN_DOUBLE.finditer(text):
+        kind = piece.lastgroup
+        if kind == "text":
+            literal += piece[0]
+        elif kind == "escape":
+            literal += piece[0][1] if piece[0][1] in '$\\"' else "" if piece[0] == "\\\n" else piece[0]
+        elif kind == "variable":
+            parts += [Lit(literal, True), Var(piece[0].strip("${}"), True)]
+            literal = ""
+        else:
+            raise BadDollar(offset + piece.start())
+    parts.append(Lit(literal, True))
+    return parts
+
+
+def _message_escape(match: re.Match[str]) -> str:
+    # The backslash pair stays for the second pass, which expands variables (execute.c:parse_string).
+    return {"\\": "\\\\", '"': '"', "\n": ""}.get(match[1], match[0])
+
+
+def _constant(parts: list[Part]) -> str | None:
+    value = ""
+    for part in parts:
+        if not isinstance(part, Lit) or (not part.quoted and any(c in part.text for c in "*?\\")):
+            return None
+        value += part.text
+    return value if parts else None

@@ -1,0 +1,794 @@
+"""Runs GRUB script: variables, expansion, control flow, GRUB's error state; the only object here that changes.
+
+Follows grub-core/script/execute.c of GRUB 2.06, whose behaviour 2.12 and 2.14 share
+but for what Flavour names.  Commands come in as a table; nothing here knows one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from kexec_hook.grub.disks import DiskError, Disks, GrubPath, Stat
+from kexec_hook.grub.errors import (
+    BAD_ARGUMENT,
+    BAD_DEVICE,
+    BAD_FILE_TYPE,
+    BAD_FILENAME,
+    EXTRACTOR,
+    FILE_NOT_FOUND,
+    INVALID_COMMAND,
+    NOT_IMPLEMENTED_YET,
+    OK,
+    RECURSION_DEPTH,
+    TEST_FAILURE,
+    UNKNOWN_COMMAND,
+    UNKNOWN_DEVICE,
+    CommandError,
+)
+from kexec_hook.grub.parser import parse
+from kexec_hook.grub.source import ScriptError, Source, Span, read_source
+from kexec_hook.grub.syntax import Command, For, If, Lit, Message, Statement, Unit, Var, Word
+
+if TYPE_CHECKING:
+    from kexec_hook.grub.syntax import Loop
+
+_DEEPEST_NODE = 64  # execute.c:MAX_RECURSION_DEPTH
+_DEEPEST_EVIDENCE = 12  # how far back a value's reads are kept
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """Where GRUBs differ in what they boot."""
+
+    name: str
+    # rhboot tries every id, then every title, then a number; upstream starts with the number
+    # (normal/menu.c:get_entry_number).
+    names_first: bool = False
+    # rhboot's submenus and configfiles inherit all variables, upstream's the exported ones
+    # (normal/context.c:grub_env_context_open).
+    inherit_all: bool = False
+    # rhboot: `default` stays set in a submenu that was chosen without a tail.
+    keep_default: bool = False
+    # rhboot (from rhel-9, fedora-43): an entry boots, and ends without fallback, only by the status of its body.
+    status_decides: bool = False
+    # rhboot: a `\xHH` in a word of the command line is left as it is (lib/cmdline.c).
+    keep_hex_escapes: bool = False
+    blscfg: str = ""  # rhboot | upstream | empty: no such command
+    # Before 2.14, not in rhboot: blank lines at the end of `eval`'s text set its status to 0.
+    blank_line_is_true: bool = True
+    # 2.14 (lib/envblk.c) skips blank lines; before, the variable after one was lost.
+    envblk_skips_blank: bool = False
+    cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
+    title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
+    features: tuple[str, ...] = ()  # feature_* variables beside the common ones
+
+
+_COMMON_FEATURES = ["200_final", "all_video_module", "chainloader_bpb", "default_font_path", "menuentry_id", "menuentry_options", "nativedisk_cmd", "ntldr", "platform_search_hint", "timeout_style"]
+
+UPSTREAM = Flavour("upstream")
+UPSTREAM_2_14 = Flavour(
+    "upstream-2.14",
+    blscfg="upstream",
+    blank_line_is_true=False,
+    envblk_skips_blank=True,
+    cryptodisk_only=True,
+    title_may_be_empty_source=False,
+    features=("search_cryptodisk_only", "tpm2_cap_pcrs", "gcry_hw_accel"),
+)
+RHBOOT = Flavour(
+    "rhboot",
+    names_first=True,
+    inherit_all=True,
+    keep_default=True,
+    status_decides=True,
+    keep_hex_escapes=True,
+    blscfg="rhboot",
+    blank_line_is_true=False,
+)
+FLAVOURS: Mapping[str, Flavour] = {flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT)}
+
+
+class Read(NamedTuple):
+    """One use of a variable, with what it held at that moment."""
+
+    name: str
+    binding: Binding | None  # None: unset, and expanded to nothing
+    span: Span
+
+
+class Binding(NamedTuple):
+    """A variable's value and where it came from: the command that set it, and what that command read."""
+
+    value: str
+    origin: Span | None = None
+    via: tuple[Read, ...] = ()
+    exported: bool = False
+    evidence: int = 0  # how many reads stand behind each other
+
+
+class Problem(NamedTuple):
+    """An error that GRUB would print, or a thing we could not follow; the script went on."""
+
+    message: str
+    span: Span | None
+    errno: int
+
+
+class Refusal(NamedTuple):
+    """A command whose effect no kexec can bring about, in the words the user reads."""
+
+    reason: str
+    span: Span
+
+
+class Limit(ScriptError):
+    """The script asked for more steps, memory, depth or time than any configuration needs."""
+
+
+class Halted(Exception):
+    """GRUB stops running scripts here: it boots, reboots, exits, or waits for somebody."""
+
+    def __init__(self, how: str, span: Span | None = None) -> None:
+        super().__init__(how)
+        self.how = how  # boot, menu, or the command's name
+        self.span = span
+
+
+class Call(NamedTuple):
+    """One command about to run: its name and expanded words, and where they were written."""
+
+    name: str
+    args: list[str]
+    command: Command
+    reads: tuple[Read, ...]
+    offset: int = 1  # how many written words stand before args: the name, and `!`
+
+    @property
+    def span(self) -> Span:
+        return self.command.span
+
+    def arg_span(self, index: int) -> Span:
+        """Where the argument was written; the whole command where expansion changed the number of words."""
+        written = len(self.command.words) + (self.command.block is not None) - self.offset
+        if written != len(self.args) or not 0 <= index < len(self.command.words) - self.offset:
+            return self.span
+        return self.command.word_span(index + self.offset)
+
+    def error(self, errno: int, message: str, arg: int = -1) -> CommandError:
+        return CommandError(errno, message, self.arg_span(arg) if arg >= 0 else self.span)
+
+
+Handler = Callable[["Machine", Call], int]
+
+
+class Loaded(NamedTuple):
+    """What a loader command put in place; `kind` is linux, or the name of a loader that kexec cannot stand in for."""
+
+    kind: str
+    path: GrubPath | None
+    words: tuple[str, ...]  # as the command got them, the path first
+    kcmdline: str
+    initrds: tuple[Initrd, ...]
+    devicetree: GrubPath | None
+    call: Call
+    initrd_call: Call | None = None
+
+
+class Initrd(NamedTuple):
+    path: GrubPath
+    newc: str = ""  # initrd newc:NAME:PATH: the file becomes this member of a cpio archive
+
+
+class Entry(NamedTuple):
+    """One item of a menu."""
+
+    title: str
+    id: str
+    args: tuple[str, ...]
+    classes: tuple[str, ...]
+    users: str | None  # None: anyone may boot it; otherwise users beside the superusers
+    hotkey: str
+    submenu: bool
+    code: Code
+    span: Span
+    reads: tuple[Read, ...] = ()
+
+
+class Code(NamedTuple):
+    """A menu entry's body: a part of a text, kept as text and run behind a generated setparams line."""
+
+    source: Source
+    start: int
+    end: int
+    prefix: str = ""
+
+    def whole(self) -> Source:
+        return self.source.cut(self.start, self.end, self.prefix)
+
+
+class EnvWrite(NamedTuple):
+    """A variable that save_env would write to an environment block; None deletes it."""
+
+    path: GrubPath
+    name: str
+    value: str | None
+    span: Span
+
+
+@dataclass
+class Fuel:
+    """What an evaluation may still spend; one budget for everything that is run for one answer."""
+
+    steps: int = 2_000_000  # statements
+    text: int = 64 << 20  # characters made by expansion
+    deadline: float = field(default_factory=lambda: time.monotonic() + 30.0)  # on the monotonic clock
+
+    def burn(self, span: Span | None) -> None:
+        self.steps -= 1
+        if self.steps < 0:
+            raise Limit("this runs for ever, as far as can be told (2,000,000 statements)", span)
+        if not self.steps & 0x3FF and time.monotonic() > self.deadline:
+            raise Limit("evaluating takes too long", span)
+
+    def take(self, characters: int, span: Span | None) -> None:
+        self.text -= characters
+        if self.text < 0:
+            raise Limit("the values of variables grow without end (64 MiB)", span)
+
+
+_STATUS = {n: Binding(str(n)) for n in range(64)}
+_SPLIT = re.compile(r"[^\n\r \t]+")
+_WILD = re.compile(r"[*?\\]")
+_MESSAGE = re.compile(r"\$(?:\{([^}]*)\}|([0-9]+|[A-Za-z_][A-Za-z0-9_]*|[?#]))|\\(\\|\$)|[\s\S]")
+
+
+class Machine:
+    """One GRUB between reset and boot.
+
+    `run` executes a configuration; commands change the state through the public
+    attributes.  `fork` gives an independent copy, so that every menu entry can be
+    tried on the state the menu was shown in.
+    """
+
+    def __init__(self, disks: Disks, table: Mapping[str, Handler], flavour: Flavour, fuel: Fuel | None = None) -> None:
+        self.disks = disks
+        self.table = table
+        self.flavour = flavour
+        self.fuel = fuel or Fuel()
+        self.env: dict[str, Binding] = {}
+        self.menu: list[Entry] | None = None
+        self.params: list[str] | None = None  # $1...; None outside functions and entries
+        self.functions: dict[str, tuple[Statement, ...]] = {}
+        self.modules: set[str] = set()
+        self.globbing = True  # the regexp module expands * and ? once it is loaded
+        self.extracting = 0  # inside extract_entries_*: few commands run
+        self.loaded: Loaded | None = None
+        self.overlay: dict[GrubPath, bytes] = {}  # files as the script's save_env left them
+        self.pending: list[EnvWrite] = []
+        self.executed: list[list[str]] = []  # loader commands with the words they got
+        self.output: list[str] = []
+        self.problems: list[Problem] = []
+        self.refusals: list[Refusal] = []
+        self.guesses: list[Refusal] = []  # where the outcome hangs on the clock, keys or hardware
+        self.errno = OK
+        self._message = ""
+        self._contexts: list[tuple[dict[str, Binding], list[Entry] | None]] = []
+        self._executing: dict[str, int] = {}
+        self._depth = 0
+        self._loops = 0
+        self._breaks = 0
+        self._continue = False
+        self._returning = False
+
+    def fork(self) -> Machine:
+        """An independent copy of the state; disks, table and fuel are shared."""
+        copy = Machine(self.disks, self.table, self.flavour, self.fuel)
+        for name, value in vars(self).items():
+            if isinstance(value, (dict, list, set)):
+                value = value.copy()
+            setattr(copy, name, value)
+        return copy
+
+    # Variables
+
+    def get(self, name: str) -> str | None:
+        """The variable's value, None when it is not set.  $WEEKDAY and its like are guesses, not evidence."""
+        binding = self.env.get(name)
+        return None if binding is None else binding.value
+
+    def set(self, name: str, value: str, call: Call | None = None) -> None:
+        """Set a variable; `call` is kept as the evidence for its value."""
+        old = self.env.get(name)
+        exported = old is not None and old.exported
+        hook = _HOOKS.get(name)
+        if hook is not None:
+            value = hook(value)
+        if call is None:
+            self.env[name] = Binding(value, exported=exported)
+            return
+        self.fuel.take(len(value), call.span)
+        depth = 1 + max((read.binding.evidence for read in call.reads if read.binding), default=0)
+        via = call.reads if depth <= _DEEPEST_EVIDENCE else ()
+        self.env[name] = Binding(value, call.span, via, exported, depth if via else 0)
+
+    def unset(self, name: str) -> None:
+        if name in _HOOKED:
+            self.set(name, "")
+        else:
+            self.env.pop(name, None)
+
+    def export(self, name: str) -> None:
+        self.env[name] = (self.env.get(name) or Binding(""))._replace(exported=True)
+
+    def open_context(self, *, everything: bool = False) -> None:
+        """A new set of variables, as for a submenu or configfile; what is copied in counts as exported."""
+        self._contexts.append((self.env, self.menu))
+        keep = everything or self.flavour.inherit_all
+        self.env = {
+            name: binding._replace(exported=True) for name, binding in self.env.items() if keep or binding.exported
+        }
+        self.menu = None
+
+    def close_context(self) -> None:
+        self.env, self.menu = self._contexts.pop()
+
+    # Messages
+
+    def say(self, text: str) -> None:
+        self.fuel.take(len(text), None)
+        self.output.append(text)
+
+    def report(self, message: str, span: Span | None, errno: int) -> None:
+        if len(self.problems) < 1000:
+            self.problems.append(Problem(message, span, errno))
+
+    def fail(self, error: CommandError) -> int:
+        """grub_error: remember number and message until they are printed."""
+        self.errno, self._message, self._error_span = error.errno, error.message, error.span
+        return error.errno
+
+    _error_span: Span | None = None
+
+    def print_error(self) -> None:
+        if self.errno:
+            self.report(self._message, self._error_span, self.errno)
+            self.errno = OK
+
+    # Running text
+
+    def run(self, source: Source) -> None:
+        """Execute a configuration file (normal/main.c:read_config_file)."""
+        if self.menu is None:
+            self.menu = []
+        for unit in parse(source):
+            self.print_error()
+            self._unit(unit)
+        self.print_error()
+
+    def run_code(self, source: Source) -> int:
+        """Execute generated text: a body, `eval` (execute.c:grub_script_execute_sourcecode).  Ends at a syntax error."""
+        status = OK
+        for unit in parse(source):
+            if unit.broken:
+                self._unit(unit)
+                return self.errno
+            if unit.statements or unit.functions or self.flavour.blank_line_is_true:
+                status = self._unit(unit)
+        return OK if self.flavour.blank_line_is_true and source.text.endswith("\n") else status
+
+    def run_scoped(self, source: Source, args: Sequence[str]) -> int:
+        """run_code with positional parameters of its own."""
+        outer, self.params = self.params, list(args)
+        try:
+            return self.run_code(source)
+        finally:
+            self.params = outer
+
+    def _unit(self, unit: Unit) -> int:
+        for function in unit.functions:
+            if self._executing.get(function.name):
+                self.fail(CommandError(BAD_ARGUMENT, "attempt to redefine a function being executed"))
+            else:
+                self.functions[function.name] = function.body
+        if unit.broken:
+            self.print_error()
+            self.report(unit.broken.error.message, unit.broken.error.span, INVALID_COMMAND)
+            return self.errno
+        return self._list(unit.statements) if unit.statements else OK
+
+    # Files
+
+    def path(self, name: str, call: Call | None = None) -> GrubPath:
+        """`(device)/path`, or a path on $root, as grub_file_open takes it.  CommandError."""
+        device, path = self.get("root") or "", name
+        if name.startswith("("):
+            device, closed, path = name[1:].partition(")")
+            if not closed:
+                raise CommandError(BAD_FILENAME, "missing `)' symbol")
+        elif not device:
+            raise CommandError(BAD_DEVICE, "variable `root' isn't set")
+        return GrubPath(device, path)
+
+    def stat(self, path: GrubPath) -> Stat | None:
+        return self.disks.stat(path)
+
+    def open(self, name: str) -> GrubPath:
+        """The file of this name, if GRUB could open it; else CommandError with GRUB's words."""
+        path = self.path(name)
+        device = self.disks.device(path.device)
+        if device is None:
+            raise CommandError(UNKNOWN_DEVICE, f"disk `{path.device}' not found")
+        if not path.path.startswith("/"):
+            return path  # a block list: (hd0,gpt1)0+1
+        found = self.stat(path)
+        if found is None:
+            raise CommandError(FILE_NOT_FOUND, f"file `{path.path}' not found")
+        if found.kind == "dir":
+            raise CommandError(BAD_FILE_TYPE, "not a regular file")
+        return path
+
+    def read(self, name: str) -> bytes:
+        """The contents of a file, with what the script itself wrote to it.  CommandError."""
+        path = self.open(name)
+        if path in self.overlay:
+            return self.overlay[path]
+        try:
+            return self.disks.read(path)
+        except DiskError as error:
+            raise CommandError(error.errno, error.message) from None
+
+    def write_env(self, path: GrubPath, block: bytes, writes: Mapping[str, str | None], call: Call) -> None:
+        """save_env: nothing is written here; the script goes on as if.  CommandError where GRUB cannot write."""
+        device = self.disks.device(path.device)
+        if _DISKFILTER.match(path.device):
+            raise call.error(NOT_IMPLEMENTED_YET, "diskfilter writes are not supported")
+        if device is not None and device.fs in ("btrfs", "zfs") and path.path.startswith("/"):
+            raise call.error(BAD_FILE_TYPE, "sparse file not allowed")
+        self.overlay[path] = block
+        self.pending += [EnvWrite(path, name, value, call.span) for name, value in writes.items()]
+
+    def run_file(self, name: str) -> bool:
+        """Read and execute a configuration file into the current menu; False, with the error set, if it is missing."""
+        if self.menu is None:
+            self.menu = []
+        try:
+            source = read_source(self._display(name), self.read(name))
+        except CommandError as error:
+            self.fail(error)
+            return False
+        old = self.get("config_file"), self.get("config_directory")
+        full = name if name.startswith("(") else f"({self.get('root')}){name}"
+        for variable, value in zip(_CONFIG, (full, full.rpartition("/")[0] or full)):
+            self.set(variable, value)
+            self.export(variable)
+        self.run(source)
+        for variable, before in zip(_CONFIG, old):
+            if before is None:
+                self.unset(variable)
+            else:
+                self.set(variable, before)
+        return True
+
+    def _display(self, name: str) -> str:
+        """A file's name for messages."""
+        return self.display(self.path(name)) if self.display else name
+
+    display: Callable[[GrubPath], str] | None = None
+
+    # Control flow
+
+    def _enter(self) -> bool:
+        """Count one nested node; every overflow leaks one level for good, as in GRUB."""
+        self._depth += 1
+        if self._depth < _DEEPEST_NODE:
+            return True
+        self.fail(CommandError(RECURSION_DEPTH, "maximum recursion depth exceeded"))
+        return False
+
+    def _leave(self, status: int) -> int:
+        self._depth -= 1
+        self.env["?"] = _STATUS.get(status) or Binding(str(status))
+        return status
+
+    def _list(self, statements: Iterable[Statement]) -> int:
+        if not self._enter():
+            return RECURSION_DEPTH
+        status = OK
+        for statement in statements:
+            if self._breaks:
+                break
+            status = self._statement(statement)
+            if self._returning:
+                break
+        return self._leave(status)
+
+    def _statement(self, statement: Statement) -> int:
+        if not self._enter():
+            return RECURSION_DEPTH
+        if isinstance(statement, Command):
+            status = self._command(statement)
+        elif isinstance(statement, If):
+            status = self._if(statement)
+        elif isinstance(statement, For):
+            status = self._for(statement)
+        else:
+            status = self._loop(statement)
+        return self._leave(status)
+
+    def _if(self, statement: If) -> int:
+        status = self._list(statement.condition)
+        if self._returning:
+            return status
+        self.errno = OK
+        if self.get("?") == "0":
+            return self._list(statement.then)
+        if isinstance(statement.orelse, If):
+            return self._statement(statement.orelse)
+        return self._list(statement.orelse) if statement.orelse else OK
+
+    def _for(self, statement: For) -> int:
+        if not statement.words:
+            return self.errno
+        words, reads = self.expand(statement.words, statement.source)
+        span = Span(statement.source, statement.words[0].start, statement.words[-1].end)
+        self._loops += 1
+        status = OK
+        for word in words:
+            self.fuel.burn(span)
+            if self._continue and self._breaks == 1:
+                self._breaks = 0
+            if not self._breaks:
+                self.env[statement.name] = Binding(word, span, reads, evidence=1)
+                status = self._list(statement.body)
+                if self._returning:
+                    break
+        self._end_loop()
+        return status
+
+    def _loop(self, statement: Loop) -> int:
+        self._loops += 1
+        while True:
+            self.fuel.burn(None)
+            status = self._list(statement.condition)
+            if self._returning or bool(status) != statement.until:
+                break
+            status = self._list(statement.body)
+            if self._returning:
+                break
+            if self._breaks == 1 and self._continue:
+                self._breaks = 0
+            if self._breaks:
+                break
+        self._end_loop()
+        return status
+
+    def _end_loop(self) -> None:
+        if self._breaks:
+            self._breaks -= 1
+        self._loops -= 1
+
+    def break_loops(self, count: int, *, resume: bool) -> None:
+        """`break N`, and with `resume` `continue N`."""
+        self._continue = resume
+        self._breaks = min(count, self._loops)
+
+    def return_from_function(self) -> None:
+        self._returning = True
+
+    # Commands
+
+    def _command(self, command: Command) -> int:
+        span = command.span
+        self.fuel.burn(span)
+        words, reads = self.expand(command.words, command.source)
+        if command.block:
+            words.append("{" + command.source.text[command.block.start : command.block.end] + "}")
+        if not words:
+            return self.errno
+        self.fuel.take(sum(map(len, words)), span)
+        invert = words[0] == "!"
+        if invert:
+            if len(words) < 2:
+                return self.fail(CommandError(BAD_ARGUMENT, "no command is specified", span))
+            del words[0]
+        name = words[0]
+        handler = self.table.get(name)
+        body = None
+        if handler is None:
+            self.errno = OK
+            body = self.functions.get(name)
+            if body is None:
+                self._assign(words[0], Call(name, words[1:], command, reads, 1 + invert))
+                return OK
+        call = Call(name, words[1:], command, reads, 1 + invert)
+        status = self._call_function(name, body, call.args) if body is not None else self._call(handler, call)
+        if invert:
+            status = self._inverted(status)
+        if self.errno == TEST_FAILURE:
+            self.errno = OK
+        self.print_error()
+        return status
+
+    def _call(self, handler: Handler | None, call: Call) -> int:
+        assert handler is not None
+        if self.extracting and call.name not in _EXTRACTORS:
+            message = f"{call.name} isn't allowed to execute in an extractor"
+            return self.fail(CommandError(EXTRACTOR, message, call.span))
+        try:
+            return handler(self, call)
+        except CommandError as error:
+            if error.span is None:
+                error.span = call.span
+            return self.fail(error)
+
+    def _inverted(self, status: int) -> int:
+        if status == TEST_FAILURE:
+            self.errno = OK
+            return OK
+        if status == OK:
+            return self.fail(CommandError(TEST_FAILURE, "false"))
+        self.print_error()
+        return OK
+
+    def _call_function(self, name: str, body: tuple[Statement, ...], args: list[str]) -> int:
+        loops, self._loops = self._loops, 0
+        outer, self.params = self.params, args
+        self._executing[name] = self._executing.get(name, 0) + 1
+        try:
+            return self._list(body)
+        finally:
+            self._executing[name] -= 1
+            self._returning = False
+            self._loops = loops
+            self.params = outer
+
+    def _assign(self, word: str, call: Call) -> None:
+        """`name=value` is tried last, when neither a command nor a function has that name."""
+        name, equals, value = word.partition("=")
+        if not equals:
+            self.report(f"can't find command `{_shorten(word)}'", call.command.word_span(call.offset - 1), UNKNOWN_COMMAND)
+        elif _special(name):
+            self.report(f"invalid variable name `{name}'", call.span, BAD_ARGUMENT)
+        else:
+            self.set(name, value, call)
+
+    # Expansion
+
+    def expand(self, words: Sequence[Word], source: Source) -> tuple[list[str], tuple[Read, ...]]:
+        """Words as a command gets them, and the variables read for it (execute.c:grub_script_arglist_to_argv)."""
+        result: list[str] = []
+        reads: list[Read] = []
+        for word in words:
+            if word.constant is not None:
+                result.append(word.constant)
+            else:
+                self._expand_word(word, source, result, reads)
+        return result, tuple(reads)
+
+    def _expand_word(self, word: Word, source: Source, result: list[str], reads: list[Read]) -> None:
+        # None is an argument that nothing was put into yet: it vanishes unless something follows.
+        slots: list[str | None] = [None]
+        for part in word.parts:
+            if isinstance(part, Lit):
+                _append(slots, _escape(part.text) if part.quoted else part.text or None)
+            elif isinstance(part, Message):
+                _append(slots, _escape(self._translate(part.text, word, source, reads)))
+            else:
+                for number, value in enumerate(self._values(part, word, source, reads)):
+                    if number and slots[-1] is not None:
+                        slots.append(None)
+                    _append(slots, _escape(value) if part.quoted else _escape_value(value))
+        for slot in slots:
+            if slot is None:
+                continue
+            found = self._glob(slot) if self.globbing and slot[:1] in ("/", "(", "*") else []
+            result.extend(found or [re.sub(r"\\([\s\S])", r"\1", slot)])
+
+    def _values(self, part: Var, word: Word, source: Source, reads: list[Read]) -> list[str]:
+        """What a variable adds: each element after the first begins a new word (execute.c:grub_script_env_get)."""
+        name, params = part.name, self.params
+        if not _special(name):
+            binding = self.env.get(name)
+            if name != "?":
+                reads.append(Read(name, binding, Span(source, word.start, word.end)))
+            value = binding.value if binding else ""
+            if name in _CLOCK:
+                self.guesses.append(Refusal(f"${name} depends on the clock", Span(source, word.start, word.end)))
+            if not value:
+                return []
+            return [value] if part.quoted else _SPLIT.findall(value)
+        if params is None:
+            return []
+        if name == "#":
+            return [str(len(params))]
+        if name == "*" and part.quoted:
+            return [" ".join(params)] if params else []
+        if name in "*@":
+            if part.quoted:
+                return list(params)
+            return [piece for value in params for piece in _SPLIT.findall(value)]
+        number = int(name)
+        if not 0 < number <= len(params):
+            return []
+        value = params[number - 1]
+        return [value] if part.quoted else _SPLIT.findall(value)
+
+    def _translate(self, text: str, word: Word, source: Source, reads: list[Read]) -> str:
+        """`$"..."`: variables are expanded, translations are not looked up (execute.c:gettext_append)."""
+
+        def value(match: re.Match[str]) -> str:
+            name = match[1] if match[1] is not None else match[2]
+            if name is None:
+                return match[3] or match[0]
+            if name == "#":
+                return "" if self.params is None else str(len(self.params))
+            binding = self.env.get(name)
+            reads.append(Read(name, binding, Span(source, word.start, word.end)))
+            return binding.value if binding else ""
+
+        return _MESSAGE.sub(value, text)
+
+    def _glob(self, pattern: str) -> list[str]:
+        from kexec_hook.grub.wildcard import expand
+
+        return expand(self, pattern) if _WILD.search(pattern) else []
+
+
+def _append(slots: list[str | None], text: str | None) -> None:
+    if text is not None:
+        slots[-1] = (slots[-1] or "") + text
+
+
+def _escape(text: str) -> str:
+    """Protect what was quoted from wildcard expansion."""
+    return _WILD.sub(r"\\\g<0>", text) if _WILD.search(text) else text
+
+
+def _escape_value(text: str) -> str:
+    r"""An unquoted value: `*` and `?` stay wildcards, a backslash stays a backslash."""
+    return re.sub(r"\\([*?])?", lambda m: "\\\\\\" + m[1] if m[1] else "\\\\", text) if "\\" in text else text
+
+
+def _special(name: str) -> bool:
+    return name[:1].isdigit() or name in ("#", "*", "@")
+
+
+def _shorten(name: str) -> str:
+    """script/function.c:grub_script_function_find names 20 bytes, and no broken character."""
+    return name.encode("utf-8", "surrogateescape")[:20].decode("utf-8", "ignore")
+
+
+def _without_parentheses(value: str) -> str:
+    """kern/main.c:grub_env_write_root"""
+    return value[1:-1] if value.startswith("(") and value.endswith(")") else value
+
+
+# Variables with a hook: setting them changes what is stored, unsetting leaves them empty.
+_HOOKS: dict[str, Callable[[str], str]] = {"root": _without_parentheses}
+_HOOKED = frozenset(
+    ["root", "prefix", "color_normal", "color_highlight", "pager", "net_default_server", "net_default_interface", "pxe_default_server", "lang", "locale_dir", "secondary_locale_dir", "check_signatures", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "WEEKDAY"]
+)
+# GRUB_COMMAND_FLAG_EXTRACTOR
+_EXTRACTORS = frozenset(("set", "menuentry", "submenu", "search", "test", "["))
+_DISKFILTER = re.compile(r"lvm/|lvmid/|md/|mduuid/|crypto|cryptouuid/|ldm/")
+_CONFIG = ("config_file", "config_directory")
+_CLOCK = frozenset(["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "WEEKDAY"])
+
+
+def platform_variables(flavour: Flavour, platform: str, cpu: str, prefix: str, root: str) -> dict[str, Binding]:
+    """The variables GRUB sets before grub.cfg is read (normal/main.c, kern/main.c)."""
+    values = {f"feature_{name}": "y" for name in (*_COMMON_FEATURES, *flavour.features)}
+    values.update(
+        grub_platform=platform, grub_cpu=cpu, prefix=prefix, root=root, cmdpath=prefix, check_signatures="no",
+        color_normal="light-gray/black", color_highlight="black/light-gray", pager="", lang="", locale_dir="",
+        secondary_locale_dir="", net_default_server="", pxe_default_server="",
+    )  # fmt: skip
+    exported = _COMMON_EXPORTED | {name for name in values if name.startswith("feature_")}
+    return {name: Binding(value, exported=name in exported) for name, value in values.items()}
+
+
+_COMMON_EXPORTED = {"root", "prefix", "grub_cpu", "grub_platform", "color_normal", "color_highlight"}

@@ -1,0 +1,284 @@
+"""Which menu entry does a GRUB `default` name, and what happens when an entry runs (grub-core/normal/menu.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kexec_hook.grub.errors import BAD_NUMBER, OK, CommandError
+from kexec_hook.grub.machine import Entry, Flavour, Halted, Machine
+from kexec_hook.grub.numbers import as_int, strtoul
+
+_DEEPEST_MENU = 8
+
+
+class Choice(NamedTuple):
+    """Which entry of one menu a value of `default` stands for, and why."""
+
+    index: int
+    why: str  # number | id | title | unset | not found
+    matched: bool
+
+
+def choose(menu: Sequence[Entry], value: str | None, flavour: Flavour) -> Choice:
+    """The entry GRUB would preselect: the first one when the value names none."""
+    if value is None:
+        return Choice(0, "unset", False)
+    index, why = _by_names_first(menu, value) if flavour.names_first else _by_number_first(menu, value)
+    if not 0 <= index < len(menu):
+        return Choice(0, "not found", False)
+    return Choice(index, why, True)
+
+
+def _by_number_first(menu: Sequence[Entry], value: str) -> tuple[int, str]:
+    """upstream: a number at the start of the value, whatever follows; only without one an id or title."""
+    try:
+        return as_int(strtoul(value)[0]), "number"
+    except CommandError as error:
+        if error.errno != BAD_NUMBER:
+            return -1, "number"
+    first = first_component(value)
+    for index, entry in enumerate(menu):
+        if first in (entry.title, entry.id):
+            return index, "id" if first == entry.id else "title"
+    return -1, ""
+
+
+def _by_names_first(menu: Sequence[Entry], value: str) -> tuple[int, str]:
+    """rhboot: every id, then every title, then a number that is the whole value."""
+    index, why, tail = _rhboot_entry(menu, value)
+    return (-1, why) if tail else (index, why)
+
+
+def _rhboot_entry(menu: Sequence[Entry], value: str) -> tuple[int, str, str]:
+    """rhboot's get_entry_number_helper: index or -1, why, and the rest of the value."""
+    word = len(value)
+    for at, letter in enumerate(value):
+        if letter in "\n\r \t":
+            word = at
+            break
+    for index, entry in enumerate(menu):
+        if _rhboot_equal(entry.id, value, word):
+            return index, "id", value[word:]
+    for index, entry in enumerate(menu):
+        if _rhboot_equal(entry.title, value, -1):
+            return index, "title", ""
+    try:
+        number, tail = strtoul(value)
+    except CommandError as error:
+        return (-1, "", "") if error.errno == BAD_NUMBER else (-1, "number", "")
+    if tail and tail[0] not in "\n\r \t":
+        return -1, "", ""
+    return as_int(number), "number", tail
+
+
+def _rhboot_equal(name: str, spec: str, limit: int) -> int:
+    """rhboot's menuentry_eq: how much of the spec is this name; `>>` stands for `>`, a single `>` ends it."""
+    at = position = 0
+    while limit == -1 or at <= limit:
+        mine = name[at : at + 1]
+        theirs = spec[position : position + 1]
+        if theirs == ">" and spec[position + 1 : position + 2] != ">":
+            return position if not mine else 0
+        if theirs == ">":
+            position += 1
+            theirs = ">"
+        if mine != theirs:
+            if limit > -1 and at == limit and not mine and theirs and theirs in "\n\r \t":
+                return at - 1
+            return 0
+        if not mine:
+            return at
+        at += 1
+        position += 1
+    return 0
+
+
+def first_component(value: str) -> str:
+    """What a path such as `sub>entry` names in this menu; `>>` is a literal `>`."""
+    head, _ = split_path(value)
+    return head.replace(">>", ">")
+
+
+def split_path(value: str) -> tuple[str, str | None]:
+    """A value at its first single `>`: this menu's part, and what is left for the submenu (None: no `>`)."""
+    at = 0
+    while at < len(value):
+        if value[at] == ">":
+            if value[at + 1 : at + 2] != ">":
+                return value[:at], value[at + 1 :]
+            at += 1
+        at += 1
+    return value, None
+
+
+class Outcome(NamedTuple):
+    """What came of running one entry's body."""
+
+    how: str  # boot | menu (another menu is to be shown) | password | nothing | the command that left GRUB
+    status: int = OK
+
+
+class Tried(NamedTuple):
+    """One entry that ran: its path from the top, the entries on that path, and how it ended."""
+
+    path: tuple[int, ...]
+    entries: tuple[Entry, ...]
+    choice: Choice
+    outcome: Outcome
+
+
+@dataclass
+class Result:
+    """What GRUB would do, left alone with a menu: the entries it tries in turn, the last one being what boots.
+
+    `ended` is boot, menu (GRUB waits for somebody), password, or the command that left GRUB.
+    """
+
+    tried: list[Tried] = field(default_factory=list)
+    choices: list[tuple[Choice, Sequence[Entry]]] = field(default_factory=list)  # one a menu, down to the default
+    ended: str = "menu"
+    chosen: str = ""
+    root: str | None = None
+
+    @property
+    def booted(self) -> bool:
+        return self.ended == "boot"
+
+    @property
+    def default(self) -> Tried | None:
+        """The entry that `default` names, which fallbacks may have followed."""
+        return self.tried[0] if self.tried else None
+
+
+def evaluate(machine: Machine, config: str) -> str:
+    """Read a configuration up to its menu; how that ended: menu, or what stopped GRUB before one."""
+    try:
+        return "menu" if machine.run_file(config) else "missing"
+    except Halted as halted:
+        return halted.how
+
+
+def boot_default(machine: Machine) -> Result:
+    """Let the machine boot its menu's default, with fallbacks, as GRUB does when nobody touches a key."""
+    result = Result()
+    try:
+        _show(machine, (), (), result)
+    except Halted as halted:
+        result.ended = halted.how
+    result.chosen = machine.get("chosen") or ""
+    result.root = machine.get("root")
+    return result
+
+
+def run_entry(machine: Machine, entry: Entry) -> Outcome:
+    """Run one entry's body where its menu is shown (grub_menu_execute_entry), up to boot or to a nested menu."""
+    if needs_password(machine, entry):
+        return Outcome("password")
+    chosen, default = machine.get("chosen"), machine.get("default")
+    if entry.submenu:
+        machine.open_context()
+        machine.menu = []
+        machine.set("timeout", "0")
+    name = entry.id.replace(">", ">>")
+    machine.set("chosen", name if chosen is None else f"{chosen}>{name}")
+    machine.export("chosen")
+    tail = split_path(default or "")[1]
+    if tail:
+        machine.set("default", tail)
+    elif not machine.flavour.keep_default:
+        machine.unset("default")
+    try:
+        status = machine.run_scoped(entry.code.whole(), entry.args)
+    except Halted as halted:
+        return Outcome(halted.how)
+    if machine.errno == OK and machine.loaded and (status == OK or not machine.flavour.status_decides):
+        return Outcome("boot", status)
+    return Outcome("menu" if entry.submenu and machine.menu else "nothing", status)
+
+
+def needs_password(machine: Machine, entry: Entry) -> bool:
+    """Superusers are set and the entry is not for anyone (normal/auth.c:grub_auth_check_authentication)."""
+    return entry.users is not None and bool(machine.get("superusers"))
+
+
+def _show(machine: Machine, path: tuple[int, ...], above: tuple[Entry, ...], result: Result) -> None:
+    """Show the machine's menu: its default runs, then the fallbacks.  Always raises Halted."""
+    menu = machine.menu
+    if not menu or len(path) >= _DEEPEST_MENU:
+        raise Halted("menu")
+    choice = choose(menu, machine.get("default"), machine.flavour)
+    if not result.tried:
+        result.choices.append((choice, menu))
+    while True:
+        entry = menu[choice.index]
+        here = (*path, choice.index), (*above, entry)
+        before = machine.get("chosen"), machine.get("default")
+        outcome = run_entry(machine, entry)
+        if outcome.how == "menu":
+            _show(machine, *here, result)
+        result.tried.append(Tried(*here, choice, outcome))
+        if outcome.how != "nothing":
+            raise Halted(outcome.how)
+        if entry.submenu:
+            machine.close_context()
+        for name, value in zip(("chosen", "default"), before):
+            if value is None:
+                machine.unset(name)
+            else:
+                machine.set(name, value)
+        machine.unset("timeout")
+        if machine.flavour.status_decides and outcome.status == OK:
+            raise Halted("menu")
+        number = _take_fallback(machine, menu)
+        if number is None or not 0 <= number < len(menu):
+            raise Halted("menu")
+        choice = Choice(number, "fallback", True)
+
+
+def _take_fallback(machine: Machine, menu: Sequence[Entry]) -> int | None:
+    """The first number of `fallback`, which is removed from it; rhboot also takes ids and titles."""
+    value = machine.get("fallback")
+    if value is None:
+        return None
+    if machine.flavour.names_first:
+        index, _, tail = _rhboot_entry(menu, value)
+        rest = tail.lstrip("\n\r \t")
+        if index < 0 or not rest:
+            machine.unset("fallback")
+        else:
+            machine.set("fallback", rest)
+        return index if index >= 0 else None
+    try:
+        number, tail = strtoul(value)
+    except CommandError:
+        machine.unset("fallback")
+        return None
+    machine.set("fallback", tail.lstrip("\n\r \t"))
+    return as_int(number) if as_int(number) >= 0 else None
+
+
+class Sample(NamedTuple):
+    """One entry run for itself, on a copy of the state its menu was shown in."""
+
+    path: tuple[int, ...]
+    entry: Entry
+    machine: Machine  # as the entry left it
+    outcome: Outcome
+
+
+def try_all(machine: Machine, path: tuple[int, ...] = ()) -> Iterator[Sample]:
+    """Every entry of the menu, and below each submenu its own, in the order of the menu."""
+    for index, entry in enumerate(machine.menu or []):
+        trial = machine.fork()
+        trial.executed = []
+        trial.loaded = None
+        trial.unset("default")
+        outcome = run_entry(trial, entry)
+        yield Sample((*path, index), entry, trial, outcome)
+        if outcome.how == "menu" and trial.menu is not machine.menu:
+            if len(path) + 1 < _DEEPEST_MENU:
+                yield from try_all(trial, (*path, index))
+            else:
+                machine.report("menus nested deeper than 8 levels are not followed", entry.span, OK)

@@ -1,0 +1,273 @@
+"""How GRUB groups tokens into statements, one line or compound at a time (grub-core/script/parser.y).
+
+    unit      = newline | statement { ";" statement } newline
+    statement = command | function
+    function  = "function" name { newline } "{" commands delimiter "}"
+    command   = simple | if | for | while | until
+    simple    = word { word | reserved } [ "{" commands [ delimiter ] "}" ]
+    commands  = { newline } command { delimiter command }
+    delimiter = ( ";" | newline ) { newline }
+
+Recovery: after any error GRUB drops what it has read of the unit, and goes on with
+the next line; the rest of a broken compound therefore runs at top level.  Functions
+that were complete before the error stay defined.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from kexec_hook.grub.lexer import LONGEST_TOKEN, NAME, RESERVED, TOKEN, BadDollar, make_word
+from kexec_hook.grub.source import ScriptError, Source, Span
+from kexec_hook.grub.syntax import Block, Broken, Command, For, Function, If, Loop, Statement, Unit, Word
+
+# Compiling the pattern for plain bodies costs more than parsing a small file.
+_LARGE = 100_000
+# The Python stack is finite; GRUB's parser stops at 10000 symbols (bison's YYMAXDEPTH).
+_DEEPEST = 150
+
+
+class TokenTooLong(ScriptError):
+    """GRUB's lexer stops the whole boot loader here (flex: token too large, exceeds YYLMAX)."""
+
+
+class _Unexpected(Exception):
+    """The current token cannot stand here."""
+
+
+def parse(source: Source) -> Iterator[Unit]:
+    """The units of a text in order; each must be run before the next is asked for.  Raises TokenTooLong."""
+    parser = _Parser(source)
+    while not parser.at_end():
+        yield parser.unit()
+
+
+class _Parser:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._text = source.text
+        self._large = len(source.text) > _LARGE
+        self._end = 0  # of the current token
+        self._start = 0
+        self._kind = "\n"  # "word", "eof", "bad", an operator or a reserved word
+        self._nesting = 0
+        self._why = "syntax error"
+        self._functions: list[Function] = []
+
+    def at_end(self) -> bool:
+        return self._end >= len(self._text)
+
+    def unit(self) -> Unit:
+        self._functions = []
+        self._nesting = 0
+        self._why = "syntax error"
+        statements: list[Statement] = []
+        try:
+            self._advance()
+            while self._kind not in ("\n", "eof"):
+                if self._kind == "function":
+                    self._function()
+                else:
+                    statements.append(self._command())
+                if self._kind == "\n":
+                    break
+                self._expect(";")
+            return Unit(tuple(self._functions), tuple(statements), None)
+        except _Unexpected:
+            broken = Broken(ScriptError(self._why, Span(self._source, self._start, max(self._end, self._start + 1))))
+            if self._kind != "\n":
+                self._end = (self._text.find("\n", self._end) + 1) or len(self._text)
+            return Unit(tuple(self._functions), (), broken)
+
+    def _advance(self) -> None:
+        match = TOKEN.match(self._text, self._end)
+        assert match is not None
+        group = match.lastgroup
+        if group is None:
+            self._start = self._end = len(self._text)
+            self._kind = "eof"
+            return
+        self._start, self._end = start, end = match.span(group)
+        if end - start > LONGEST_TOKEN // 4:
+            self._check_length(start, end)
+        if group == "word":
+            raw = self._text[start:end]
+            self._kind = raw if raw in RESERVED else "word"
+            if end >= len(self._text) or self._text[end] in "\"'" or self._text.startswith('$"', end):
+                self._unterminated()
+        elif group == "end":
+            self._kind = "\n"
+        elif group == "operator":
+            self._kind = self._text[start:end]
+        elif group == "open":
+            self._unterminated()
+        else:
+            self._kind = "bad"
+            self._why = "a `$' that names no variable must be quoted"
+
+    def _unterminated(self) -> None:
+        # GRUB asks for line after line, finds none, and reports "out of memory".
+        self._kind, self._end = "bad", len(self._text)
+        self._why = "a quote or a backslash at the end of a line is never closed"
+
+    def _check_length(self, start: int, end: int) -> None:
+        if len(self._text[start:end].encode("utf-8", "surrogateescape")) > LONGEST_TOKEN:
+            raise TokenTooLong("GRUB stops here: a word of more than 8191 bytes", Span(self._source, start, start + 40))
+
+    def _expect(self, kind: str) -> None:
+        if self._kind != kind:
+            raise _Unexpected
+        self._advance()
+
+    def _newlines(self) -> None:
+        while self._kind == "\n":
+            self._advance()
+
+    def _word(self) -> Word:
+        try:
+            word = make_word(self._text[self._start : self._end], self._start)
+        except BadDollar as bad:
+            self._kind = "bad"
+            self._start += bad.offset
+            self._why = "a `$' that names no variable must be written `\\$'"
+            raise _Unexpected from None
+        self._advance()
+        return word
+
+    def _arguments(self) -> list[Word]:
+        words = []
+        while self._kind == "word" or (self._kind in RESERVED and self._kind not in ("[[", "]]")):
+            words.append(self._word())
+        return words
+
+    def _name(self) -> str:
+        name = self._text[self._start : self._end]
+        if self._kind != "word" or not NAME.fullmatch(name):
+            raise _Unexpected
+        self._advance()
+        return name
+
+    def _command(self) -> Statement:
+        kind = self._kind
+        if kind == "word":
+            return self._simple()
+        if kind not in ("if", "for", "while", "until"):
+            raise _Unexpected
+        self._nest()
+        self._advance()
+        statement: Statement
+        if kind == "if":
+            statement = self._if()
+            self._expect("fi")
+        elif kind == "for":
+            statement = self._for()
+        else:
+            condition = self._commands("do")
+            self._expect("do")
+            statement = Loop(kind == "until", condition, self._commands("done"))
+            self._expect("done")
+        self._nesting -= 1
+        return statement
+
+    def _nest(self) -> None:
+        self._nesting += 1
+        if self._nesting > _DEEPEST:
+            self._why = f"more than {_DEEPEST} compounds in one another"
+            raise _Unexpected
+
+    def _simple(self) -> Command:
+        words = self._arguments()
+        block = self._block() if self._kind == "{" else None
+        return Command(tuple(words), block, self._source)
+
+    def _block(self) -> Block:
+        start = self._end
+        plain = _plain_body().match(self._text, start) if self._large else None
+        if plain:
+            self._end = plain.end()
+        else:
+            self._nest()
+            self._advance()
+            self._commands("}", delimited=False)
+            self._nesting -= 1
+        block = Block(start, self._end - 1)
+        self._advance()
+        return block
+
+    def _commands(self, *closers: str, delimited: bool = True) -> tuple[Statement, ...]:
+        """Commands up to one of these tokens, which is then the current one."""
+        self._newlines()
+        commands = [self._command()]
+        while self._kind in (";", "\n"):
+            self._advance()
+            self._newlines()
+            if self._kind in closers:
+                return tuple(commands)
+            commands.append(self._command())
+        if delimited or self._kind not in closers:
+            raise _Unexpected
+        return tuple(commands)
+
+    def _if(self) -> If:
+        branches = []
+        while True:
+            condition = self._commands("then")
+            self._expect("then")
+            branches.append((condition, self._commands("fi", "else", "elif")))
+            if self._kind != "elif":
+                break
+            self._advance()
+        orelse: tuple[Statement, ...] | If | None = None
+        if self._kind == "else":
+            self._advance()
+            orelse = self._commands("fi")
+        condition, then = branches.pop()
+        clause = If(condition, then, orelse)
+        for condition, then in reversed(branches):
+            clause = If(condition, then, clause)
+        return clause
+
+    def _for(self) -> For:
+        name = self._name()
+        self._expect("in")
+        words = self._arguments()
+        if self._kind not in (";", "\n"):
+            raise _Unexpected
+        self._advance()
+        self._newlines()
+        self._expect("do")
+        body = self._commands("done")
+        self._expect("done")
+        return For(name, tuple(words), body, self._source)
+
+    def _function(self) -> None:
+        self._advance()
+        name = self._name()
+        self._newlines()
+        self._expect("{")
+        body = self._commands("}")
+        self._functions.append(Function(name, body))
+        self._advance()
+
+
+@lru_cache(maxsize=1)
+def _plain_body() -> re.Pattern[str]:
+    """A block that surely parses, up to its brace: simple commands and ifs that hold only such, one level deep.
+
+    It spares the full parser on files with thousands of entries; whatever it does
+    not match is parsed as usual.
+    """
+    char = r"""[^{}|&$;<> \t\n'"\\\[\]]"""
+    variable = r"\$(?:\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)"
+    special = rf"""(?:'[^'\n]*'|"[^"\\$\n]*(?:{variable}[^"\\$\n]*)*"|{variable}|\[(?!\[)|\](?!\]))"""
+    word = rf"(?!\#)(?:{char}+(?:{special}{char}*)*|(?:{special}{char}*)+)"
+    reserved = "|".join(sorted(word for word in RESERVED if word.isalpha()))
+    simple = rf"(?!(?:{reserved})[ \t;\n]){word}(?:[ \t]+{word})*"
+    newline = r"[ \t]*\n[ \t\n]*(?:\#[^\n]*\n[ \t\n]*)*"
+    delimiter = rf"(?:{newline}|[ \t]*;[ \t]*(?:{newline})?)"
+    commands = rf"(?:{simple}{delimiter})+"
+    gap = rf"(?:{newline}|[ \t]+)"
+    branch = rf"if[ \t]+{commands}then{gap}{commands}(?:else{gap}{commands})?fi{delimiter}"
+    return re.compile(rf"{gap}(?:{simple}{delimiter}|{branch})+\}}", re.ASCII)

@@ -1,0 +1,119 @@
+"""`grub-eval`: what GRUB makes of a directory's configuration or of a script, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kexec_hook.grub.commands import TABLE
+from kexec_hook.grub.disks import Disks, GrubPath
+from kexec_hook.grub.machine import FLAVOURS, Entry, Halted, Machine, Problem, platform_variables
+from kexec_hook.grub.menu import Result, boot_default, evaluate, try_all
+from kexec_hook.grub.source import point, read_source
+
+# Loader commands whose words are part of the answer; the machine notes no others.
+SCHEMA = 1
+
+
+def make_machine(
+    disks: Disks, flavour: str, platform: str, cpu: str, prefix: str, variables: Mapping[str, str] | None = None
+) -> Machine:
+    """A machine on these disks, with the variables GRUB starts with.  prefix is GRUB's: (hd0,gpt1)/boot/grub."""
+    chosen = FLAVOURS[flavour]
+    machine = Machine(disks, TABLE, chosen)
+    root = prefix[1:].partition(")")[0] if prefix.startswith("(") else ""
+    machine.env = platform_variables(chosen, platform, cpu, prefix, root)
+    for name, value in (variables or {}).items():
+        machine.set(name, value)
+    return machine
+
+
+def script(machine: Machine, name: str, text: bytes) -> tuple[str, list[Problem]]:
+    """What a script prints, and the errors GRUB would print between."""
+    try:
+        machine.run(read_source(name, text))
+    except Halted:
+        pass
+    return "".join(machine.output), machine.problems
+
+
+def configuration(machine: Machine, config: str, *, default_only: bool = False) -> dict[str, Any]:
+    """Everything about a configuration: its entries, each tried by itself, and what GRUB boots when left alone."""
+    ended = evaluate(machine, config)
+    toplevel = [list(words) for words in machine.executed]
+    menu = machine.menu or []
+    timeout = machine.get("timeout")
+    env = {name: binding.value for name, binding in machine.env.items()}
+    entries: list[dict[str, Any]] = []
+    if default_only:
+        entries = [_entry((index,), entry) for index, entry in enumerate(menu)]
+    else:
+        for sample in try_all(machine):
+            booted = sample.outcome.how == "boot"
+            described = _entry(sample.path, sample.entry)
+            described["executed"] = sample.machine.executed
+            described["root"] = sample.machine.get("root")
+            described["kcmdline"] = _kcmdline(sample.machine)
+            described["booted"] = booted
+            entries.append(described)
+    machine.executed = []
+    result = boot_default(machine) if ended == "menu" and menu else Result(ended=ended)
+    default = result.default
+    return {
+        "schema": SCHEMA,
+        "entries": entries,
+        "default": default
+        and {
+            "path": _path(default.path),
+            "titles": [entry.title for entry in default.entries],
+            "ids": [entry.id for entry in default.entries],
+        },
+        "toplevel": toplevel,
+        "executed": machine.executed,
+        "kcmdline": _kcmdline(machine),
+        "root": machine.get("root"),
+        "booted": result.booted,
+        "chosen": result.chosen or None,
+        "env": env,
+        "timeout": timeout,
+        "env_writes": {write.name: write.value for write in machine.pending},
+        "output": "".join(machine.output),
+        "problems": [problem(p) for p in machine.problems],
+    }
+
+
+def problem(found: Problem) -> dict[str, Any]:
+    return {"message": found.message, "source": str(found.span) if found.span else None}
+
+
+def show_problem(found: Problem) -> str:
+    return point(found.message, found.span)
+
+
+def display(names: Mapping[str, str]) -> Any:
+    """How a path on one of the devices is shown: below the directory that stands for it."""
+
+    def show(path: GrubPath) -> str:
+        return names.get(path.device, f"({path.device})").rstrip("/") + path.path
+
+    return show
+
+
+def _path(path: Sequence[int]) -> str:
+    return ">".join(map(str, path))
+
+
+def _entry(path: Sequence[int], entry: Entry) -> dict[str, Any]:
+    return {
+        "path": _path(path),
+        "title": entry.title,
+        "id": entry.id,
+        "submenu": entry.submenu,
+        "classes": list(entry.classes),
+        "users": entry.users,
+        "hotkey": entry.hotkey,
+    }
+
+
+def _kcmdline(machine: Machine) -> str | None:
+    return machine.loaded.kcmdline if machine.loaded and machine.loaded.kind == "linux" else None
