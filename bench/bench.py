@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""How fast kexec-hook is, as ratios to public programs measured in the same minute.
+
+Usage: bench.py [--runs N] [--strict]
+
+Needs hyperfine, GNU time, and for the comparison with GRUB grub-emu and mke2fs.  Says PASS or OVER; --strict makes
+OVER an exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TREE = ROOT / "tests/roots/debian-12/tree"
+OURS = str(Path(sys.executable).parent / "kexec-hook")
+IMPORTS = (
+    "import argparse, json, subprocess, pathlib, dataclasses, packaging.version, pluggy;"
+    " pluggy.PluginManager('x').load_setuptools_entrypoints('kexec_hook')"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    what: str
+    ours: list[str]
+    theirs: list[str] | None  # None: nothing to compare with
+    limit: float | None
+    than: str
+
+
+def debian(directory: Path, lines: int) -> Path:
+    """The shipped Debian 12 tree, with as many recovery entries more as make a configuration that long."""
+    root = directory / f"debian-{lines}"
+    shutil.copytree(TREE, root, symlinks=True)
+    path = root / "boot/grub/grub.cfg"
+    config = path.read_text().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(config) if line.startswith("\tmenuentry"))
+    last = next(number for number in range(first, len(config)) if config[number] == "\t}\n")
+    end = next(number for number in range(last, len(config)) if config[number] == "}\n")
+    entry = config[first : last + 1]
+    while len(config) + len(entry) <= lines:
+        config[end:end] = entry
+    config[end:end] = ["\n"] * (lines - len(config))
+    path.write_text("".join(config))
+    return root
+
+
+def many(directory: Path, entries: int) -> Path:
+    """A partition with so many top-level entries, each as grub-mkconfig wrote it for Debian."""
+    root = directory / f"many-{entries}"
+    shutil.copytree(TREE / "boot", root / "boot")
+    path = root / "boot/grub/grub.cfg"
+    # grub-emu would paint its graphical terminal, which is no work of the kind compared here
+    config = path.read_text().replace("terminal_output gfxterm", "terminal_output console")
+    head, start, rest = config.partition("menuentry ")
+    body, end, _ = (start + rest).partition("\n}\n")
+    entry = (body + end).replace("gnulinux-simple-", "linux-NUMBER-").replace("Debian GNU/Linux'", "Linux NUMBER'")
+    path.write_text(head + "".join(entry.replace("NUMBER", str(number)) for number in range(entries)))
+    return root
+
+
+def grub_emu(root: Path) -> list[str] | None:
+    """The same configuration on a disk image, `halt` at the end: GRUB reads it all, then stops."""
+    mke2fs = shutil.which("mke2fs", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    emu = shutil.which("grub-emu")
+    if not mke2fs or not emu:
+        return None
+    halting = root.parent / f"{root.name}-halting"
+    shutil.copytree(root, halting)
+    with (halting / "boot/grub/grub.cfg").open("a") as config:
+        config.write("halt\n")
+    size = sum(path.stat().st_size for path in halting.rglob("*") if path.is_file()) // 1024 + 4096
+    image, map_file = root.parent / f"{root.name}.img", root.parent / f"{root.name}.map"
+    with image.open("wb") as empty:
+        empty.truncate(size * 1024)
+    subprocess.run([mke2fs, "-q", "-F", "-t", "ext2", "-d", str(halting), str(image)], check=True)
+    map_file.write_text(f"(hd0) {image}\n")
+    # `halt` powers a machine off where it is allowed to; grub-emu only ends, and must have no right to more
+    guard = [shutil.which("setpriv") or "", "--bounding-set=-sys_boot", "--no-new-privs"] if is_root() else []
+    return [*guard, emu, "-m", str(map_file), "-r", "hd0", "-d", "/boot/grub"]
+
+
+def is_root() -> bool:
+    return subprocess.run(["id", "-u"], stdout=subprocess.PIPE, text=True).stdout.strip() == "0"
+
+
+def seconds(commands: list[list[str]], runs: int, scratch: Path) -> list[float]:
+    """Median of each command; hyperfine runs them without a shell."""
+    out = scratch / "hyperfine.json"
+    argv = ["hyperfine", "-N", "--warmup", "2", "--runs", str(runs)]
+    argv += ["--export-json", str(out), *map(joined, commands)]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return [float(result["median"]) for result in json.loads(out.read_text())["results"]]
+
+
+def joined(argv: list[str]) -> str:
+    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in argv)
+
+
+def memory(argv: list[str], scratch: Path) -> int:
+    """Peak resident size in KiB, as GNU time says it."""
+    out = scratch / "time"
+    quiet = subprocess.DEVNULL
+    subprocess.run(["/usr/bin/time", "-f", "%M", "-o", str(out), *argv], stdin=quiet, stdout=quiet, stderr=quiet)
+    return int(out.read_text().split()[-1])
+
+
+def works(argv: list[str]) -> str | None:
+    """Why a command is not worth measuring, or None."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode == 0:
+        return None
+    words = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+    return f"exit {done.returncode}: {words[-1]}"
+
+
+def cpu() -> str:
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found.group(1) if found else platform.machine()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="measure kexec-hook against public programs")
+    parser.add_argument("--runs", type=int, default=15, help="runs of each command (default: 15)")
+    parser.add_argument("--strict", action="store_true", help="exit 1 where a ratio is over its limit")
+    args = parser.parse_args()
+    for tool in ("hyperfine", "/usr/bin/time"):
+        if shutil.which(tool) is None:
+            print(f"bench: {tool} is missing: apt-get install -y hyperfine time", file=sys.stderr)
+            return 1
+    print(f"{cpu()}, Python {platform.python_version()}, {platform.system()} {platform.release()}")
+    over = False
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        imports = [sys.executable, "-c", IMPORTS]
+        rows = [
+            Row(
+                "stage --dry-run, 265 lines",
+                [OURS, "--root", str(debian(scratch, 265)), "stage", "--dry-run"],
+                imports,
+                1.6,
+                "python3 and its imports",
+            )
+        ]
+        for count, limit in ((1000, 1.0), (10000, None)):
+            root = many(scratch, count)
+            ours = [OURS, "grub-eval", str(root), "--default-only"]
+            rows.append(Row(f"grub-eval --default-only, {count} entries", ours, grub_emu(root), limit, "grub-emu"))
+        print(f"{'':44} {'median':>9} {'compared':>9} {'ratio':>6} {'limit':>6} {'memory':>8}")
+        for row in rows:
+            why = works(row.ours)
+            if why:
+                print(f"{row.what:44} not measured: {why}")
+                over = over or row.limit is not None
+                continue
+            medians = seconds([row.ours, *([row.theirs] if row.theirs else [])], args.runs, scratch)
+            peak = f"{memory(row.ours, scratch) / 1024:.0f} MiB"
+            if len(medians) == 1:
+                print(f"{row.what:44} {medians[0] * 1000:6.0f} ms {'-':>9} {'-':>6} {'-':>6} {peak:>8}")
+                continue
+            ratio = medians[0] / medians[1]
+            verdict = "" if row.limit is None else "PASS" if ratio <= row.limit else "OVER"
+            over = over or verdict == "OVER"
+            print(
+                f"{row.what:44} {medians[0] * 1000:6.0f} ms {medians[1] * 1000:6.0f} ms {ratio:6.2f}"
+                f" {row.limit or '-':>6} {peak:>8}  {verdict}  ({row.than})"
+            )
+    return 1 if over and args.strict else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
