@@ -1,0 +1,354 @@
+"""The files below one root directory: the one module that opens files, and symbolic links never leave the root."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+FILE_LIMIT = 64 << 20  # bytes: configurations are read whole, kernels and initrds are only looked at
+MAX_LINKS = 40  # as in the kernel, path_resolution(7)
+
+Kind = Literal["file", "dir", "link", "other"]
+
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_NOT_PERMITTED = (errno.EACCES, errno.EPERM)
+
+
+class SysrootError(Exception):
+    """A file below the root that could not be used: which one, why, and what to do."""
+
+    def __init__(self, path: str, reason: str, hint: str = "") -> None:
+        super().__init__(f"{path}: {reason}; {hint}" if hint else f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+        self.hint = hint
+
+
+class MissingError(SysrootError):
+    """There is no such file."""
+
+
+class NotPermittedError(SysrootError):
+    """There may be such a file, but we are not allowed to know."""
+
+
+class TooLargeError(SysrootError):
+    """The file is larger than the reader was ready for."""
+
+
+class Identity(NamedTuple):
+    """What tells whether a file is still the one that was looked at."""
+
+    kind: Kind
+    dev: int
+    inode: int
+    size: int  # bytes; 0 for a directory
+    mtime_ns: int  # 0 for a directory that was not listed
+
+
+class Entry(NamedTuple):
+    """A name in a directory; a link is a link, whatever it leads to."""
+
+    name: str
+    kind: Kind
+
+
+class _Place(NamedTuple):
+    """A file that was reached: descriptors of it and of its directory, both opened with O_PATH."""
+
+    path: str  # below the root, no links in it
+    name: str  # in its directory
+    parent: int
+    fd: int
+    info: os.stat_result
+
+
+class Sysroot:
+    """One root directory, which is the whole world: `/etc` and `/../etc` are both `<root>/etc`.
+
+    `reads` holds everything that was looked at, by its path below the root without
+    links: files, listed directories, the links on the way, and None for what was
+    missing.  What the kernel makes up as it is read (/proc, /sys) is left out.
+    `denied` are the paths that our rights did not reach.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] = "/") -> None:
+        self.root = Path(os.path.realpath(root))
+        if not self.root.is_dir():
+            raise SysrootError(os.fspath(root), "not a directory", "the root must be an existing directory")
+        self.reads: dict[str, Identity | None] = {}
+        self._denied: dict[str, None] = {}
+
+    def __repr__(self) -> str:
+        return f"Sysroot({str(self.root)!r})"
+
+    @property
+    def is_host(self) -> bool:
+        """Is the root that of the running machine?"""
+        return str(self.root) == "/"
+
+    @property
+    def denied(self) -> tuple[str, ...]:
+        """What could not be looked at for want of rights, in the order in which it was asked for."""
+        return tuple(self._denied)
+
+    def host(self, path: str) -> Path:
+        """Where a file is found from outside the root; links are followed, what is missing keeps its name."""
+        return self.root / self.resolve(path).lstrip("/")
+
+    def resolve(self, path: str) -> str:
+        """The path below the root with all its links followed; what is missing or forbidden stays as it is."""
+        try:
+            with self._reach(path) as place:
+                return place.path
+        except OSError as error:
+            return _path_in(error, path)
+
+    def stat(self, path: str, *, follow: bool = True) -> os.stat_result | None:
+        """What stat(2), or without `follow` lstat(2), tells of a file; None when it is missing."""
+        try:
+            with self._reach(path, follow=follow) as place:
+                self._note(place.path, place.info)
+                return place.info
+        except OSError as error:
+            self._absent(path, error)
+        return None
+
+    def exists(self, path: str) -> bool:
+        """Is something there?  Where we are not permitted to know, `denied` names it and the answer is no."""
+        return self._kind(path) is not None
+
+    def is_file(self, path: str) -> bool:
+        """Is there a regular file, or a link to one?"""
+        return self._kind(path) == "file"
+
+    def is_dir(self, path: str) -> bool:
+        """Is there a directory, or a link to one?"""
+        return self._kind(path) == "dir"
+
+    def readlink(self, path: str) -> str | None:
+        """What a symbolic link says; None where there is none."""
+        try:
+            with self._reach(path, follow=False) as place:
+                self._note(place.path, place.info)
+                return os.readlink("", dir_fd=place.fd) if stat.S_ISLNK(place.info.st_mode) else None
+        except OSError as error:
+            self._absent(path, error)
+        return None
+
+    def read(self, path: str, limit: int = FILE_LIMIT, *, follow: bool = True) -> bytes:
+        """A regular file, whole.  MissingError, NotPermittedError, TooLargeError, or SysrootError for what is left."""
+        try:
+            with self._reach(path, follow=follow) as place:
+                self._note(place.path, place.info)
+                return self._contents(place, limit)
+        except OSError as error:
+            self._absent(path, error)
+            raise MissingError(path, _words(error)) from error
+
+    def text(self, path: str, limit: int = FILE_LIMIT) -> str:
+        """A regular file as UTF-8; bytes that are not survive as surrogates."""
+        return self.read(path, limit).decode("utf-8", "surrogateescape")
+
+    def entries(self, path: str, *, follow: bool = True) -> list[Entry]:
+        """What is in a directory, sorted by the bytes of the names so that two runs agree.  MissingError and kin."""
+        try:
+            with self._reach(path, follow=follow) as place:
+                return self._listing(place)
+        except OSError as error:
+            self._absent(path, error)
+            raise MissingError(path, _words(error)) from error
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a directory, sorted; none where there is no such directory, or (see `denied`) no right to it."""
+        try:
+            return [entry.name for entry in self.entries(path)]
+        except SysrootError:
+            return []
+
+    def changed(self, reads: Mapping[str, Identity | None] | None = None) -> list[str]:
+        """Paths of `reads` (of a former run, else of this one) that are not what they were."""
+        then = self.reads if reads is None else reads
+        now = Sysroot(self.root)
+        return [path for path, was in then.items() if now._identity(path, was) != was]
+
+    def _identity(self, path: str, was: Identity | None) -> Identity | None:
+        try:
+            info = self.stat(path, follow=False)
+        except SysrootError:
+            return None if was else Identity("other", 0, 0, 0, 0)  # different from both
+        return identity(info, listed=was is not None and was.mtime_ns != 0) if info else None
+
+    def _kind(self, path: str) -> Kind | None:
+        try:
+            info = self.stat(path)
+        except SysrootError:
+            return None
+        return kind_of(info.st_mode) if info else None
+
+    def _note(self, path: str, info: os.stat_result | None, *, listed: bool = False) -> None:
+        if path.startswith(("/proc/", "/sys/")):
+            return
+        known = self.reads.get(path)
+        if known is None or listed or known.kind != "dir":
+            self.reads[path] = identity(info, listed=listed) if info else None
+
+    def _absent(self, path: str, error: OSError) -> None:
+        """Note what is missing; raise for every other kind of failure."""
+        where = _path_in(error, path)
+        if error.errno in _NOT_THERE:
+            self._note(where, None)
+        elif error.errno in _NOT_PERMITTED:
+            self._denied[where] = None
+            raise NotPermittedError(where, "not permitted", "run as root") from error
+        else:
+            raise SysrootError(where, _words(error)) from error
+
+    @contextmanager
+    def _reach(self, path: str, *, follow: bool = True) -> Iterator[_Place]:
+        """Walk from the root to a file, one name at a time; an OSError's filename is the path below the root.
+
+        Every directory on the way is held open and every link is read from its own
+        descriptor, so a tree that changes under our feet cannot lead us out of it.
+        """
+        fds = [os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+        infos = [os.fstat(fds[0])]
+        names: list[str] = []
+        todo = parts_of(path)[::-1]
+        links = 0
+        try:
+            while todo:
+                name = todo.pop()
+                if name == "..":
+                    if names:
+                        names.pop()
+                        infos.pop()
+                        os.close(fds.pop())
+                    continue
+                try:
+                    fd = _open_name(name, fds[-1], infos[-1])
+                except OSError as error:
+                    error.filename = join([*names, name, *reversed(todo)])
+                    raise
+                names.append(name)
+                fds.append(fd)
+                infos.append(os.fstat(fd))
+                if stat.S_ISLNK(infos[-1].st_mode) and (todo or follow):
+                    links += 1
+                    if links > MAX_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), join(names))
+                    self._note(join(names), infos[-1])
+                    target = os.readlink("", dir_fd=fd)
+                    stay = 0 if target.startswith("/") else len(names) - 1
+                    while len(names) > stay:
+                        names.pop()
+                        infos.pop()
+                        os.close(fds.pop())
+                    todo.extend(reversed(parts_of(target)))
+            parent = fds[-2] if names else fds[0]
+            yield _Place(join(names), names[-1] if names else ".", parent, fds[-1], infos[-1])
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _contents(self, place: _Place, limit: int) -> bytes:
+        if not stat.S_ISREG(place.info.st_mode):  # before opening: a FIFO or a tape has its own ideas of that
+            raise SysrootError(place.path, "not a regular file")
+        try:
+            fd = os.open(place.name, _READ, dir_fd=place.parent)
+        except OSError as error:
+            error.filename = place.path
+            raise
+        try:
+            info = os.fstat(fd)
+            self._note(place.path, info)
+            chunks: list[bytes] = []
+            size = 0
+            while chunk := os.read(fd, 1 << 20) if stat.S_ISREG(info.st_mode) else b"":
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    raise TooLargeError(place.path, f"larger than {_size(limit)}")
+            return b"".join(chunks)
+        finally:
+            os.close(fd)
+
+    def _listing(self, place: _Place) -> list[Entry]:
+        try:
+            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.fd)
+        except OSError as error:
+            error.filename = place.path
+            raise
+        try:
+            info = os.fstat(fd)
+            with os.scandir(fd) as found:
+                entries = [Entry(entry.name, _entry_kind(entry)) for entry in found]
+            self._note(place.path, info, listed=True)
+            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        finally:
+            os.close(fd)
+
+
+def identity(info: os.stat_result, *, listed: bool) -> Identity:
+    """A directory that was only passed may get and lose names; one that was listed may not."""
+    kind = kind_of(info.st_mode)
+    size = 0 if kind == "dir" else info.st_size
+    return Identity(kind, info.st_dev, info.st_ino, size, info.st_mtime_ns if kind != "dir" or listed else 0)
+
+
+def kind_of(mode: int) -> Kind:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "dir"
+    return "link" if stat.S_ISLNK(mode) else "other"
+
+
+def parts_of(path: str) -> list[str]:
+    """The names of a path, without the empty ones and `.`; `..` stays."""
+    return [name for name in path.split("/") if name not in ("", ".")]
+
+
+def join(names: list[str] | tuple[str, ...]) -> str:
+    return "/" + "/".join(names)
+
+
+def _open_name(name: str, parent: int, parent_info: os.stat_result) -> int:
+    """Open a name without following it; NotADirectoryError and its kin as open(2) has them."""
+    try:
+        fd = os.open(name, _LOOK, dir_fd=parent)
+    except ValueError:  # a zero byte, or a character that no file name has
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
+    info = os.fstat(fd)
+    if stat.S_ISDIR(info.st_mode) and info.st_dev != parent_info.st_dev:
+        # A mount point may be systemd's automount of /boot or /efi: O_DIRECTORY is what makes the kernel mount it.
+        os.close(fd)
+        fd = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=parent)
+    return fd
+
+
+def _entry_kind(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_symlink():
+        return "link"
+    if entry.is_dir(follow_symlinks=False):
+        return "dir"
+    return "file" if entry.is_file(follow_symlinks=False) else "other"
+
+
+def _path_in(error: OSError, path: str) -> str:
+    return error.filename if isinstance(error.filename, str) else path
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _size(limit: int) -> str:
+    return f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"

@@ -1,0 +1,424 @@
+"""Below a root directory: links never leave it, everything read is remembered, what is forbidden is not missing."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from kexec_hook import sysroot as module
+from kexec_hook.sysroot import Entry, MissingError, NotPermittedError, Sysroot, SysrootError, TooLargeError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("secret")
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+def put(root, path, content="x"):
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content.encode() if isinstance(content, str) else content)
+    return target
+
+
+def link(root, path, to):
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(to)
+
+
+# --- reading ---
+
+
+def test_a_path_starts_at_the_root_with_or_without_a_slash(root):
+    put(root, "etc/x", "hello")
+    assert Sysroot(root).read("/etc/x") == b"hello"
+    assert Sysroot(root).text("etc//./x") == "hello"
+
+
+def test_bytes_that_are_not_utf8_survive(root):
+    put(root, "x", b"a\xffb\r\n")
+    assert Sysroot(root).text("/x").encode("utf-8", "surrogateescape") == b"a\xffb\r\n"
+
+
+def test_a_name_that_is_not_utf8_is_found(root):
+    (root / os.fsdecode(b"n\xff")).write_text("y")
+    assert Sysroot(root).listdir("/") == ["n\udcff"]
+    assert Sysroot(root).text("/n\udcff") == "y"
+
+
+@pytest.mark.parametrize("path", ["/gone", "/gone/x", "/file/x", "/a\0b", "/\ud800", "/" + "n" * 300])
+def test_what_cannot_be_there_is_missing(root, path):
+    put(root, "file")
+    sysroot = Sysroot(root)
+    assert sysroot.stat(path) is None
+    assert not sysroot.exists(path)
+    assert not sysroot.is_file(path)
+    assert not sysroot.is_dir(path)
+    assert sysroot.readlink(path) is None
+    assert sysroot.listdir(path) == []
+    with pytest.raises(MissingError):
+        sysroot.read(path)
+
+
+def test_a_missing_file_is_named(root):
+    with pytest.raises(MissingError) as caught:
+        Sysroot(root).read("/boot/grub/grub.cfg")
+    assert str(caught.value) == "/boot/grub/grub.cfg: no such file or directory"
+
+
+def test_a_directory_is_not_read_as_a_file(root):
+    put(root, "d/x")
+    with pytest.raises(SysrootError) as caught:
+        Sysroot(root).read("/d")
+    assert str(caught.value) == "/d: not a regular file"
+
+
+def test_a_fifo_is_refused_without_waiting_for_its_writer(root):
+    os.mkfifo(root / "fifo")
+    with pytest.raises(SysrootError) as caught:
+        Sysroot(root).read("/fifo")
+    assert str(caught.value) == "/fifo: not a regular file"
+
+
+def test_a_file_above_the_limit_is_too_large(root):
+    put(root, "x", "12345")
+    assert Sysroot(root).read("/x", limit=5) == b"12345"
+    with pytest.raises(TooLargeError) as caught:
+        Sysroot(root).read("/x", limit=4)
+    assert str(caught.value) == "/x: larger than 4 bytes"
+
+
+def test_a_file_that_is_all_holes_is_not_read_to_its_end(root):
+    with put(root, "x").open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(TooLargeError) as caught:
+        Sysroot(root).read("/x")
+    assert str(caught.value) == "/x: larger than 64 MiB"
+
+
+def test_listing_is_sorted_and_does_not_follow_links(root):
+    put(root, "d/b")
+    put(root, "d/a/x")
+    link(root, "d/c", "a")
+    os.mkfifo(root / "d/p")
+    assert Sysroot(root).entries("/d") == [
+        Entry("a", "dir"),
+        Entry("b", "file"),
+        Entry("c", "link"),
+        Entry("p", "other"),
+    ]
+
+
+def test_a_root_that_is_no_directory_is_an_error(root):
+    with pytest.raises(SysrootError) as caught:
+        Sysroot(put(root, "x"))
+    assert str(caught.value) == f"{root}/x: not a directory; the root must be an existing directory"
+
+
+def test_only_slash_is_the_host(root):
+    assert Sysroot("/").is_host
+    assert Sysroot("//..").is_host
+    assert not Sysroot(root).is_host
+
+
+# --- links stay inside ---
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "/secret",
+        "../secret",
+        "../../../../../../../../secret",
+        "/../secret",
+        "d/../../../secret",
+        "./././../secret",
+    ],
+)
+def test_a_link_never_leaves_the_root(root, to):
+    put(root, "secret", "inside")
+    put(root, "d/x")
+    (root.parent / "secret").write_text("outside")
+    link(root, "link", to)
+    assert Sysroot(root).text("/link") == "inside"
+    assert Sysroot(root).resolve("/link") == "/secret"
+    assert Sysroot(root).host("/link") == root / "secret"
+
+
+def test_a_directory_link_out_of_the_root_leads_nowhere(root):
+    link(root, "boot", str(root.parent / "outside"))
+    link(root, "up", "../outside")
+    assert not Sysroot(root).exists("/boot/secret")
+    assert not Sysroot(root).exists("/up/secret")
+    assert Sysroot(root).listdir("/boot") == []
+
+
+def test_dot_dot_stops_at_the_root(root):
+    put(root, "x", "inside")
+    put(root.parent, "x", "outside")
+    assert Sysroot(root).text("/../../x") == "inside"
+    assert not Sysroot(root).exists(f"/../{root.name}/x")
+
+
+def test_dot_dot_after_a_link_is_where_the_link_led(root):
+    put(root, "a/b/c")
+    put(root, "a/x", "right")
+    put(root, "x", "wrong")
+    link(root, "l", "a/b")
+    assert Sysroot(root).text("/l/../x") == "right"
+
+
+@pytest.mark.parametrize("links", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "a/a"}, {"a": "./b/c", "b": "a/d"}])
+def test_a_loop_of_links_ends_and_is_missing(root, links):
+    for name, to in links.items():
+        link(root, name, to)
+    sysroot = Sysroot(root)
+    assert not sysroot.exists("/a")
+    with pytest.raises(MissingError) as caught:
+        sysroot.read("/a")
+    assert "too many levels of symbolic links" in str(caught.value)
+
+
+def test_forty_links_are_followed_and_not_one_more(root):
+    put(root, "0")
+    for n in range(1, 42):
+        link(root, str(n), str(n - 1))
+    assert Sysroot(root).exists("/40")
+    assert not Sysroot(root).exists("/41")
+
+
+def test_the_last_link_can_be_left_alone(root):
+    put(root, "b")
+    link(root, "a", "b")
+    assert Sysroot(root).readlink("/a") == "b"
+    assert Sysroot(root).readlink("/b") is None
+    info = Sysroot(root).stat("/a", follow=False)
+    assert info is not None
+    assert info.st_ino == (root / "a").lstat().st_ino
+    with pytest.raises(SysrootError):
+        Sysroot(root).read("/a", follow=False)
+
+
+def test_what_is_missing_keeps_its_name_when_resolved(root):
+    link(root, "boot", "/b")
+    (root / "b").mkdir()
+    assert Sysroot(root).resolve("/boot/new/x") == "/b/new/x"
+    assert Sysroot(root).host("/boot/new/x") == root / "b/new/x"
+
+
+def test_a_directory_swapped_for_a_link_while_we_walk_leads_nowhere_else(root, monkeypatch):
+    """The walk holds the directory it was in: what its name became meanwhile does not matter."""
+    put(root, "d/secret", "inside")
+    real = os.open
+
+    def swap(path, flags, *args, **kwargs):
+        if path == "secret" and not (root / "d").is_symlink():
+            os.rename(root / "d", root / "old")
+            (root / "d").symlink_to(root.parent / "outside")
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(module.os, "open", swap)
+    assert Sysroot(root).text("/d/secret") == "inside"
+
+
+def test_a_file_that_vanishes_before_it_is_opened_is_missing(root, monkeypatch):
+    put(root, "x")
+    real = os.open
+
+    def vanish(path, flags, *args, **kwargs):
+        if path == "x" and not flags & os.O_PATH:
+            os.unlink(root / "x")
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(module.os, "open", vanish)
+    sysroot = Sysroot(root)
+    with pytest.raises(MissingError) as caught:
+        sysroot.read("/x")
+    assert str(caught.value) == "/x: no such file or directory"
+    assert sysroot.reads["/x"] is None
+
+
+def test_no_descriptor_is_left_open(root):
+    put(root, "a/b/c")
+    link(root, "l", "/a/b/../../l")
+    link(root, "m", "a/./b")
+    before = len(os.listdir("/proc/self/fd"))
+    sysroot = Sysroot(root)
+    for path in ("/a/b/c", "/l", "/m/c", "/none/x", "/a/b/c/d"):
+        sysroot.exists(path)
+        sysroot.listdir(path)
+        sysroot.resolve(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# --- what was read ---
+
+
+def test_everything_that_decided_is_remembered_by_its_path_without_links(root):
+    put(root, "b/f")
+    link(root, "a", "b")
+    sysroot = Sysroot(root)
+    sysroot.read("/a/f")
+    sysroot.exists("/a/gone")
+    sysroot.listdir("/a")
+    kinds = {path: identity and identity.kind for path, identity in sysroot.reads.items()}
+    assert kinds == {"/a": "link", "/b/f": "file", "/b/gone": None, "/b": "dir"}
+
+
+def test_nothing_has_changed_when_nothing_has(root):
+    put(root, "d/f")
+    link(root, "l", "d/f")
+    sysroot = Sysroot(root)
+    sysroot.read("/l")
+    sysroot.listdir("/d")
+    sysroot.is_dir("/d")
+    sysroot.exists("/none/at/all")
+    assert sysroot.changed() == []
+
+
+def change_content(root):
+    put(root, "d/f", "other content")
+
+
+def replace_file(root):
+    put(root, "d/new", "x")
+    os.rename(root / "d/new", root / "d/f")
+
+
+def move_link(root):
+    (root / "l").unlink()
+    link(root, "l", "d/g")
+
+
+def remove_file(root):
+    (root / "d/f").unlink()
+
+
+def add_missing(root):
+    put(root, "none")
+
+
+def replace_directory(root):
+    os.rename(root / "d", root / "e")
+    (root / "d").symlink_to("e")
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (change_content, ["/d/f"]),
+        (replace_file, ["/d/f", "/listed"]),
+        (move_link, ["/l"]),
+        (remove_file, ["/d/f"]),
+        (add_missing, ["/none"]),
+        (replace_directory, ["/d"]),
+    ],
+)
+def test_a_change_is_seen(root, change, seen):
+    put(root, "d/f")
+    put(root, "d/g", "other content of g")
+    link(root, "l", "d/f")
+    sysroot = Sysroot(root)
+    sysroot.read("/l")
+    sysroot.exists("/none")
+    sysroot.is_dir("/d")
+    then = dict(sysroot.reads)
+    change(root)
+    assert [path for path in Sysroot(root).changed(then) if path in seen]
+
+
+def test_a_new_file_changes_a_directory_that_was_listed_but_not_one_that_was_passed(root):
+    put(root, "listed/f")
+    put(root, "passed/f")
+    for name in ("listed", "passed"):
+        os.utime(root / name, ns=(1, 1))
+    sysroot = Sysroot(root)
+    sysroot.listdir("/listed")
+    sysroot.is_dir("/listed")  # the fuller memory stays
+    sysroot.is_dir("/passed")
+    put(root, "listed/new")
+    put(root, "passed/new")
+    assert sysroot.changed() == ["/listed"]
+
+
+def test_asking_what_changed_remembers_nothing_new(root):
+    sysroot = Sysroot(root)
+    sysroot.exists("/x")
+    sysroot.changed()
+    assert list(sysroot.reads) == ["/x"]
+
+
+def test_what_the_kernel_makes_up_is_not_remembered(root):
+    put(root, "proc/cmdline", "quiet")
+    put(root, "sys/firmware/efi/fw_platform_size", "64")
+    sysroot = Sysroot(root)
+    assert sysroot.text("/proc/cmdline") == "quiet"
+    sysroot.listdir("/sys/firmware")
+    assert sysroot.reads == {}
+
+
+def test_files_of_size_zero_that_have_content_are_read_whole():
+    sysroot = Sysroot("/")
+    assert sysroot.text("/proc/self/mountinfo").count("\n") > 0
+
+
+# --- rights ---
+
+UNPRIVILEGED = """
+import os, sys
+from kexec_hook.sysroot import *
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sysroot = Sysroot(sys.argv[1])
+for path in ("/open/file", "/closed/file"):
+    try:
+        sysroot.read(path)
+    except NotPermittedError as error:
+        print(error)
+print(sysroot.exists("/open/file"), sysroot.exists("/closed/file"), sysroot.listdir("/closed"))
+try:
+    sysroot.stat("/closed/file")
+except NotPermittedError as error:
+    print("stat", error.path)
+print(sysroot.denied)
+print(sorted(sysroot.reads))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+def test_what_is_forbidden_is_not_missing():
+    with tempfile.TemporaryDirectory() as name:  # tmp_path lies in a directory that nobody else may enter
+        root = Path(name)
+        root.chmod(0o755)
+        put(root, "open/file").chmod(0o600)
+        put(root, "closed/file")
+        (root / "closed").chmod(0o700)
+        done = subprocess.run(
+            [sys.executable, "-c", UNPRIVILEGED, name],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "/open/file: not permitted; run as root",
+        "/closed/file: not permitted; run as root",
+        "True False []",
+        "stat /closed/file",
+        "('/open/file', '/closed/file', '/closed')",
+        "['/open/file']",
+    ]
+
+
+def test_the_errors_are_kin():
+    assert issubclass(MissingError, SysrootError)
+    assert issubclass(NotPermittedError, SysrootError)
+    assert issubclass(TooLargeError, SysrootError)
