@@ -34,7 +34,8 @@ def script(machine: Machine, name: str, text: bytes) -> tuple[str, list[Problem]
         machine.run(read_source(name, text))
     except Halted:
         pass
-    return "".join(machine.output), machine.problems
+    # term.c:grub_putcode: the console has a tab stop every 8 columns.
+    return "".join(machine.output).expandtabs(8), machine.problems
 
 
 def configuration(machine: Machine, config: str, *, default_only: bool = False) -> dict[str, Any]:

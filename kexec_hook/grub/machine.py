@@ -65,6 +65,7 @@ class Flavour:
     cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
     title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
     features: tuple[str, ...] = ()  # feature_* variables beside the common ones
+    variables: tuple[tuple[str, str], ...] = ()  # further variables it starts with
 
 
 _COMMON_FEATURES = ["200_final", "all_video_module", "chainloader_bpb", "default_font_path", "menuentry_id", "menuentry_options", "nativedisk_cmd", "ntldr", "platform_search_hint", "timeout_style"]
@@ -88,6 +89,13 @@ RHBOOT = Flavour(
     keep_hex_escapes=True,
     blscfg="rhboot",
     blank_line_is_true=False,
+    features=("search_cryptodisk_only",),
+    variables=(
+        ("btrfs_relative_path", ""),
+        ("btrfs_subvol", ""),
+        ("btrfs_subvolid", ""),
+        ("check_appended_signatures", "no"),
+    ),
 )
 FLAVOURS: Mapping[str, Flavour] = {flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT)}
 
@@ -378,7 +386,7 @@ class Machine:
                 return self.errno
             if unit.statements or unit.functions or self.flavour.blank_line_is_true:
                 status = self._unit(unit)
-        return OK if self.flavour.blank_line_is_true and source.text.endswith("\n") else status
+        return status
 
     def run_scoped(self, source: Source, args: Sequence[str]) -> int:
         """run_code with positional parameters of its own."""
@@ -787,6 +795,9 @@ def platform_variables(flavour: Flavour, platform: str, cpu: str, prefix: str, r
         color_normal="light-gray/black", color_highlight="black/light-gray", pager="", lang="", locale_dir="",
         secondary_locale_dir="", net_default_server="", pxe_default_server="",
     )  # fmt: skip
+    values.update(flavour.variables)
+    if flavour.name == "rhboot":
+        values["fw_path"] = prefix
     exported = _COMMON_EXPORTED | {name for name in values if name.startswith("feature_")}
     return {name: Binding(value, exported=name in exported) for name, value in values.items()}
 

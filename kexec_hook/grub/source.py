@@ -50,7 +50,8 @@ class Source:
         """A part of this text as a source of its own, behind a generated first line."""
         first, last = self.index(start), self.index(end)
         numbers = [0] * prefix.count("\n") + list(self.numbers[first : last + 1])
-        return Source(self.name, prefix + self.text[start:end], numbers)
+        text = prefix + self.text[start:end]
+        return Source(self.name, text if text.endswith("\n") else text + "\n", numbers)
 
 
 def read_source(name: str, data: bytes) -> Source:

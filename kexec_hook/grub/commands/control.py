@@ -57,7 +57,8 @@ def evaluate(m: Machine, call: Call) -> int:
     text = " ".join(call.args)
     number = call.span.line
     lines = text.split("\n")
-    return m.run_code(Source(call.span.source.name, text + "\n", [number] * len(lines)))
+    status = m.run_code(Source(call.span.source.name, text + "\n", [number] * len(lines)))
+    return OK if text.endswith("\n") and m.flavour.blank_line_is_true else status
 
 
 @command("source", ".")
