@@ -33,7 +33,8 @@ EDGES = [
 ]
 EDGES_KNOW = ["grub.source", "grub.disks", "grub.vercmp", "grub.grubenv"]  # of the interpreter
 ABOVE = [
-    ["plan", "record"],
+    ["plan", "state"],
+    ["record"],
     ["run"],
     ["hookspecs"],
     ["plugins", "builtin"],
@@ -44,7 +45,7 @@ ABOVE = [
 # Who touches the world, and why these.
 OPENS_FILES = {
     "kexec_hook.sysroot": "everything below the root",
-    "kexec_hook.record": "its own directory in /run, which it locks and writes",
+    "kexec_hook.state": "our own directory in /run, which it locks and writes",
 }
 RUNS_PROGRAMS = {"kexec_hook.process": "everything"}
 
