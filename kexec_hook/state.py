@@ -1,0 +1,200 @@
+"""The directory that holds our state: only we may enter, files appear whole or not at all, one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+LOCK = "lock"
+WAIT = 3.0  # seconds for another run to end
+LIMIT = 16 << 20  # bytes of a file of ours
+
+_AGAIN = 0.02  # seconds between two looks at the lock
+_NEW = ".new"
+
+
+class StateError(Exception):
+    """The directory or a file in it cannot be used; one sentence."""
+
+
+class Busy(StateError):
+    """Another process of ours holds the lock."""
+
+
+class State:
+    """An open directory of ours; reading and removing need no lock, writing does."""
+
+    def __init__(self, path: str, fd: int, owner: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._owner = owner
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, create: bool = True, owner: int | None = None) -> State:
+        """Open the directory, made if it is missing; FileNotFoundError if it is and we should not `create`.
+
+        StateError when it is not a directory that belongs to `owner` (us) and nobody else may enter.
+        """
+        path = os.fspath(path)
+        owner = os.geteuid() if owner is None else owner
+        if create:
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise StateError(f"{path} cannot be made: {_words(error)}") from error
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if create:
+                raise StateError(f"{path} has vanished") from None
+            raise
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                kind = "a symbolic link" if os.path.islink(path) else "not a directory"
+                raise StateError(f"{path} is {kind}; remove it, kexec-hook makes its own directory") from error
+            raise StateError(f"{path} cannot be opened: {_words(error)}") from error
+        info = os.fstat(fd)
+        mode = stat.S_IMODE(info.st_mode)
+        wrong = ""
+        if info.st_uid != owner:
+            wrong = f"belongs to user {info.st_uid}, not to {owner}"
+        elif mode & 0o077:
+            wrong = f"has mode {mode:04o}, so that others than its owner may enter"
+        if wrong:
+            os.close(fd)
+            raise StateError(f"{path} {wrong}; remove it, kexec-hook makes its own directory")
+        return cls(path, fd, owner)
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        os.close(self._fd)
+
+    def read(self, name: str) -> bytes | None:
+        """A file of ours, whole; None where there is none."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error(name, "read", error) from error
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode) or info.st_uid != self._owner or info.st_size > LIMIT:
+                raise StateError(f"{self.path}/{name} is not a file of ours; remove it")
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                return file.read(LIMIT)
+        except OSError as error:
+            raise self._error(name, "read", error) from error
+        finally:
+            os.close(fd)
+
+    def remove(self, name: str) -> bool:
+        """Remove a file; whether there was one."""
+        try:
+            os.unlink(name, dir_fd=self._fd)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._error(name, "removed", error) from error
+        self._sync(name)
+        return True
+
+    @contextmanager
+    def lock(self, wait: float = WAIT) -> Iterator[Held]:
+        """Be the only one; Busy when another is, for longer than `wait` seconds.  A killed process holds nothing."""
+        try:
+            # Closed on exec: a program that outlives us, killed, must not hold it.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(LOCK, flags, 0o600, dir_fd=self._fd)
+        except OSError as error:
+            raise self._error(LOCK, "opened", error) from error
+        try:
+            self._acquire(fd, time.monotonic() + wait)
+            for name in os.listdir(self._fd):
+                if name.startswith(".") and name.endswith(_NEW):  # of a run that was killed
+                    os.unlink(name, dir_fd=self._fd)
+            yield Held(self)
+        finally:
+            os.close(fd)
+
+    def _acquire(self, fd: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Busy(f"another kexec-hook{_holder(fd)} is at work; try again when it is done") from None
+            except OSError as error:
+                raise self._error(LOCK, "locked", error) from error
+            time.sleep(_AGAIN)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        except OSError:
+            pass  # a full /run: the lock holds all the same, only its owner's number is not known
+
+    def _write(self, name: str, data: bytes) -> None:
+        new = f".{name}{_NEW}"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(new, flags, 0o600, dir_fd=self._fd)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(new, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except BaseException as error:
+            try:
+                os.unlink(new, dir_fd=self._fd)
+            except OSError:
+                pass
+            if isinstance(error, OSError):
+                raise self._error(name, "written", error) from error
+            raise
+        self._sync(name)
+
+    def _sync(self, name: str) -> None:
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._error(name, "brought to the disk", error) from error
+
+    def _error(self, name: str, done: str, error: OSError) -> StateError:
+        return StateError(f"{self.path}/{name} cannot be {done}: {_words(error)}")
+
+
+class Held:
+    """The directory while we hold its lock."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file there, whole or not at all."""
+        self.state._write(name, data)
+
+
+def _holder(fd: int) -> str:
+    try:
+        number = os.pread(fd, 32, 0).strip()
+    except OSError:
+        return ""
+    return f" (process {number.decode()})" if number.isdigit() else ""
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,160 @@
+"""record.py: a record comes back as it was written, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kexec_hook.record import (
+    NoRecord,
+    Staged,
+    approve,
+    approved,
+    format_staged,
+    look,
+    parse_staged,
+    read_staged,
+    withdraw,
+    write_staged,
+)
+from kexec_hook.state import State, StateError
+from kexec_hook.sysroot import Identity
+
+STAGED = Staged(
+    state="staged",
+    version="0.1.0",
+    time=1764000000.25,
+    entry_path="1>2",
+    entry_titles=("Advanced options", "caf\udce9 \u00e9 \n"),
+    entry_id="gnulinux-6.1",
+    entry_source="/boot/grub/grub.cfg:141",
+    kernel="/boot/vmlinuz-6.1",
+    initrds=("/boot/ucode.img", "/boot/initrd.img-6.1"),
+    devicetree=None,
+    cmdline='BOOT_IMAGE=/vmlinuz-6.1 root=UUID=1 x="a b" \\\\',
+    release="6.1",
+    env_file="/boot/grub/grubenv",
+    env_writes={"next_entry": "", "prev_saved_entry": None},
+    commands=(("kexec", "-a", "-l", "/boot/vmlinuz-6.1"), ("true",)),
+    reads={
+        "/boot/grub/grub.cfg": Identity("file", 64769, 1234, 9000, 1764000000123456789),
+        "/boot/grub/custom.cfg": None,
+        "/boot": Identity("dir", 64769, 2, 0, 0),
+    },
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "kexec-hook"
+
+
+def test_a_record_comes_back_as_it_was_written(path: Path) -> None:
+    with State.open(path) as state, state.lock() as held:
+        write_staged(held, STAGED)
+        assert read_staged(state) == STAGED
+    assert look(path) == STAGED
+    found = look(path)
+    assert isinstance(found, Staged)
+    assert list(found.reads) == list(STAGED.reads)
+    assert isinstance(found.reads["/boot"], Identity)
+    loading = dataclasses.replace(STAGED, state="loading", devicetree="/boot/x.dtb", env_file=None, reads={})
+    assert parse_staged(format_staged(loading)) == loading
+
+
+def test_a_record_is_json_with_a_schema() -> None:
+    data = json.loads(format_staged(STAGED))
+    assert data["schema"] == 1
+    assert data["reads"]["/boot"] == ["dir", 64769, 2, 0, 0]
+    assert data["env_writes"] == {"next_entry": "", "prev_saved_entry": None}
+
+
+def test_nothing_staged(path: Path) -> None:
+    assert look(path) == NoRecord("nothing has been staged since this system was booted", found=False)
+    assert not path.exists()
+    with State.open(path) as state:
+        assert read_staged(state) == NoRecord("nothing is staged", found=False)
+
+
+def test_a_record_torn_anywhere_is_no_record(path: Path) -> None:
+    data = format_staged(STAGED)
+    for size in range(0, len(data) - 2, 7):
+        with State.open(path) as state, state.lock() as held:
+            held.write("staged.json", data[:size])
+        assert look(path) == NoRecord(
+            f"{path}/staged.json is no valid record: it is not JSON, or only the beginning of it", found=True
+        )
+
+
+WRONG: dict[str, Any] = {
+    "state": "ready",
+    "version": 1,
+    "time": "now",
+    "entry_path": None,
+    "entry_titles": "title",
+    "entry_id": ["id"],
+    "entry_source": False,
+    "kernel": None,
+    "initrds": [1],
+    "devicetree": 7,
+    "cmdline": ["quiet"],
+    "release": {},
+    "env_file": True,
+    "env_writes": {"next_entry": 0},
+    "commands": [["kexec", 1]],
+    "reads": {"/boot": ["dir", 1, 2, 3]},
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Staged)])
+def test_each_field_is_needed_and_of_its_kind(path: Path, name: str) -> None:
+    good = json.loads(format_staged(STAGED))
+    without = {key: value for key, value in good.items() if key != name}
+    for bad in (without, {**good, name: WRONG[name]}, {**good, name: [{}]}):
+        with State.open(path) as state, state.lock() as held:
+            held.write("staged.json", json.dumps(bad).encode())
+        assert look(path) == NoRecord(
+            f"{path}/staged.json is no valid record: its {name} is missing or of the wrong kind", found=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "it is not JSON, or only the beginning of it"),
+        (b"\xff\xfe", "it is not JSON, or only the beginning of it"),
+        (b"[" * 100_000, "it is not JSON, or only the beginning of it"),
+        (b"[]", "it is JSON, but not an object"),
+        (b"{}", "its schema is None, not 1"),
+        (b'{"schema": 2, "state": "staged"}', "its schema is 2, not 1"),
+    ],
+)
+def test_what_is_no_record(path: Path, data: bytes, why: str) -> None:
+    with State.open(path) as state, state.lock() as held:
+        held.write("staged.json", data)
+        found = read_staged(state)
+    assert found == NoRecord(f"{path}/staged.json is no valid record: {why}", found=True)
+
+
+def test_the_approval(path: Path) -> None:
+    with State.open(path) as state:
+        assert not approved(state)
+        assert withdraw(state) is False
+        with state.lock() as held:
+            approve(held)
+        assert approved(state)
+        assert (path / "approved").is_file()  # the name that the drop-ins know
+        with state.lock():
+            assert withdraw(state) is True  # also while another run is at work
+        assert not approved(state)
+
+
+def test_looking_into_a_directory_of_somebody_else_is_an_error(path: Path) -> None:
+    path.mkdir(0o700)
+    path.chmod(0o777)
+    with pytest.raises(StateError, match="has mode 0777"):
+        look(path)
