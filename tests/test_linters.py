@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize(
     "command",
     [
-        ("ruff", "check", "--quiet", "kexec_hook", "tests", "bench"),
-        ("ruff", "format", "--check", "--diff", "--quiet", "kexec_hook", "tests", "bench"),
+        ("ruff", "check", "--quiet", "kexec_hook", "tests", "tests/roots/make-roots", "bench"),
+        ("ruff", "format", "--check", "--diff", "--quiet", "kexec_hook", "tests", "tests/roots/make-roots", "bench"),
         ("mypy", "--strict", "--no-error-summary", "--hide-error-context"),
     ],
     ids=["ruff check", "ruff format", "mypy"],
