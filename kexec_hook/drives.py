@@ -1,0 +1,231 @@
+"""What GRUB calls the disks of a root: a guess that gets better with every hint, and says that it is one.
+
+GRUB numbers disks as the firmware shows them, which no file tells.  In order: the
+device in BOOT_IMAGE, which GRUB itself wrote at the last boot; the hint of a
+`search`; hd0 for the disk with /boot, and the partition's number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+Family = Literal["hd", "lvm", "md", "crypto"]
+
+BOOT_IMAGE = "from BOOT_IMAGE in /proc/cmdline"
+_PARTITION = re.compile(r"(?P<disk>.*\d)p(?P<a>[1-9]\d*)|(?P<letters>[a-z]+)(?P<b>[1-9]\d*)")
+_WHOLE = re.compile(r"(sr|dm-|md|nvme\d+n|mmcblk|pmem|ubd)\d+")
+_FIRMWARE = re.compile(r"(hd|fd|cd)\d*")
+_FAMILIES = {"lvm": ("lvm/", "lvmid/"), "md": ("md", "mduuid/"), "crypto": ("crypto", "cryptouuid/")}
+
+
+@dataclass
+class Drive:
+    """A disk, or what GRUB treats as one: a logical volume, an array, an unlocked container."""
+
+    key: str  # of the kernel: sda, nvme0n1, md0, mapper/vg-root
+    family: Family
+    name: str  # GRUB's
+    aliases: list[str] = field(default_factory=list)
+    why: str = ""  # where the name comes from
+    settled: bool = False  # it was seen by somebody, or proven: it does not change any more
+
+
+@dataclass
+class Unit:
+    """What may hold a file system: a partition, or a drive without partitions."""
+
+    drive: Drive
+    number: int | None = None  # 0: the drive itself; None: not known
+    partmap: str = ""  # gpt, msdos; empty: not known, or none
+    partuuid: str = ""
+    exact: bool = True  # is the kind of the partition map known?
+    told: list[str] = field(default_factory=list)  # other names that a search gave for it
+
+    @property
+    def name(self) -> str:
+        """hd0,gpt2"""
+        return f"{self.drive.name},{self.partmap}{self.number}" if self.number else self.drive.name
+
+    def is_called(self, name: str) -> bool:
+        """Is this one of its names: hd0,2 = hd0,gpt2, lvmid/.. = lvm/vg-root, ahci0,gpt2 where a search said so?"""
+        if name in self.told:
+            return True
+        disk, part = split(name)
+        return disk in (self.drive.name, *self.drive.aliases) and self.is_part(part)
+
+    def is_part(self, part: str) -> bool:
+        """Does `gpt2`, `msdos2`, `2` or nothing at all name this part of its drive?"""
+        if not part:
+            return not self.number
+        partmap, number = part_of(part)
+        if not number or self.number == 0:
+            return False
+        return self.number in (None, number) and (partmap in ("", self.partmap) or not self.exact)
+
+
+class Drives:
+    """All drives and units of a root, and their names as far as they are known by now."""
+
+    def __init__(self, efi: bool) -> None:
+        self.units: list[Unit] = []
+        self._drives: dict[str, Drive] = {}
+        self._efi = efi
+
+    def add(self, node: str, partuuid: str = "", mapped: str = "", dm_uuid: str = "", name: str = "") -> Unit:
+        """The unit of a block device: `sda2`; `dm-0` with its name and uuid in device-mapper; `md0` with its name."""
+        disk, number = split_node(node)
+        family, aliases = _family(node, mapped, dm_uuid, name or (disk if disk.startswith("md") else ""))
+        part = re.match(r"part(\d+)-", dm_uuid)
+        if part:  # a partition of a multipath disk
+            disk, number = mapped.rpartition("part")[0] or mapped, int(part[1])
+        drive = self._drives.get(disk)
+        if drive is None:
+            drive = Drive(disk, family, aliases[0] if aliases else self._free("cd" if disk.startswith("sr") else "hd"))
+            drive.aliases = aliases[1:]
+            drive.why = "" if aliases else "nothing tells its number"
+            self._drives[disk] = drive
+        unit = Unit(drive, number, partuuid=partuuid)
+        if number and partuuid:
+            unit.partmap = "msdos" if re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{2}", partuuid) else "gpt"
+        elif number:
+            unit.partmap, unit.exact = "gpt" if self._efi else "msdos", False
+        self.units.append(unit)
+        return unit
+
+    def add_unknown(self, key: str) -> Unit:
+        """The unit of a file system whose block device is not known."""
+        drive = self._drives.setdefault(key, Drive(key, "hd", self._free("hd"), why="nothing tells its device"))
+        unit = Unit(drive, exact=False)
+        self.units.append(unit)
+        return unit
+
+    def in_order(self) -> list[tuple[Drive, list[Unit]]]:
+        """Every drive with its units as GRUB's iterator meets them: firmware disks first, the last partition first."""
+        drives = sorted(self._drives.values(), key=lambda drive: (drive.family != "hd", _natural(drive.name)))
+        return [
+            (drive, sorted((u for u in self.units if u.drive is drive), key=lambda u: -(u.number or 0)))
+            for drive in drives
+        ]
+
+    def called(self, name: str) -> Unit | None:
+        """The unit that answers to a name."""
+        return next((unit for unit in self.units if unit.is_called(name)), None)
+
+    def drive(self, name: str) -> Drive | None:
+        return next((d for d in self._drives.values() if name == d.name or name in d.aliases), None)
+
+    def believe(self, name: str, unit: Unit, why: str) -> str:
+        """Take a name for a unit if it can be one; the name by which it goes now, or nothing.
+
+        `hd0,` is what a search calls "the partitions of hd0".
+        """
+        disk, part = split(name[:-1] if name.endswith(",") else name)
+        if not (unit.is_part(part) or (name.endswith(",") and not part)):
+            return ""
+        if unit.drive.family != "hd":
+            known = self._is_volume(disk, unit.drive)
+        elif _FIRMWARE.fullmatch(disk):
+            known = disk in (unit.drive.name, *unit.drive.aliases) or self._rename(unit.drive, disk)
+        else:
+            # ahci0 is a name after `nativedisk` only, but then it is this one
+            unit.told.append(f"{disk},{part}" if part else disk)
+            return ""
+        if not known:
+            return ""
+        if unit.drive.family == "hd" and not (unit.drive.settled and unit.drive.why == BOOT_IMAGE):
+            unit.drive.why = why
+        unit.drive.settled = True
+        if part and not unit.exact:
+            partmap, unit.number = part_of(part)
+            unit.partmap, unit.exact = partmap or unit.partmap, bool(partmap)
+        return name if part or not name.endswith(",") else unit.name
+
+    def _is_volume(self, disk: str, drive: Drive) -> bool:
+        """Is it one of the names of a logical volume, an array, a container?  If we could not know, it becomes one."""
+        by_name, by_id = _FAMILIES[drive.family]
+        names = (drive.name, *drive.aliases)
+        if disk not in names:
+            same_kind = any(known.startswith(by_id) == disk.startswith(by_id) for known in names)
+            if same_kind or not disk.startswith((by_name, by_id)):
+                return False
+            drive.aliases.append(disk)
+        return True
+
+    def _rename(self, drive: Drive, name: str) -> bool:
+        other = self.drive(name)
+        if drive.settled or (other and other.settled):
+            return False
+        if other:
+            other.name = drive.name
+        drive.name = name
+        return True
+
+    def _free(self, kind: str) -> str:
+        taken = {drive.name for drive in self._drives.values()}
+        return next(f"{kind}{n}" for n in range(len(taken) + 1) if f"{kind}{n}" not in taken)
+
+
+def split(name: str) -> tuple[str, str]:
+    """`hd0,gpt2` -> `hd0` and `gpt2`; a comma after a backslash belongs to the disk (kern/disk.c, find_part_sep)."""
+    found = re.fullmatch(r"((?:[^\\,]|\\,|\\)*)(?:,(.*))?", name, re.DOTALL)
+    return (found[1], found[2] or "") if found else (name, "")
+
+
+def part_of(part: str) -> tuple[str, int]:
+    """`gpt2` -> gpt, 2; nothing and 0 where it is no partition (kern/partition.c, grub_partition_probe)."""
+    found = re.fullmatch(r"([A-Za-z]*)\s*(0[xX][0-9a-fA-F]{1,8}|\d{1,10})", part, re.ASCII)
+    if not found:
+        return "", 0
+    digits = found[2]
+    try:
+        base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10
+        return found[1], int(digits, base)
+    except ValueError:  # 08: octal to grub_strtoul
+        return "", 0
+
+
+def split_node(node: str) -> tuple[str, int]:
+    """`sda2` -> sda, 2; `nvme0n1p2` -> nvme0n1, 2; `dm-0`, `md127` and `sda` are drives: 0."""
+    base = node.rpartition("/")[2]
+    if _WHOLE.fullmatch(base) or node.startswith("mapper/"):
+        return node, 0
+    found = _PARTITION.fullmatch(base)
+    if not found:
+        return node, 0
+    return found["disk"] or found["letters"], int(found["a"] or found["b"])
+
+
+def _family(node: str, mapped: str, dm_uuid: str, md_name: str) -> tuple[Family, list[str]]:
+    """The kind of a drive and the names it has for certain, first the one that GRUB's iterator uses."""
+    if dm_uuid.startswith("LVM-") and len(dm_uuid) >= 68:
+        return "lvm", [f"lvm/{mapped}", f"lvmid/{_lvm_id(dm_uuid[4:36])}/{_lvm_id(dm_uuid[36:68])}"]
+    crypt = re.match(r"CRYPT-(?:LUKS[12]|PLAIN)-([0-9a-fA-F]{32})-", dm_uuid)
+    by_name = re.fullmatch(r"luks-([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})", mapped)
+    if crypt or by_name:
+        uuid = crypt[1] if crypt else by_name[1].replace("-", "") if by_name else ""
+        return "crypto", ["crypto0", f"cryptouuid/{uuid.lower()}"]
+    if dm_uuid.startswith("CRYPT-"):
+        return "crypto", ["crypto0"]
+    if md_name:
+        return "md", [f"md/{md_name[2:] if re.fullmatch(r'md[0-9]+', md_name) else md_name}"]
+    if dm_uuid.startswith(("mpath-", "part")):
+        return "hd", []
+    if node.startswith(("dm-", "mapper/")):
+        # Without its uuid: device-mapper's name of a logical volume has a dash that is not doubled.
+        if re.search(r"[^-](?:--)*-[^-]", mapped):
+            return "lvm", [f"lvm/{mapped}"]
+        return "crypto", ["crypto0"]
+    return "hd", []
+
+
+def _lvm_id(raw: str) -> str:
+    """LVM writes its 32 characters in groups of 6-4-4-4-4-4-6."""
+    cuts = (0, 6, 10, 14, 18, 22, 26, 32)
+    return "-".join(raw[a:b] for a, b in zip(cuts, cuts[1:]))
+
+
+def _natural(name: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(\D*)(\d+)", name)
+    return (found[1], int(found[2])) if found else (name, 0)

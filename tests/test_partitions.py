@@ -1,0 +1,357 @@
+"""The disks of grub-eval: directories as partitions, followed as GRUB's drivers follow a path."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kexec_hook.grub.disks import Device, DiskError, GrubPath, Stat
+from kexec_hook.partitions import Partition, PartitionDisks
+
+
+def put(root, path, content="x"):
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content.encode() if isinstance(content, str) else content)
+    return target
+
+
+def link(root, path, to):
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(to)
+
+
+def one(root, path, **partition):
+    """What the first partition says to reading a path: its bytes, or GRUB's number and words."""
+    disks = PartitionDisks([Partition(root, **partition)])
+    try:
+        return disks.read(GrubPath("hd0,gpt1", path))
+    except DiskError as error:
+        return error.errno, error.message
+
+
+# --- devices ---
+
+
+def test_the_disk_comes_first_and_then_the_last_partition(tmp_path):
+    disks = PartitionDisks([Partition(tmp_path, "U", "L"), Partition(tmp_path)])
+    assert disks.devices() == [
+        Device("hd0"),
+        Device("hd0,gpt2", "ext2", "", "", "gpt"),
+        Device("hd0,gpt1", "ext2", "U", "L", "gpt"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["hd0,gpt2", "hd0,2", "hd0,0x2", "hd0,gpt02", "hd0,gpt 2"])
+def test_a_partition_has_several_names(tmp_path, name):
+    device = PartitionDisks([Partition(tmp_path), Partition(tmp_path)]).device(name)
+    assert device is not None
+    assert device.name == "hd0,gpt2"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hd1", "disk `hd1' not found"),
+        ("hd1,gpt1", "disk `hd1,gpt1' not found"),
+        ("", "disk `' not found"),
+        ("hd0,msdos1", "no such partition"),
+        ("hd0,gpt3", "no such partition"),
+        ("hd0,gpt0", "no such partition"),
+        ("hd0,gpt", "no such partition"),
+        ("hd0,08", "no such partition"),
+        ("hd0,gpt1,bsd1", "no such partition"),
+        ("hd0,gpt99999999999999999999", "no such partition"),
+        ("hd0,", "no such partition"),
+    ],
+)
+def test_other_names_are_not_there(tmp_path, name, message):
+    disks = PartitionDisks([Partition(tmp_path), Partition(tmp_path)])
+    assert disks.device(name) is None
+    with pytest.raises(DiskError) as caught:
+        disks.read(GrubPath(name, "/x"))
+    assert (caught.value.errno, caught.value.message) == (12, message)
+
+
+def test_the_whole_disk_is_a_device_without_a_file_system(tmp_path):
+    disks = PartitionDisks([Partition(tmp_path)])
+    assert disks.device("hd0") == Device("hd0")
+    assert disks.stat(GrubPath("hd0", "/")) is None
+    with pytest.raises(DiskError) as caught:
+        disks.list(GrubPath("hd0", "/"))
+    assert (caught.value.errno, caught.value.message) == (8, "unknown filesystem")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("d", ("d", "", "")),
+        ("d:1234-ABCD", ("d", "1234-ABCD", "")),
+        ("d:1234-ABCD:EFI system: x", ("d", "1234-ABCD", "EFI system: x")),
+        ("d::only a label", ("d", "", "only a label")),
+    ],
+)
+def test_an_extra_partition_is_a_directory_a_uuid_and_a_label(text, expected):
+    partition = Partition.parse(text)
+    assert (str(partition.directory), partition.uuid, partition.label) == expected
+
+
+def test_a_directory_with_a_colon_in_its_name_is_one(tmp_path):
+    (tmp_path / "a:b").mkdir()
+    assert Partition.parse(f"{tmp_path}/a:b") == Partition(tmp_path / "a:b")
+
+
+# --- search ---
+
+
+@pytest.fixture
+def three(tmp_path):
+    for name in "abc":
+        put(tmp_path / name, "only-" + name)
+        put(tmp_path / name, "all")
+    return PartitionDisks(
+        [
+            Partition(tmp_path / "a", "AbCd-1234", "one"),
+            Partition(tmp_path / "b", "u2", "Two"),
+            Partition(tmp_path / "c"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("by", "value", "found"),
+    [
+        ("fs_uuid", "abcd-1234", ["hd0,gpt1"]),
+        ("fs_uuid", "ABCD-1234", ["hd0,gpt1"]),
+        ("fs_uuid", "U2", ["hd0,gpt2"]),
+        ("fs_uuid", "", []),
+        ("fs_uuid", "u3", []),
+        ("label", "Two", ["hd0,gpt2"]),
+        ("label", "two", []),
+        ("label", "", ["hd0,gpt3"]),
+        ("file", "/only-b", ["hd0,gpt2"]),
+        ("file", "/all", ["hd0,gpt3", "hd0,gpt2", "hd0,gpt1"]),
+        ("file", "/none", []),
+        ("file", "/", []),
+        ("file", "only-b", []),
+        ("file", "", []),
+    ],
+)
+def test_search(three, by, value, found):
+    assert three.find(by, value) == found
+
+
+@pytest.mark.parametrize(
+    ("hints", "found"),
+    [
+        (["hd0,gpt1"], ["hd0,gpt1", "hd0,gpt3", "hd0,gpt2", "hd0,gpt1"]),
+        (["hd0,1", "hd1,gpt1"], ["hd0,1", "hd0,gpt3", "hd0,gpt2", "hd0,gpt1"]),
+        (["hd0,gpt2,"], ["hd0,gpt2", "hd0,gpt3", "hd0,gpt2", "hd0,gpt1"]),
+        (["hd0,"], ["hd0,gpt1", "hd0,gpt2", "hd0,gpt3", "hd0,gpt3", "hd0,gpt2", "hd0,gpt1"]),
+        (["hd0", "ahci0,gpt1", ""], ["hd0,gpt3", "hd0,gpt2", "hd0,gpt1"]),
+    ],
+)
+def test_a_hint_that_answers_is_found_first_and_once_more_in_its_place(three, hints, found):
+    assert three.find("file", "/all", hints) == found
+
+
+# --- paths ---
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    put(root, "vmlinuz", "kernel")
+    put(root, "boot/grub/grub.cfg", "cfg")
+    put(tmp_path, "vmlinuz", "outside")
+    put(tmp_path, "outside/x", "outside")
+    return root
+
+
+PATHS = [
+    ("/vmlinuz", b"kernel"),
+    ("//vmlinuz", b"kernel"),
+    ("/./vmlinuz", b"kernel"),
+    ("/../vmlinuz", b"kernel"),
+    ("/boot/../vmlinuz", b"kernel"),
+    ("/boot/grub/../../../../vmlinuz", b"kernel"),
+    ("/vmlinuz/", b"kernel"),
+    ("/vmlinuz//", b"kernel"),
+    ("/vmlinuz/.", (4, "not a directory")),
+    ("/vmlinuz/x", (4, "not a directory")),
+    ("/vmlinuz/..", (4, "not a directory")),
+    ("/none/../vmlinuz", (5, "file `/none/../vmlinuz' not found")),
+    ("/none", (5, "file `/none' not found")),
+    ("/boot//none", (5, "file `/boot//none' not found")),
+    ("/boot", (4, "not a regular file")),
+    ("/", (4, "not a regular file")),
+    ("", (7, "invalid file name `'")),
+    ("vmlinuz", (7, "invalid file name `vmlinuz'")),
+    ("/VMLINUZ", (5, "file `/VMLINUZ' not found")),
+    ("/a\0b", (5, "file `/a\0b' not found")),
+]
+
+
+@pytest.mark.parametrize(("path", "answer"), PATHS)
+def test_a_path_is_followed_as_fshelp_does(root, path, answer):
+    assert one(root, path) == answer
+
+
+LINKS = [
+    ("vmlinuz", b"kernel"),
+    ("/vmlinuz", b"kernel"),
+    ("../vmlinuz", b"kernel"),
+    ("/../../vmlinuz", b"kernel"),
+    ("boot/../vmlinuz", b"kernel"),
+    ("../outside/x", (5, "file `/link' not found")),
+    ("link", (25, "too deep nesting of symlinks")),
+    ("./link", (25, "too deep nesting of symlinks")),
+    ("none", (5, "file `/link' not found")),
+    ("boot", (4, "not a regular file")),
+    ("vmlinuz/x", (4, "not a directory")),
+]
+
+
+@pytest.mark.parametrize(("to", "answer"), LINKS)
+def test_a_link_is_followed_within_the_file_system(root, to, answer):
+    link(root, "link", to)
+    assert one(root, "/link") == answer
+
+
+@pytest.mark.skipif(not (shutil.which("grub-fstest") and shutil.which("mke2fs")), reason="needs grub-fstest and mke2fs")
+def test_grub_itself_says_the_same_of_these_paths(root):
+    cases = [case for case in PATHS if case[0].startswith("/") and "\0" not in case[0]]
+    for n, (to, answer) in enumerate(LINKS):
+        link(root, f"link{n}", f"{to[:-4]}link{n}" if to.endswith("link") else to)
+        cases.append(
+            (f"/link{n}", answer if isinstance(answer, bytes) else (0, answer[1].replace("/link", f"/link{n}")))
+        )
+    os.mkfifo(root / "fifo")
+    cases.append(("/fifo", (5, "file `/fifo' not found")))
+    image = root.parent / "image"
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(image)], check=True)
+
+    def fstest(*words):
+        done = subprocess.run(["grub-fstest", str(image), *words], capture_output=True, text=True)
+        return done.stdout, done.stderr.strip()
+
+    for path, answer in cases:
+        said, complaint = fstest("cat", f"(loop0){path}")
+        if isinstance(answer, bytes):
+            assert (said, complaint) == (answer.decode(), "")
+        else:
+            assert complaint == f"grub-fstest: error: cannot open `(loop0){path}': {answer[1]}."
+    listed = set(fstest("ls", "(loop0)/")[0].split()) - {"lost+found/"}
+    assert listed == set(PartitionDisks([Partition(root)]).list(GrubPath("hd0,gpt1", "/")))
+
+
+def test_an_absolute_link_to_a_host_path_starts_at_the_top_of_the_partition(root):
+    link(root, "link", str(root / "vmlinuz"))
+    assert one(root, "/link") == (5, "file `/link' not found")
+
+
+@pytest.mark.parametrize(("fs", "most"), [("ext2", 7), ("xfs", 7), ("btrfs", 31)])
+def test_links_are_counted_as_the_driver_counts_them(root, fs, most):
+    put(root, "0", "end")
+    for n in range(1, most + 2):
+        link(root, str(n), str(n - 1))
+    assert one(root, f"/{most}", fs=fs) == b"end"
+    assert one(root, f"/{most + 1}", fs=fs) == (25, "too deep nesting of symlinks")
+
+
+def test_btrfs_minds_a_slash_behind_a_file(root):
+    assert one(root, "/vmlinuz/", fs="btrfs") == (5, "file `/vmlinuz/' not found")
+    assert one(root, "/vmlinuz/x", fs="btrfs") == (5, "file `/vmlinuz/x' not found")
+
+
+@pytest.mark.parametrize("fs", ["fat", "exfat", "ntfs"])
+def test_fat_and_its_like_do_not_mind_case(root, fs):
+    put(root, "EFI/Debian/Grub.cfg", "esp")
+    assert one(root, "/efi/debian/grub.CFG", fs=fs) == b"esp"
+    assert one(root, "/EFI/Debian/Grub.cfg", fs=fs) == b"esp"
+    assert one(root, "/efi/fedora/grub.cfg", fs=fs) == (5, "file `/efi/fedora/grub.cfg' not found")
+
+
+def test_only_ascii_is_folded(root):
+    put(root, "\u00c4", "x")
+    assert one(root, "/\u00e4", fs="fat") == (5, "file `/\u00e4' not found")
+
+
+def test_fat_has_no_links(root):
+    link(root, "link", "vmlinuz")
+    assert one(root, "/link", fs="fat") == (5, "file `/link' not found")
+
+
+def test_a_fifo_is_not_there(root):
+    os.mkfifo(root / "fifo")
+    assert one(root, "/fifo") == (5, "file `/fifo' not found")
+
+
+def test_a_file_above_the_bound_is_refused(root):
+    with put(root, "big").open("r+b") as file:
+        file.truncate(65 << 20)
+    assert one(root, "/big") == (3, "/big: larger than 64 MiB")
+
+
+def test_stat_follows_links_and_entry_does_not(root):
+    link(root, "to-file", "vmlinuz")
+    link(root, "to-dir", "boot")
+    link(root, "to-nothing", "none")
+    os.utime(root / "vmlinuz", (1000, 1000))
+    disks = PartitionDisks([Partition(root)])
+
+    def kinds(path):
+        stat, entry = disks.stat(GrubPath("hd0,1", path)), disks.entry(GrubPath("hd0,1", path))
+        return stat and stat.kind, entry and entry.kind
+
+    assert disks.stat(GrubPath("hd0,1", "/to-file")) == Stat("file", 6, 1000)
+    assert kinds("/vmlinuz") == ("file", "file")
+    assert kinds("/boot") == kinds("/") == kinds("/boot/") == ("dir", "dir")
+    assert kinds("/to-file") == ("file", "file")
+    assert kinds("/to-dir") == ("dir", "file")
+    assert kinds("/to-nothing") == (None, "file")
+    assert kinds("/to-dir/grub") == ("dir", "dir")
+    os.mkfifo(root / "fifo")
+    assert kinds("/fifo") == (None, "file")
+    assert kinds("/none") == (None, None)
+    assert disks.stat(GrubPath("hd9,1", "/")) is None
+    assert disks.entry(GrubPath("hd9,1", "/")) is None
+
+
+def test_a_directory_is_listed_in_order_of_names(root):
+    put(root, "boot/b")
+    put(root, "boot/B")
+    put(root, "boot/.hidden")
+    link(root, "boot/link", "grub")
+    os.mkfifo(root / "boot/fifo")
+    disks = PartitionDisks([Partition(root)])
+    assert disks.list(GrubPath("hd0,gpt1", "/boot")) == [".hidden", "B", "b", "fifo", "grub/", "link"]
+    assert disks.list(GrubPath("hd0,gpt1", "/boot/link/")) == ["grub.cfg"]
+
+
+@pytest.mark.parametrize(
+    ("path", "errno", "message"),
+    [
+        ("/none", 5, "file `/none' not found"),
+        ("/vmlinuz", 4, "not a directory"),
+        ("boot", 7, "invalid file name `boot'"),
+    ],
+)
+def test_what_is_no_directory_is_not_listed(root, path, errno, message):
+    with pytest.raises(DiskError) as caught:
+        PartitionDisks([Partition(root)]).list(GrubPath("hd0,gpt1", path))
+    assert (caught.value.errno, caught.value.message) == (errno, message)
+
+
+def test_zfs_names_the_data_set_before_the_path(root):
+    assert one(root, "/boot/grub/grub.cfg", fs="zfs") == (4, "missing `@' symbol")
+
+
+def test_a_missing_directory_is_an_error_at_once(tmp_path):
+    with pytest.raises(Exception, match="not a directory; the root must be an existing directory"):
+        PartitionDisks([Partition(Path(tmp_path / "none"))])
