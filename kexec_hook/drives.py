@@ -41,7 +41,7 @@ class Unit:
     partmap: str = ""  # gpt, msdos; empty: not known, or none
     partuuid: str = ""
     exact: bool = True  # is the kind of the partition map known?
-    told: list[str] = field(default_factory=list)  # other names that a search gave for it
+    told: list[str] = field(default_factory=list)  # names that a search gave for it, and those we gave out
 
     @property
     def name(self) -> str:
@@ -110,8 +110,15 @@ class Drives:
         ]
 
     def called(self, name: str) -> Unit | None:
-        """The unit that answers to a name."""
-        return next((unit for unit in self.units if unit.is_called(name)), None)
+        """The unit that answers to a name.  What was given out, in $prefix say, stays true when we learn better."""
+        told = next((unit for unit in self.units if name in unit.told), None)
+        return told or next((unit for unit in self.units if unit.is_called(name)), None)
+
+    def give_out(self, unit: Unit) -> str:
+        """The unit's name, which it will answer to from now on."""
+        if unit.name not in unit.told:
+            unit.told.append(unit.name)
+        return unit.name
 
     def drive(self, name: str) -> Drive | None:
         return next((d for d in self._drives.values() if name == d.name or name in d.aliases), None)
@@ -158,7 +165,8 @@ class Drives:
         if drive.settled or (other and other.settled):
             return False
         if other:
-            other.name = drive.name
+            given_out = any(unit.told for unit in self.units if unit.drive is drive)
+            other.name = self._free("hd") if given_out else drive.name
         drive.name = name
         return True
 

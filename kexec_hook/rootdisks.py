@@ -75,7 +75,7 @@ class RootDisks(VolumeDisks):
                         break
         for unit in units:
             unit.drive.settled = True
-            names.append(unit.name)
+            names.append(self._drives.give_out(unit))
         return names
 
     def volume(self, name: str) -> Volume:
@@ -115,7 +115,7 @@ class RootDisks(VolumeDisks):
         for unit, system in self._systems:
             if mount is not None and any(mount is mine for mine in system.mounts) and system.kind:
                 inside = [*mount.root, *parts_of(host)[len(parts_of(mount.point)) :]]
-                return GrubPath(unit.name, join(inside))
+                return GrubPath(self._drives.give_out(unit), join(inside))
         return None
 
     def _unit(self, name: str) -> Unit | None:

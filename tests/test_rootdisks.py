@@ -556,6 +556,20 @@ def test_the_hint_of_a_search_gives_the_name(plain):
     assert disks.device("hd0,gpt2") is None
 
 
+@pytest.mark.parametrize("hint", ["hd1,gpt2", "hd0,gpt2", "hd0,msdos2", "hd0,2"])
+def test_a_name_that_was_given_out_stays_true_when_a_hint_tells_a_better_one(machine, hint):
+    """$prefix is made before the configuration runs its first search."""
+    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sdb2").put("boot/vmlinuz")
+    disks = machine.disks()
+    prefix = disks.grub_path("/boot")
+    assert prefix is not None
+    assert disks.find("fs_uuid", UUID, [hint])[0] == hint
+    (other,) = disks.find("fs_uuid", OTHER)
+    for name in (prefix.device, hint):
+        assert where(disks, name, "/boot/vmlinuz") == "/boot/vmlinuz"
+    assert where(disks, other, "/boot/vmlinuz") is None
+
+
 def test_a_hint_that_names_another_partition_is_not_believed(plain):
     disks = plain.disks()
     assert disks.find("fs_uuid", UUID, ["hd0,gpt3", "hd0,msdos2", "hd0", "", "fd0"]) == ["hd0,gpt2"]
