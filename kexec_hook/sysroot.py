@@ -153,6 +153,16 @@ class Sysroot:
             self._absent(path, error)
             raise MissingError(path, _words(error)) from error
 
+    def head(self, path: str, size: int) -> bytes:
+        """The first bytes of a regular file.  Fails as `read` does."""
+        try:
+            with self._reach(path) as place:
+                self._note(place.path, place.info)
+                return self._contents(place, size, whole=False)
+        except OSError as error:
+            self._absent(path, error)
+            raise MissingError(path, _words(error)) from error
+
     def text(self, path: str, limit: int = FILE_LIMIT) -> str:
         """A regular file as UTF-8; bytes that are not survive as surrogates."""
         return self.read(path, limit).decode("utf-8", "surrogateescape")
@@ -221,13 +231,15 @@ class Sysroot:
         fds = [os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         infos = [os.fstat(fds[0])]
         names: list[str] = []
-        todo = parts_of(path)[::-1]
+        todo = path.split("/")[::-1]
         links = 0
         try:
             while todo:
                 name = todo.pop()
-                if name == "..":
-                    if names:
+                if name in ("", ".", ".."):
+                    if not stat.S_ISDIR(infos[-1].st_mode):
+                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), join(names) + "/" + name)
+                    if name == ".." and names:
                         names.pop()
                         infos.pop()
                         os.close(fds.pop())
@@ -235,7 +247,7 @@ class Sysroot:
                 try:
                     fd = _open_name(name, fds[-1], infos[-1])
                 except OSError as error:
-                    error.filename = join([*names, name, *reversed(todo)])
+                    error.filename = join([*names, name, *parts_of("/".join(reversed(todo)))])
                     raise
                 names.append(name)
                 fds.append(fd)
@@ -251,14 +263,14 @@ class Sysroot:
                         names.pop()
                         infos.pop()
                         os.close(fds.pop())
-                    todo.extend(reversed(parts_of(target)))
+                    todo.extend(reversed(target.split("/")))
             parent = fds[-2] if names else fds[0]
             yield _Place(join(names), names[-1] if names else ".", parent, fds[-1], infos[-1])
         finally:
             for fd in fds:
                 os.close(fd)
 
-    def _contents(self, place: _Place, limit: int) -> bytes:
+    def _contents(self, place: _Place, limit: int, *, whole: bool = True) -> bytes:
         if not stat.S_ISREG(place.info.st_mode):  # before opening: a FIFO or a tape has its own ideas of that
             raise SysrootError(place.path, "not a regular file")
         try:
@@ -271,9 +283,11 @@ class Sysroot:
             self._note(place.path, info)
             chunks: list[bytes] = []
             size = 0
-            while chunk := os.read(fd, 1 << 20) if stat.S_ISREG(info.st_mode) else b"":
+            while chunk := os.read(fd, 1 << 20 if whole else limit) if stat.S_ISREG(info.st_mode) else b"":
                 chunks.append(chunk)
                 size += len(chunk)
+                if not whole and size >= limit:
+                    return b"".join(chunks)[:limit]
                 if size > limit:
                     raise TooLargeError(place.path, f"larger than {_size(limit)}")
             return b"".join(chunks)

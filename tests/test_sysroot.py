@@ -1,6 +1,7 @@
 """Below a root directory: links never leave it, everything read is remembered, what is forbidden is not missing."""
 
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,9 @@ def test_a_name_that_is_not_utf8_is_found(root):
     assert Sysroot(root).text("/n\udcff") == "y"
 
 
-@pytest.mark.parametrize("path", ["/gone", "/gone/x", "/file/x", "/a\0b", "/\ud800", "/" + "n" * 300])
+@pytest.mark.parametrize(
+    "path", ["/gone", "/gone/x", "/file/x", "/file/", "/file/..", "/file/./", "/a\0b", "/\ud800", "/" + "n" * 300]
+)
 def test_what_cannot_be_there_is_missing(root, path):
     put(root, "file")
     sysroot = Sysroot(root)
@@ -95,6 +98,12 @@ def test_a_file_above_the_limit_is_too_large(root):
     with pytest.raises(TooLargeError) as caught:
         Sysroot(root).read("/x", limit=4)
     assert str(caught.value) == "/x: larger than 4 bytes"
+
+
+def test_the_head_of_a_file_may_be_all_that_is_wanted(root):
+    put(root, "x", "12345")
+    assert Sysroot(root).head("/x", 3) == b"123"
+    assert Sysroot(root).head("/x", 99) == b"12345"
 
 
 def test_a_file_that_is_all_holes_is_not_read_to_its_end(root):
@@ -194,6 +203,52 @@ def test_forty_links_are_followed_and_not_one_more(root):
         link(root, str(n), str(n - 1))
     assert Sysroot(root).exists("/40")
     assert not Sysroot(root).exists("/41")
+
+
+def chrooted(root, paths):
+    """What the kernel itself says in a chroot: inode or nothing, for each path."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.chroot(root)
+        os.chdir("/")
+        for path in paths:
+            try:
+                found = os.stat(path).st_ino
+            except OSError:
+                found = 0
+            os.write(write, f"{found}\n".encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = [int(line) for line in pipe]
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, for chroot(2)")
+@pytest.mark.parametrize("seed", range(20))
+def test_paths_lead_where_they_lead_in_a_chroot(root, seed):
+    dice = random.Random(seed)
+
+    def some_path():
+        names = ["a", "b", "c", ".", "..", "f", "l0", "l1", "l2", "l3", ""]
+        return dice.choice(["/", "", "../", ""]) + "/".join(dice.choice(names) for _ in range(dice.randint(1, 4)))
+
+    directories = [root]
+    for _ in range(5):
+        directories.append(dice.choice(directories) / dice.choice("abc"))
+        directories[-1].mkdir(exist_ok=True)
+    for _ in range(4):
+        (dice.choice(directories) / "f").write_text("x")
+    for _ in range(10):
+        name, to = dice.choice(directories) / f"l{dice.randint(0, 3)}", some_path()
+        if to and not os.path.lexists(name):
+            name.symlink_to(to)
+    paths = ["/" + some_path() for _ in range(60)]
+    sysroot = Sysroot(root)
+    found = [info.st_ino if (info := sysroot.stat(path)) else 0 for path in paths]
+    assert dict(zip(paths, found)) == dict(zip(paths, chrooted(root, paths)))
 
 
 def test_the_last_link_can_be_left_alone(root):
