@@ -1,0 +1,344 @@
+"""A Debian on a disk image: its packages, its two kernels, its GRUB.  Made once, then kept under .cache/vm by content.
+
+Needs root (for a chroot and the owners of files), but no loop device and no mount: mmdebstrap makes the root,
+`mkfs.ext4 -d` puts it into the image, GRUB's boot.img and a core.img are written in front of it.  Then the machine is
+booted once, where the real grub-install and update-grub replace what was put there by hand.
+
+    python3 -m tests.vm.image    makes the image of Debian 12, and says where it is
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm.machine import Machine
+
+HERE = Path(__file__).resolve().parent
+CACHE = HERE.parents[1] / ".cache" / "vm"
+
+NEEDED = {
+    "grub-mkimage": "grub-common",
+    "mkfs.ext4": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "sfdisk": "fdisk",
+}
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+PACKAGES = (
+    *("systemd-sysv", "udev", "dbus", "mount", "util-linux", "initramfs-tools", "zstd", "e2fsprogs"),
+    *("grub-pc", "kexec-tools", "python3", "python3-pluggy", "python3-packaging", "python3-installer"),
+)
+UUID = "11111111-2222-3333-4444-555555555555"
+SIZE = 3 << 30
+SECTOR = 512
+FIRST_SECTOR = 2048  # of the partition; GRUB's core.img lies before it
+
+# Nothing that a test looks at, and each costs time under emulation.
+_MASKED = """
+getty@tty1.service serial-getty@ttyS0.service serial-getty@ttyS1.service systemd-binfmt.service systemd-pstore.service
+apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
+systemd-tmpfiles-clean.timer systemd-update-utmp.service systemd-update-utmp-runlevel.service
+dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount
+sys-kernel-tracing.mount modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service
+modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service
+"""
+
+# Until update-grub has run in the machine.
+FIRST_GRUB_CFG = """\
+serial --unit=0 --speed=115200
+terminal_output serial console
+linux /boot/vmlinuz-{release} root=UUID={uuid} ro quiet console=ttyS0,115200 mitigations=off systemd.show_status=0
+initrd /boot/initrd.img-{release}
+boot
+"""
+
+
+class ImageError(Exception):
+    """The image cannot be made here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str = "debian12"
+    suite: str = "bookworm"
+
+
+@dataclass(frozen=True)
+class Image:
+    disk: Path
+    older: str  # releases of the two kernels
+    newer: str
+
+
+DEBIAN_12 = Recipe()
+
+
+def make(recipe: Recipe = DEBIAN_12) -> Image:
+    """The image, from the cache where nothing has changed since."""
+    missing = sorted(package for program, package in NEEDED.items() if not shutil.which(program, path=_path()))
+    if missing:
+        raise ImageError(f"missing programs: apt-get install {' '.join(missing)}")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _told(f"{recipe.name}: packages"):
+        apt = Apt(CACHE / f"apt-{recipe.suite}", recipe.suite)
+        older, newer = apt.two_kernels()
+        packages = (*PACKAGES, *(f"linux-image-{release}" for release in (older, newer)))
+        versions = apt.versions(packages)
+    root_key = _key(recipe, _files("early"), MMDEBSTRAP, packages, versions)
+    disk_key = _key(root_key, _files("root"), Path(__file__).read_bytes())
+    disk = CACHE / f"{recipe.name}-disk-{disk_key}.raw"
+    if not disk.exists():
+        if os.geteuid() != 0:
+            raise ImageError("making an image needs root; a finished one in .cache/vm would not")
+        root = CACHE / f"{recipe.name}-root-{root_key}.tar"
+        if not root.exists():
+            with _told(f"{recipe.name}: root with {older} and {newer}"), _finished(root) as path:
+                _make_root(recipe, apt, packages, path)
+        with _finished(disk) as path:
+            with _told(f"{recipe.name}: disk"):
+                _make_disk(root, newer, path)
+            with _told(f"{recipe.name}: first boot, grub-install, update-grub"):
+                _set_up(path)
+        _forget_others(f"{recipe.name}-root-*", root)
+        _forget_others(f"{recipe.name}-disk-*", disk)
+    return Image(disk, older, newer)
+
+
+# What the archive has.
+
+
+class Apt:
+    """A package manager of that suite's own, with the mirrors that this system is configured for."""
+
+    def __init__(self, directory: Path, suite: str) -> None:
+        self.sources = tuple(_sources(suite))
+        for name in ("etc", "lists/partial", "cache/archives/partial"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        (directory / "status").touch()
+        (directory / "etc/sources.list").write_text("".join(f"{line}\n" for line in self.sources))
+        settings = {
+            "Dir::Etc::SourceList": directory / "etc/sources.list",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "Dir::State::Lists": directory / "lists",
+            "Dir::State::Status": directory / "status",
+            "Dir::Cache": directory / "cache",
+            "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "",
+            "Acquire::Languages": "none",
+        }
+        self._options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        if subprocess.run(["apt-get", *self._options, "update", "-qq"], env=_environment()).returncode:
+            print("the package lists could not be renewed: going on with those of the last time", file=sys.stderr)
+
+    def two_kernels(self) -> tuple[str, str]:
+        """Older and newer: the two newest of the series that the suite's metapackage depends on."""
+        depends = self._run("apt-cache", "depends", "linux-image-cloud-amd64")
+        newest = re.search(r"Depends: linux-image-(\S+-cloud-amd64)$", depends, re.MULTILINE)
+        if not newest:
+            raise ImageError(f"linux-image-cloud-amd64 depends on no kernel:\n{depends}")
+        names = self._run("apt-cache", "pkgnames", "linux-image-").split()
+        releases = [name[len("linux-image-") :] for name in names if name.endswith("-cloud-amd64")]
+        others = [release for release in releases if release[0].isdigit() and release != newest[1]]
+        series = ".".join(newest[1].split(".")[:2]) + "."
+        # Another series where the suite has but one of this.
+        ranked = sorted(others, key=lambda release: (release.startswith(series), _numbers(release)))
+        if not ranked:
+            raise ImageError(f"the suite offers one kernel only, {newest[1]}")
+        older, newer = sorted((ranked[-1], newest[1]), key=_numbers)
+        return older, newer
+
+    def versions(self, packages: Sequence[str]) -> str:
+        """All that would be installed with these, a line each."""
+        said = self._run("apt-get", "--simulate", "install", "?essential", "apt", *packages)
+        return "\n".join(sorted(line.partition(" [")[0] for line in said.splitlines() if line.startswith("Inst ")))
+
+    def _run(self, program: str, *words: str) -> str:
+        done = subprocess.run(
+            [program, *self._options, *words],
+            env=_environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise ImageError(f"{program} {' '.join(words)}:\n{done.stderr}")
+        return done.stdout
+
+
+def _sources(suite: str) -> Iterator[str]:
+    """This system's Debian mirrors, asked for another suite of Debian."""
+    formatted = "$(ORIGIN)\t$(REPO_URI)\t$(CODENAME)\t$(COMPONENT)"
+    said = subprocess.run(
+        ["apt-get", "indextargets", "--format", formatted, "Created-By: Packages"],
+        stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout  # fmt: skip
+    targets = {tuple(line.split("\t")) for line in said.splitlines()}
+    debian = sorted(target for target in targets if target[0] == "Debian" and target[3] == "main")
+    if not debian:
+        raise ImageError("apt knows no Debian mirror: has apt-get update run, with Debian's sources?")
+    ours = min((codename for _, _, codename, _ in debian), key=len)
+    for _, uri, codename, component in debian:
+        if codename.startswith(ours):
+            yield f"deb [signed-by={KEYRING}] {uri} {suite}{codename[len(ours) :]} {component}"
+
+
+def _numbers(release: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", release)]
+
+
+# The image.
+
+MMDEBSTRAP = (
+    *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar"),
+    '--aptopt=Apt::Install-Recommends "false"',
+    *("--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*"),
+    *("--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"),
+    # GRUB goes to no disk of this chroot.
+    '--essential-hook=echo "grub-pc grub-pc/install_devices_empty boolean true" | chroot "$1" debconf-set-selections',
+    '--essential-hook=mkdir -p "$1/etc/initramfs-tools" "$1/usr/share/initramfs-tools"',
+    f"--essential-hook=sync-in {HERE}/guest/early /",
+)
+
+
+def _make_root(recipe: Recipe, apt: Apt, packages: Sequence[str], tar: Path) -> None:
+    do(*MMDEBSTRAP, f"--include={','.join(packages)}", recipe.suite, str(tar), *apt.sources)
+
+
+def _make_disk(root_tar: Path, release: str, disk: Path) -> None:
+    with _scratch() as scratch:
+        root = scratch / "root"
+        root.mkdir()
+        do("tar", "-C", str(root), "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", str(root_tar))
+        root.chmod(0o755)
+        shutil.copytree(HERE / "guest/root", root, dirs_exist_ok=True)
+        _as_root(HERE / "guest/root", root)
+        _as_root(HERE / "guest/early", root)
+        (root / "etc/machine-id").write_text("")
+        (root / "etc/fstab").write_text(f"UUID={UUID} / ext4 defaults,noatime 0 1\n")
+        (root / "var/log/journal").mkdir(exist_ok=True)
+        for path in ("etc/resolv.conf", "etc/apt/sources.list"):
+            (root / path).unlink(missing_ok=True)
+        units = root / "etc/systemd/system"
+        for unit in _MASKED.split():
+            (units / unit).symlink_to("/dev/null")
+        (units / "multi-user.target.wants").mkdir(exist_ok=True)
+        for unit in ("e2e-ready.service", "e2e-shell.service"):
+            (units / "multi-user.target.wants" / unit).symlink_to(f"../{unit}")
+        modules = root / "usr/lib/grub/i386-pc"
+        shutil.copytree(modules, root / "boot/grub/i386-pc")
+        (root / "boot/grub/grub.cfg").write_text(FIRST_GRUB_CFG.format(release=release, uuid=UUID))
+        _write_grub(modules, scratch / "core.img", disk)
+        blocks = SIZE // 4096 - FIRST_SECTOR * SECTOR // 4096
+        do(
+            *("mkfs.ext4", "-q", "-F", "-L", "root", "-U", UUID, "-b", "4096", "-m", "1", "-d", str(root)),
+            *("-E", f"offset={FIRST_SECTOR * SECTOR},lazy_itable_init=1", str(disk), str(blocks)),
+        )
+
+
+def _write_grub(modules: Path, core: Path, disk: Path) -> None:
+    """What grub-install does on a disk that is a block device."""
+    do(
+        *("grub-mkimage", "-d", str(modules), "-O", "i386-pc", "-p", "(,msdos1)/boot/grub", "-o", str(core)),
+        *("biosdisk", "part_msdos", "ext2"),
+    )
+    with disk.open("wb") as image:
+        image.truncate(SIZE)
+    do("sfdisk", "-q", str(disk), stdin=f"start={FIRST_SECTOR},type=83,bootable\n")
+    boot = bytearray((modules / "boot.img").read_bytes()[:440])
+    boot[0x66:0x68] = b"\x90\x90"  # as grub-bios-setup does: the drive that the BIOS names is believed
+    if core.stat().st_size > (FIRST_SECTOR - 1) * SECTOR:
+        raise ImageError("GRUB's core.img does not fit before the partition")
+    with disk.open("r+b") as image:
+        image.write(boot)
+        image.seek(SECTOR)
+        image.write(core.read_bytes())
+
+
+def _set_up(disk: Path) -> None:
+    with Machine(disk, keep=True) as machine:
+        machine.booted()
+        machine.ok("grub-install /dev/vda && update-grub && test -e /boot/grub/grubenv", 300)
+        machine.power_off("systemctl poweroff")
+        machine.quit()
+
+
+def _as_root(overlay: Path, root: Path) -> None:
+    """Owner and mode of what an overlay has put there, whoever checked it out with whatever umask."""
+    for path in overlay.rglob("*"):
+        target = root / path.relative_to(overlay)
+        os.chown(target, 0, 0)
+        target.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+
+
+# Cache and processes.
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).replace(str(HERE), "").encode()).hexdigest()[:16]
+
+
+def _files(overlay: str) -> list[tuple[str, bytes, bool]]:
+    top = HERE / "guest" / overlay
+    paths = sorted(path for path in top.rglob("*") if path.is_file())
+    return [(str(path.relative_to(top)), path.read_bytes(), os.access(path, os.X_OK)) for path in paths]
+
+
+@contextlib.contextmanager
+def _finished(path: Path) -> Iterator[Path]:
+    """A file that has its name only when it is whole."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="kexec-hook-image.") as name:
+        yield Path(name)
+
+
+def _forget_others(pattern: str, keep: Path) -> None:
+    for path in CACHE.glob(pattern):
+        if path != keep:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def _path() -> str:
+    return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PATH": _path(), "LC_ALL": "C.UTF-8"}
+
+
+def do(*argv: str, stdin: str = "") -> None:
+    """Run a program that has to succeed."""
+    done = subprocess.run(
+        argv, input=stdin, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        raise ImageError(f"{argv[0]} failed ({done.returncode}):\n{done.stdout[-4000:]}")
+
+
+if __name__ == "__main__":
+    print(make())

@@ -1,0 +1,331 @@
+"""One virtual machine: its power, its resets, its console, a root shell in it, and saved states to return to.
+
+Emulated by QEMU's TCG alone: a /dev/kvm that opens may still boot no stock kernel on a nested host.  Nothing here
+judges speed; the timeouts only end what has hung.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+BOOT_SECONDS = 400
+SHELL_SECONDS = 120
+
+# /proc/sys/kernel/bootloader_type: kexec says 0xD0, GRUB 2 on a BIOS 0x72.
+LOADER_TYPES = {"208": "kexec", "114": "firmware"}
+
+
+class MachineError(Exception):
+    """The machine did not do what was asked; the message carries the last lines of its console."""
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Booted:
+    """One boot, as seen from outside (kind) and from inside."""
+
+    kind: Literal["kexec", "firmware"]
+    release: str
+    cmdline: bytes  # /proc/cmdline, to the byte
+    grubenv: bytes
+
+    @property
+    def same_as_grub(self) -> tuple[str, bytes, bytes]:
+        """What has to be the same whoever booted it."""
+        return self.release, self.cmdline, self.grubenv
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment, from which on the console, the shell and the resets count."""
+
+    console: int
+    shell: int
+    resets: int
+    shutdowns: int
+
+
+class Machine:
+    def __init__(self, disk: Path, payload: Path | None = None, *, memory: int = 1024, keep: bool = False) -> None:
+        """disk stays as it is, unless keep."""
+        # A socket's path must be short, which a checkout's need not be.
+        self.directory = Path(tempfile.mkdtemp(prefix="kexec-hook-vm."))
+        self.console_log = self.directory / "console.log"
+        drives = [f"file={disk},format=raw,if=virtio,cache=unsafe{'' if keep else ',snapshot=on'}"]
+        if payload:
+            drives.append(f"file={payload},format=raw,if=virtio,readonly=on")
+        self._argv = [
+            # The machine goes when the tests go, however they end.
+            *("setpriv", "--pdeathsig", "KILL"),
+            *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-shutdown"),
+            *("-machine", "q35", "-accel", "tcg", "-cpu", "qemu64,-svm", "-smp", "1", "-m", str(memory)),
+            *("-chardev", f"file,id=console,path={self.console_log}", "-serial", "chardev:console"),
+            *("-chardev", f"socket,id=shell,path={self.directory}/shell,server=on,wait=off"),
+            *("-serial", "chardev:shell"),
+            *("-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"),
+            *("-device", "virtio-rng-pci"),
+            *(word for drive in drives for word in ("-drive", drive)),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._replies: list[dict[str, Any]] = []
+        self._pending = b""
+        self._said = b""  # all that the shell has ever said
+        self.resets = 0
+        self.shutdowns = 0
+        self.states: set[str] = set()
+
+    # Power.
+
+    def start(self) -> Machine:
+        with (self.directory / "qemu.log").open("wb") as log:
+            self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            self._qmp = self._connect("qmp")
+            self._shell = self._connect("shell")
+            self.qmp("qmp_capabilities")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __enter__(self) -> Machine:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for name in ("_qmp", "_shell"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def quit(self) -> None:
+        """All that the disk was told is written when this returns."""
+        assert self._process
+        self._send(self._qmp, b'{"execute": "quit"}\n')
+        self._process.wait(60)
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _connect(self, name: str) -> socket.socket:
+        end = time.monotonic() + 30
+        while True:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(str(self.directory / name))
+            except OSError:
+                connection.close()
+                if not self.alive() or time.monotonic() > end:
+                    raise MachineError(f"QEMU did not start:\n{(self.directory / 'qemu.log').read_text()}") from None
+                time.sleep(0.05)
+            else:
+                connection.setblocking(False)
+                return connection
+
+    # QEMU's own language.
+
+    def qmp(self, command: str, timeout: float = 120, **arguments: object) -> Any:
+        self._replies.clear()
+        self._send(self._qmp, json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        end = time.monotonic() + timeout
+        while not self._replies:
+            self._poll(end, f"QMP {command}")
+        reply = self._replies.pop(0)
+        if "error" in reply:
+            raise MachineError(f"QMP {command}: {reply['error']}")
+        return reply["return"]
+
+    def _monitor(self, line: str) -> None:
+        said = self.qmp("human-monitor-command", **{"command-line": line})
+        if said.strip():
+            raise MachineError(f"QEMU, {line}: {said}")
+
+    def _poll(self, end: float, what: str) -> None:
+        """Take in what has been said meanwhile."""
+        for data in _received(self._qmp):
+            self._pending += data
+        *lines, self._pending = self._pending.split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if message.get("event") == "RESET":
+                self.resets += 1
+            elif message.get("event") == "SHUTDOWN":
+                self.shutdowns += 1
+            elif "return" in message or "error" in message:
+                self._replies.append(message)
+        for data in _received(self._shell):
+            self._said += data
+        if not self.alive():
+            raise MachineError(f"QEMU has ended during {what}:\n{self._last_words()}")
+        if time.monotonic() > end:
+            raise MachineError(f"no end of {what}:\n{self._last_words()}")
+        time.sleep(0.02)
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        connection.setblocking(True)
+        connection.sendall(data)
+        connection.setblocking(False)
+
+    def _last_words(self) -> str:
+        return self.console()[-3000:] + (self.directory / "qemu.log").read_text(errors="replace")[-1000:]
+
+    def console(self, start: int = 0) -> str:
+        """What it has said, from this byte on."""
+        said = self.console_log.read_bytes() if self.console_log.exists() else b""
+        return said[start:].decode(errors="replace").replace("\r", "")
+
+    # States: memory and disk.
+
+    def save(self, name: str) -> None:
+        self._monitor(f"savevm {name}")
+        self.states.add(name)
+
+    def load(self, name: str) -> None:
+        """As it was at save(name), whatever happened since: hung, powered off, disk overwritten."""
+        # A machine that is off runs on only when it has been reset.
+        if self._status() == "shutdown":
+            self.qmp("system_reset")
+        self._monitor(f"loadvm {name}")
+        self._run_on()
+        self.ok("true")
+
+    def _status(self) -> str:
+        return str(self.qmp("query-status")["status"])
+
+    def _run_on(self) -> None:
+        if self._status() != "running":
+            self.qmp("cont")
+
+    # The root shell.
+
+    def mark(self) -> Mark:
+        size = self.console_log.stat().st_size if self.console_log.exists() else 0
+        return Mark(size, len(self._said), self.resets, self.shutdowns)
+
+    def _ask(self, command: str) -> re.Pattern[bytes]:
+        """Send a command; what its end looks like."""
+        tag = f"@@{time.monotonic_ns()}"
+        line = f"printf '%s<\\n' '{tag}'; ( {command}\n) </dev/null 2>&1; printf '\\n%s>%d\\n' '{tag}' $?\n"
+        self._send(self._shell, line.encode())
+        return re.compile(rb"%b<\r?\n(.*)\r?\n%b>(\d+)\r?\n" % (tag.encode(), tag.encode()), re.DOTALL)
+
+    def shell(self, command: str, timeout: float = SHELL_SECONDS) -> Result:
+        start = len(self._said)
+        answer = self._ask(command)
+        end = time.monotonic() + timeout
+        while True:
+            found = answer.search(self._said, start)
+            if found:
+                output = found[1].decode(errors="replace").replace("\r", "").strip("\n")
+                return Result(int(found[2]), output)
+            self._poll(end, f"`{command}`, which has said {self._said[start:][-1000:]!r}")
+
+    def ok(self, command: str, timeout: float = SHELL_SECONDS) -> str:
+        """The output of a command that succeeds."""
+        result = self.shell(command, timeout)
+        if result.code:
+            raise MachineError(f"`{command}` failed ({result.code}):\n{result.output}")
+        return result.output
+
+    def read(self, path: str) -> bytes:
+        return base64.b64decode(self.ok(f"base64 -w 0 {path}"))
+
+    def write(self, path: str, content: bytes) -> None:
+        """Small files only."""
+        self.ok(f'mkdir -p "$(dirname {path})" && base64 -d > {path} <<< {base64.b64encode(content).decode()}')
+
+    # Boots.
+
+    def reboot(self, command: str, timeout: float = BOOT_SECONDS) -> Booted:
+        """Say this in the shell, and wait for the boot that it leads to."""
+        before = self.mark()
+        answer = self._ask(command)
+        return self._booted(before, timeout, command, answer)
+
+    def booted(self, timeout: float = BOOT_SECONDS) -> Booted:
+        """Wait for the end of the first boot."""
+        return self._booted(Mark(0, 0, -1, 0), timeout, "power on", None)
+
+    def _booted(self, before: Mark, timeout: float, command: str, answer: re.Pattern[bytes] | None) -> Booted:
+        """Wait for the end of a boot that began after this moment."""
+        end = time.monotonic() + timeout
+        while not ("@@READY" in self.console(before.console) and re.search(rb"@@UP\r?\n", self._said[before.shell :])):
+            self._poll(end, f"the boot after `{command}`")
+            refused = answer.search(self._said, before.shell) if answer else None
+            if refused and refused[2] != b"0":
+                raise MachineError(f"`{command}` failed ({int(refused[2])}):\n{refused[1].decode(errors='replace')}")
+            if self.shutdowns > before.shutdowns:
+                raise MachineError(f"`{command}` powered the machine off")
+        return self._look(before)
+
+    def _look(self, before: Mark) -> Booted:
+        inside = LOADER_TYPES.get(self.ok("cat /proc/sys/kernel/bootloader_type"), "something else")
+        # SeaBIOS resets itself once more.
+        outside: Literal["kexec", "firmware"] = "firmware" if self.resets > before.resets else "kexec"
+        if inside != outside:
+            raise MachineError(f"booted by {inside}, as the kernel says, but {self.resets - before.resets} resets")
+        return Booted(
+            kind=outside,
+            release=self.ok("uname -r"),
+            cmdline=self.read("/proc/cmdline"),
+            grubenv=self.read("/boot/grub/grubenv") if not self.shell("test -e /boot/grub/grubenv").code else b"",
+        )
+
+    def power_off(self, command: str, timeout: float = SHELL_SECONDS) -> Mark:
+        """Say this in the shell, and wait until the machine is off; the moment before."""
+        before = self.mark()
+        self._ask(command)
+        end = time.monotonic() + timeout
+        while self.shutdowns == before.shutdowns:
+            self._poll(end, f"the machine's power after `{command}`")
+        return before
+
+    def reset(self) -> Booted:
+        """The button.  Also switches on what is off."""
+        before = self.mark()
+        self.qmp("system_reset")
+        self._run_on()
+        return self._booted(before, BOOT_SECONDS, "the reset button", None)
+
+    def power_cycle(self) -> Booted:
+        """Shut down in good order, and switch on again: whatever boots now is firmware's and GRUB's choice."""
+        self.power_off("systemctl poweroff")
+        return self.reset()
+
+    def journal(self) -> str:
+        """Of this boot and of the one before, whose end is the interesting one."""
+        return self.ok("for boot in -1 0; do journalctl --no-pager -o short-precise -b $boot; done", 300)
+
+
+def _received(connection: socket.socket) -> list[bytes]:
+    received = []
+    try:
+        while data := connection.recv(65536):
+            received.append(data)
+    except (BlockingIOError, ConnectionError):
+        pass
+    return received

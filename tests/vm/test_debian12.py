@@ -1,0 +1,255 @@
+"""Debian 12 (systemd 252, GRUB 2.06): a reboot is a jump into what GRUB would boot, or an ordinary reboot.
+
+GRUB is the oracle: the machine in the same state is switched off and on, and release, /proc/cmdline and grubenv are
+compared byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+
+from tests.vm import product
+from tests.vm.lab import Lab, State
+from tests.vm.machine import Machine
+
+pytestmark = pytest.mark.vm
+
+LOGIND = "busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager Reboot b false"
+
+
+def stage(machine: Machine, *words: str) -> dict[str, Any]:
+    command = shlex.join(["kexec-hook", "stage", "--json", *words])
+    answer: dict[str, Any] = json.loads(
+        machine.ok(f"{command} 2> /run/stage.stderr || {{ code=$?; cat /run/stage.stderr; exit $code; }}")
+    )
+    return answer
+
+
+def jump(machine: Machine, command: str = "reboot") -> tuple[str, bytes, bytes]:
+    """Reboot into what is to be the same as with GRUB; nothing of the decision is left."""
+    booted = machine.reboot(command)
+    assert booted.kind == "kexec"
+    assert loaded(machine) == "0"
+    assert machine.shell("test -e /no-kexec-reboot || test -e /run/kexec-hook/approved").code
+    return booted.same_as_grub
+
+
+def loaded(machine: Machine) -> str:
+    return machine.ok("cat /sys/kernel/kexec_loaded")
+
+
+# The states.
+
+
+def _install(lab: Lab, machine: Machine) -> None:
+    product.install(machine)
+
+
+def _boot_the_older(lab: Lab, machine: Machine) -> None:
+    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
+    assert machine.power_cycle().release == lab.image.older
+
+
+def _one_shot(lab: Lab, machine: Machine) -> None:
+    assert stage(machine)["release"] == lab.image.newer
+    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
+
+
+def _saved(lab: Lab, machine: Machine) -> None:
+    machine.ok("printf '%s\\n' GRUB_DEFAULT=saved GRUB_SAVEDEFAULT=true >> /etc/default/grub && update-grub", 300)
+    assert stage(machine)["release"] == lab.image.newer
+    machine.ok(f"grub-set-default '{lab.entry_of(lab.image.older)}'")
+
+
+# Memory for a crash kernel, and words that GRUB has to quote.
+ADDED = r"""
+GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX crashkernel=256M e2e.a=\"two  words\" e2e.b='\$x\\y' e2e.c=\\\\\$"
+"""
+
+
+def _edited(lab: Lab, machine: Machine) -> None:
+    assert stage(machine)["release"] == lab.image.newer
+    machine.write("/boot/microcode.cpio", early_cpio("e2e-early", b"brought along\n"))
+    machine.ok(f"cat >> /etc/default/grub <<'END'{ADDED}END\nupdate-grub", 300)
+
+
+def _purged(lab: Lab, machine: Machine) -> None:
+    assert stage(machine)["release"] == lab.image.newer
+    machine.ok(f"apt-get -y -qq purge linux-image-{lab.image.newer}", 600)
+
+
+def early_cpio(name: str, content: bytes) -> bytes:
+    """A newc archive with one file, its length no multiple of four: what follows it must be aligned."""
+    archive = b""
+    for number, (member, data, mode) in enumerate([(name, content, 0o100644), ("TRAILER!!!", b"", 0)], start=1):
+        archive += b"\0" * (-len(archive) % 4)
+        fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(member) + 1, 0)
+        archive += b"070701" + b"".join(b"%08X" % value for value in fields) + member.encode() + b"\0"
+        archive += b"\0" * (-len(archive) % 4) + data if data else b""
+    assert len(archive) % 4
+    return archive
+
+
+INSTALLED = State("installed", _install)
+# After a kernel upgrade: the older kernel runs, GRUB's default is the newer one, nothing is staged.
+UPGRADED = State("upgraded", _boot_the_older, INSTALLED)
+# The newer kernel is staged in each of these, and then something changes.
+ONE_SHOT = State("one-shot", _one_shot, UPGRADED)
+SAVED = State("saved", _saved, UPGRADED)
+EDITED = State("edited", _edited, UPGRADED)
+PURGED = State("purged", _purged, UPGRADED)
+
+
+# The jump, whoever asks.
+
+
+@pytest.mark.parametrize(
+    "command", ["kexec-hook reboot --yes", "reboot", "systemctl reboot", "shutdown -r now", LOGIND]
+)
+def test_every_caller_jumps_into_what_grub_boots(lab: Lab, command: str) -> None:
+    by_grub = lab.by_grub(UPGRADED)
+    assert by_grub.release == lab.image.newer
+    machine = lab.at(UPGRADED)
+    staged = stage(machine)
+    assert (staged["outcome"], staged["release"], loaded(machine)) == ("staged", by_grub.release, "1")
+    assert staged["cmdline"].encode() + b"\n" == by_grub.cmdline
+    assert jump(machine, command) == by_grub.same_as_grub
+
+
+def test_our_own_setting_outweighs_load_kexec(lab: Lab) -> None:
+    by_grub = lab.by_grub(UPGRADED)
+    machine = lab.at(UPGRADED)
+    load_kexec(machine, "false")
+    assert stage(machine)["outcome"] == "staged"
+    assert jump(machine, "systemctl reboot") == by_grub.same_as_grub
+
+
+def load_kexec(machine: Machine, value: str) -> None:
+    """Debian's own setting; ours has the last word."""
+    machine.ok(f"sed -i 's/^LOAD_KEXEC=.*/LOAD_KEXEC={value}/' /etc/default/kexec")
+    machine.ok("echo 'load = yes' > /etc/kexec-hook.conf")
+
+
+# No jump.
+
+
+@pytest.mark.parametrize("load", ["true", "false"])
+@pytest.mark.parametrize("command", ["kexec-hook coldreboot", "coldreboot", "reboot -f"])
+def test_cold_reboot_is_cold(lab: Lab, command: str, load: str) -> None:
+    if (command, load) == ("reboot -f", "false"):
+        pytest.skip("`reboot -f` stops no unit, hence nothing reads LOAD_KEXEC")
+    by_grub = lab.by_grub(UPGRADED)
+    machine = lab.at(UPGRADED)
+    load_kexec(machine, load)
+    stage(machine)
+    booted = machine.reboot(command)
+    assert booted.kind == "firmware"
+    assert booted.same_as_grub == by_grub.same_as_grub
+    assert machine.shell("test -e /no-kexec-reboot").code
+
+
+@pytest.mark.parametrize("load", ["true", "false"])
+def test_power_off_powers_off(lab: Lab, load: str) -> None:
+    machine = lab.at(UPGRADED)
+    load_kexec(machine, load)
+    stage(machine)
+    before = machine.power_off("poweroff")
+    assert (machine.resets, "@@READY" in machine.console(before.console)) == (before.resets, False)
+
+
+def test_load_kexec_alone_does_not_jump(lab: Lab) -> None:
+    by_grub = lab.by_grub(UPGRADED)
+    machine = lab.at(UPGRADED)
+    load_kexec(machine, "true")
+    booted = machine.reboot("reboot")
+    assert booted.kind == "firmware"
+    assert booted.same_as_grub == by_grub.same_as_grub
+
+
+def test_without_a_record_of_ours_an_administrators_kexec_jumps(lab: Lab) -> None:
+    machine = lab.at(UPGRADED)
+    machine.ok(
+        f"kexec -s -l /boot/vmlinuz-{lab.image.newer} --initrd=/boot/initrd.img-{lab.image.newer}"
+        ' --append="$(sed "s/BOOT_IMAGE=[^ ]* //" /proc/cmdline) e2e.by=hand"'
+    )
+    booted = machine.reboot("systemctl kexec")
+    assert (booted.kind, booted.release) == ("kexec", lab.image.newer)
+    assert booted.cmdline.endswith(b" e2e.by=hand\n")
+
+
+# What changes between staging and the reboot.
+
+
+def test_grub_reboot_is_followed_once(lab: Lab) -> None:
+    by_grub = lab.by_grub(ONE_SHOT)
+    assert (by_grub.release, b"next_entry=\n" in by_grub.grubenv) == (lab.image.older, True)
+    machine = lab.at(ONE_SHOT)
+    assert jump(machine) == by_grub.same_as_grub
+    assert stage(machine)["release"] == lab.image.newer
+    assert jump(machine) == lab.by_grub(UPGRADED).same_as_grub
+
+
+def test_grub_set_default_is_followed(lab: Lab) -> None:
+    by_grub = lab.by_grub(SAVED)
+    assert by_grub.release == lab.image.older
+    assert jump(lab.at(SAVED)) == by_grub.same_as_grub
+
+
+def test_update_grub_is_followed_and_both_initrds_arrive(lab: Lab) -> None:
+    machine = lab.after_grub(EDITED)
+    assert machine.ok("cat /run/e2e-early") == "brought along"
+    by_grub = lab.by_grub(EDITED)
+    assert b" crashkernel=256M " in by_grub.cmdline
+    machine = lab.at(EDITED)
+    assert jump(machine) == by_grub.same_as_grub
+    assert machine.ok("cat /run/e2e-early") == "brought along"
+
+
+def test_purged_kernel_does_not_boot(lab: Lab) -> None:
+    by_grub = lab.by_grub(PURGED)
+    assert by_grub.release == lab.image.older
+    assert jump(lab.at(PURGED)) == by_grub.same_as_grub
+
+
+# finalize does not come to its end.  grub-reboot came after staging, hence it calls kexec.
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        pytest.param("kill -KILL $PPID", id="killed"),
+        pytest.param("kill -STOP $PPID; sleep 1000", id="timed out"),
+        pytest.param("echo no memory >&2; exit 1", id="kexec fails"),
+    ],
+)
+def test_finalize_that_does_not_end_well_leads_to_an_ordinary_reboot(lab: Lab, instead: str) -> None:
+    by_grub = lab.by_grub(ONE_SHOT)
+    machine = lab.at(ONE_SHOT)
+    machine.write("/etc/systemd/system/kexec-hook.service.d/e2e.conf", b"[Service]\nTimeoutStopSec=8\n")
+    machine.ok("systemctl daemon-reload && mv /sbin/kexec /sbin/kexec.real")
+    # /run is another one after the boot: this file must not be.
+    script = f'#!/bin/sh\necho "$@" >> /var/log/kexec.called\n{instead}\n'
+    machine.write("/sbin/kexec", script.encode())
+    machine.ok("chmod 755 /sbin/kexec")
+    booted = machine.reboot("reboot")
+    assert machine.ok("cat /var/log/kexec.called")
+    assert booted.kind == "firmware"
+    assert booted.same_as_grub == by_grub.same_as_grub
+
+
+# The crash kernel.
+
+
+def test_crash_kernel_sees_the_memory_of_the_crashed_one(lab: Lab) -> None:
+    machine = lab.after_grub(EDITED)
+    machine.ok("mkdir -p /var/lib/kdump && cp /boot/initrd.img-$(uname -r) /var/lib/kdump/")
+    stage(machine, "--panic")
+    assert (machine.ok("cat /sys/kernel/kexec_crash_loaded"), loaded(machine)) == ("1", "0")
+    booted = machine.reboot("echo c > /proc/sysrq-trigger")
+    assert (booted.kind, booted.release) == ("kexec", lab.image.newer)
+    assert b"crashkernel" not in booted.cmdline
+    assert int(machine.ok("stat -c %s /proc/vmcore")) > 500 << 20
