@@ -1,0 +1,74 @@
+"""Real GRUB's answer in the shape of `grub-eval --json`, as far as grub-emu can tell; what it cannot is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.oracle import emu
+from tests.oracle.envblock import variables
+from tests.oracle.world import Question
+
+Json = dict[str, Any]
+
+
+def _settings(question: Question) -> Mapping[str, str]:
+    return {
+        "prefix": "(hd0,gpt1)" + question.directory,
+        "grub_platform": question.platform,
+        "grub_cpu": question.cpu,
+        **question.variables,
+    }
+
+
+def _path(path: tuple[int, ...]) -> str:
+    return ">".join(str(index) for index in path)
+
+
+def _opened(run: emu.WalkRun) -> bool:
+    return any(loader.opened and loader.words[0] in emu.LOADERS_OF_KERNELS for loader in run.loaders)
+
+
+def script(question: Question, directory: Path, source: bytes) -> emu.ScriptRun:
+    """Run a GRUB script."""
+    return emu.Grub(question.partitions, directory).script(source, _settings(question))
+
+
+def evaluate(question: Question, directory: Path, with_entries: bool = True, with_path: bool = True) -> Json:
+    """Boot the default; find its path through the menus; run every entry."""
+    grub = emu.Grub(question.partitions, directory)
+    settings = _settings(question)
+    config = f"(hd0,gpt1){question.directory}/grub.cfg"
+    environment = question.directory + "/grubenv"
+    text = Path(question.partitions[0].files, question.directory[1:], "grub.cfg").read_bytes()
+    rows = 20 + text.count(b"menuentry") + text.count(b"submenu")
+    boot = grub.boot_default(config, settings, environment)
+    answer: Json = {
+        "executed": boot.executed,
+        "booted": boot.booted,
+        "chosen": boot.chosen,
+        "env": dict(boot.env),
+        "end": boot.end,
+        "errors": list(boot.errors),
+        "grubenv_after": None if boot.grubenv is None else variables(boot.grubenv),
+    }
+    if with_path:
+        walk = grub.walk([-1] * 8, config, settings, rows)
+        titles = [menu.titles[index] for menu, index in zip(walk.menus, walk.path) if menu.titles]
+        answer["default"] = {"path": _path(walk.path), "titles": titles} if walk.menus else None
+    if with_entries:
+        entries = answer["entries"] = []
+        for entry in grub.entries(config, settings, rows):
+            found: Json = {
+                "path": _path(entry.path),
+                "title": entry.title,
+                "submenu": entry.submenu,
+                "executed": entry.run.executed,
+            }
+            if entry.run.env and not entry.submenu:
+                found["root"] = entry.run.env.get("root")
+            if entry.run.end == "drawn":
+                found["booted"] = _opened(entry.run)
+            entries.append(found)
+    return answer
