@@ -272,6 +272,7 @@ class Machine:
         self.params: list[str] | None = None  # $1...; None outside functions and entries
         self.functions: dict[str, tuple[Statement, ...]] = {}
         self.modules: set[str] = set()
+        self.bls: dict[GrubPath, bool] = {}  # what rhboot's blscfg has read, and whether it is in the menu
         self.globbing = True  # the regexp module expands * and ? once it is loaded
         self.extracting = 0  # inside extract_entries_*: few commands run
         self.loaded: Loaded | None = None
