@@ -20,8 +20,10 @@ ANSWERS = {
     "upstream-2.14": [""],
     "rhboot": [".rh", "", ".2.12-vanilla"],
 }
-# rhboot is 2.12 and has none of 2.14's additions, though it has the fix to eval's status and the limit on depth.
-LIKE_VANILLA = {"y_features", "y_menuentry_empty_source", "y_search_cryptodisk_only"}
+# rhboot is 2.12 with the limit on depth and the fix to eval's status.  Its variables say that it has 2.14's
+# `search --cryptodisk-only` too (tree/*/expected.rh.json), but no script was recorded with it.
+LIKE_VANILLA = {"y_menuentry_empty_source"}
+NOT_RECORDED = {"y_features", "y_search_cryptodisk_only"}
 
 
 class Case(NamedTuple):
@@ -34,6 +36,8 @@ def _find() -> Iterator[tuple[str, Case]]:
     base = corpus.root()
     for file in sorted((base / "script").glob("*.cfg")) if base else []:
         for flavour, suffixes in ANSWERS.items():
+            if flavour == "rhboot" and file.stem in NOT_RECORDED:
+                continue
             order = [".2.12-vanilla"] if flavour == "rhboot" and file.stem in LIKE_VANILLA else suffixes
             found = [path for path in (file.with_suffix(".expected" + suffix) for suffix in order) if path.exists()]
             yield f"{file.stem}-{flavour}", Case(file, found[0], flavour)

@@ -30,8 +30,14 @@ def _find() -> Iterator[tuple[str, Case]]:
             yield f"{directory.name}-{expected.stem}", Case(directory, expected)
 
 
+# The judge enters a submenu by a key, and $timeout is 0 only where the menu went on by itself.
+NOT_BY_KEY = ("scope", "grub-emu")
+
+
 @pytest.mark.parametrize("case", corpus.cases(FAMILY, _find()))
 def test_tree_is_read_as_grub_read_it(case: Case, subject: Subject, tmp_path: Path) -> None:
+    if (case.directory.name, subject.name) == NOT_BY_KEY:
+        pytest.skip("an entry prints $timeout, which a key press changes")
     expected = corpus.load(case.expected)
     files = corpus.copy(case.directory, tmp_path / "files", ["expected.*", "bls-2.14*"])
     config = files / "boot/grub/grub.cfg"
@@ -46,5 +52,5 @@ def test_tree_is_read_as_grub_read_it(case: Case, subject: Subject, tmp_path: Pa
         differences = compare.listed(expected, got)
     else:
         got = subject.evaluate(Question([partition], flavour=FLAVOURS[expected["flavor"]]))
-        differences = compare.recorded(expected, got, before)
+        differences = compare.recorded(expected, got, before, subject.leave_out)
     assert not differences, "\n".join(differences)

@@ -125,7 +125,7 @@ class BootRun:
 
     @property
     def chosen(self) -> str | None:
-        return self.loaders[-1].chosen if self.booted else None
+        return self.loaders[-1].chosen if self.booted and self.loaders else None
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,8 @@ class _Console:
             return False
         self._raw += chunk
         self.data = self._raw.decode("utf-8", errors="replace").replace("\r", "")
+        if b"--MORE--" in chunk:  # a configuration that sets `pager`; any key turns the page
+            self.press(" ")
         return True
 
     def wait_for(self, pattern: Pattern[str]) -> re.Match[str] | None:
@@ -220,7 +222,7 @@ def missing() -> str | None:
 
 def clean(console: str) -> str:
     """Console output without colours, cursor moves and progress indicators."""
-    return _ESCAPE.sub("", _PROGRESS.sub("", console))
+    return re.sub(r"--MORE-- *", "", _ESCAPE.sub("", _PROGRESS.sub("", console)))
 
 
 def split_errors(console: str) -> tuple[str, tuple[str, ...]]:
@@ -397,7 +399,7 @@ class Grub:
         return ScriptRun(text, raw, errors, end < 0, time.monotonic() - start)
 
     def _configuration(self, config: str, settings: Mapping[str, str], timeout: str) -> Path:
-        prelude = _settings(settings) + _PRELUDE + f"source {_quote(config)}\njudge_env\n"
+        prelude = _settings(settings) + _PRELUDE + f"source {_quote(config)}\nset pager=0\njudge_env\n"
         prelude += f"set timeout={timeout}\nset timeout_style=menu\n"
         return self._disks({"grub.cfg": prelude.encode()})
 
@@ -412,11 +414,12 @@ class Grub:
             r"|(?P<prompt>grub> )|(?P<menu>select which entry is highlighted)|(?P<auth>Enter username: )"
             r"|(?P<boot>error: you need to load the kernel first\.)"
         )
-        segment = 0
         end = "exit"
-        booted = False
         with _console(map_file, *_WIDE, self.seconds) as console:
             _expect(console, _ENV_END, "ended while it read the configuration")
+            body = segment = console.seen
+            # What the configuration itself loads is still there when an entry ends.
+            booted = at_top = _loaded(console.data[:body])
             while True:
                 event = console.wait_for(events)
                 kind = event.lastgroup if event else None
@@ -424,10 +427,10 @@ class Grub:
                 if kind == "key":
                     console.press(" ")
                     continue
-                if kind is None or kind == "auth":
+                if kind in (None, "auth", "prompt"):
                     end = kind or "exit"
                     break
-                booted = _loaded(console.data[segment:stop])
+                booted = at_top or _loaded(console.data[segment:stop])
                 if kind == "boot" and not booted:
                     continue
                 if booted or kind != "fallback":
@@ -435,7 +438,8 @@ class Grub:
                     break
                 segment = stop
             output = console.data[:stop]
-        loaders = _loaders(output)
+            booted = booted and end not in ("exit", "auth", "prompt")
+        loaders = _loaders(output[body:])
         _, errors = split_errors(clean(output))
         after = disk.read_file(self._image, grubenv) if grubenv else None
         return BootRun(

@@ -35,9 +35,11 @@ def script(question: Question, directory: Path, source: bytes) -> emu.ScriptRun:
     return emu.Grub(question.partitions, directory).script(source, _settings(question))
 
 
-def evaluate(question: Question, directory: Path, with_entries: bool = True, with_path: bool = True) -> Json:
-    """Boot the default; find its path through the menus; run every entry."""
-    grub = emu.Grub(question.partitions, directory)
+def evaluate(
+    question: Question, directory: Path, depth: str = "all", with_path: bool = True, seconds: float = 20.0
+) -> Json:
+    """Boot the default; find its path through the menus; run `all` entries, list the `top` ones, or `none`."""
+    grub = emu.Grub(question.partitions, directory, seconds)
     settings = _settings(question)
     config = f"(hd0,gpt1){question.directory}/grub.cfg"
     environment = question.directory + "/grubenv"
@@ -57,7 +59,12 @@ def evaluate(question: Question, directory: Path, with_entries: bool = True, wit
         walk = grub.walk([-1] * 8, config, settings, rows)
         titles = [menu.titles[index] for menu, index in zip(walk.menus, walk.path) if menu.titles]
         answer["default"] = {"path": _path(walk.path), "titles": titles} if walk.menus else None
-    if with_entries:
+    if depth == "top":
+        menus = grub.walk((), config, settings, rows).menus
+        answer["entries"] = [
+            {"path": str(index), "title": title} for index, title in enumerate(menus[0].titles if menus else ())
+        ]
+    if depth == "all":
         entries = answer["entries"] = []
         for entry in grub.entries(config, settings, rows):
             found: Json = {
