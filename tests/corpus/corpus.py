@@ -86,6 +86,13 @@ def partition(files: Path, config: str) -> Partition:
     return Partition(files, uuids[0] if uuids and len(uuids[0]) == 36 else None)
 
 
+def leaves(entries: Iterable[Json]) -> list[Json]:
+    """The entries that are no submenus, through all levels."""
+    found = list(entries)
+    parents = {entry["path"].rpartition(">")[0] for entry in found}
+    return [entry for entry in found if entry["path"] not in parents and not entry.get("submenu")]
+
+
 def kernel_and_initrds(executed: Iterable[Iterable[str]]) -> Json:
     """What the last loader commands amount to, in the words of expected.json."""
     result: Json = {}

@@ -88,7 +88,7 @@ def test_images_are_among_the_entries(case: Case, subject: Subject, tmp_path: Pa
     flavour = "rhboot" if any(name in case.directory.name for name in RHBOOT) else "upstream"
     platform = "efi" if "EFI" in prefix else "pc"
     question = Question(partitions, prefix=prefix, flavour=flavour, platform=platform, cpu="x86_64")
-    entries = [_entry(entry) for entry in subject.evaluate(question)["entries"] if not entry["submenu"]]
+    entries = [_entry(entry) for entry in corpus.leaves(subject.evaluate(question)["entries"])]
     missing = [image for image in images if image and not any(_same(image, entry) for entry in entries)]
     assert not missing, "\n".join(
         [f"missing {image}" for image in missing] + [f"there is {entry}" for entry in entries]

@@ -18,6 +18,8 @@ from tests.oracle.world import Question, environment_block
 FAMILY = "wild"
 FLAVOURS = {"deb": "upstream", "rh": "rhboot"}
 _PARTUUID = re.compile(r"PARTUUID=(?:none|[0-9a-f-]{36})$")
+# Titles that are empty look like the end of a menu that is drawn; a configuration that loads itself has no end.
+NOT_TO_BE_SEEN = {"salix-salt-boot", "cobbler-ppc-local"}
 CPUS = {"pc": "i386", "efi": "x86_64"}
 
 
@@ -57,6 +59,8 @@ def _place(case: Case, files: Path) -> str:
 def test_configuration_alone_lists_and_boots_the_same(case: Case, subject: Subject, tmp_path: Path) -> None:
     if "error" in case.expected:
         pytest.skip(f"the recorded run says nothing: {case.expected['error']}")
+    if subject.name == "grub-emu" and case.directory.name in NOT_TO_BE_SEEN:
+        pytest.skip("not to be seen on grub-emu's screen")
     files = tmp_path / "files"
     config = _place(case, files)
     flavour, platform = case.name.split("/")

@@ -1,7 +1,8 @@
 """What does real GRUB make of this script, or of this configuration?  Runs grub-emu and reads its console.
 
-grub-emu is Debian's, unpatched; it gets a disk image, a pseudo-terminal, no CAP_SYS_BOOT, an empty PATH and a
-deadline.  `halt`, `reboot` and `exit` only end the process (they longjmp out of its main function).
+grub-emu is Debian's, unpatched; it gets a disk image, a pseudo-terminal, no capabilities (above all not
+CAP_SYS_BOOT), an empty PATH and a deadline.  `halt`, `reboot` and `exit` only end the process (they longjmp out of its
+main function).
 
 **Scripts.**  A prelude on a second disk (hd1) sources the script between two markers; what stands between them, less
 GRUB's own `error: ...` lines, is the answer.  The terminal is so wide that nothing is wrapped.
@@ -250,7 +251,7 @@ def _console(map_file: Path, columns: int, rows: int, seconds: float) -> Iterato
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     argv = [GRUB_EMU, "-m", str(map_file), "-r", "hd1", "-d", "/"]
     if os.geteuid() == 0:
-        argv = [disk.tool("setpriv"), "--bounding-set=-sys_boot", "--no-new-privs", *argv]
+        argv = [disk.tool("setpriv"), "--bounding-set=-all", "--no-new-privs", *argv]
     # An ASCII locale makes GRUB 2.06 write UTF-8 (grub_console_init has the comparison the wrong way round).
     environment = {"PATH": "/nonexistent", "TERM": "vt100", "LC_ALL": "C", "SDL_VIDEODRIVER": "x11"}
     # grub-emu makes its input non-blocking; were it the same open file as the output, characters would be lost there.
@@ -488,6 +489,7 @@ class Grub:
                     asked = _ask_env(console)
                     if asked is None:
                         end = "auth"
+                        menus.append(menu)
                         break
                     env = asked
                     if not todo or _depth(env) < len(taken):

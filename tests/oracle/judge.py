@@ -36,10 +36,15 @@ def script(question: Question, directory: Path, source: bytes) -> emu.ScriptRun:
 
 
 def evaluate(
-    question: Question, directory: Path, depth: str = "all", with_path: bool = True, seconds: float = 20.0
+    question: Question,
+    directory: Path,
+    depth: str = "all",
+    with_path: bool = True,
+    seconds: float = 20.0,
+    fresh: bool = False,
 ) -> Json:
     """Boot the default; find its path through the menus; run `all` entries, list the `top` ones, or `none`."""
-    grub = emu.Grub(question.partitions, directory, seconds)
+    grub = emu.Grub(question.partitions, directory, seconds, fresh)
     settings = _settings(question)
     config = f"(hd0,gpt1){question.directory}/grub.cfg"
     environment = question.directory + "/grubenv"
@@ -70,9 +75,10 @@ def evaluate(
             found: Json = {
                 "path": _path(entry.path),
                 "title": entry.title,
-                "submenu": entry.submenu,
                 "executed": entry.run.executed,
             }
+            if entry.submenu:  # an empty submenu is never drawn
+                found["submenu"] = True
             if entry.run.env and not entry.submenu:
                 found["root"] = entry.run.env.get("root")
             if entry.run.end == "drawn":

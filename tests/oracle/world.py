@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,3 +62,29 @@ def make(directory: Path) -> Partition:
     (directory / "boot/env").mkdir(exist_ok=True)
     (directory / "boot/env/e1").write_bytes(environment_block(ENV))
     return Partition(directory, UUID, LABEL)
+
+
+# In a generated case, what follows this line is the environment block beside the configuration.
+BLOCK_FOLLOWS = b"#### grubenv\n"
+KERNELS = ("boot/vmlinuz-a", "boot/vmlinuz-b", "boot/initrd-a", "boot/initrd-b", "vmlinuz-top", "boot/k with blank")
+
+
+def make_bootable(directory: Path, config: bytes, block: bytes, every_kernel: bool = False) -> None:
+    """Fill a directory with a configuration, its environment block, a few kernels or every one that it names."""
+    shutil.rmtree(directory, ignore_errors=True)
+    make(directory)
+    names = list(KERNELS)
+    if every_kernel:
+        for line in re.findall(rb"^\s*(?:linux|initrd)\w*\s(.*)", config, re.MULTILINE):
+            names += re.findall(r"(?<!\S)/([\w./+~-]+)", line.decode("utf-8", "replace"))
+    for name in names:
+        path = directory / name
+        with contextlib.suppress(OSError):  # a damaged name may be a directory, or below a file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x\n")
+    grub = directory / "boot/grub"
+    (grub / "grub.cfg").write_bytes(config)
+    if block:
+        (grub / "grubenv").write_bytes(environment_block(block))
+    else:
+        (grub / "grubenv").unlink(missing_ok=True)
