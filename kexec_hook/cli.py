@@ -18,14 +18,25 @@ OK, FAILED, USAGE, DECLINED = 0, 1, 2, 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     args = _parser().parse_args(argv)
+    Expected = _expected_errors()
     try:
         code: int = args.run(args)
         sys.stdout.flush()
+    except Expected as error:
+        return _fail(str(error))
     except BrokenPipeError:
         # Nobody reads on: not our failure, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """What modules raise for what the world does wrong; anything else is a bug and keeps its traceback."""
+    from kexec_hook.settings import SettingsError
+    from kexec_hook.sysroot import SysrootError
+
+    return SettingsError, SysrootError
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,12 +47,107 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default="/", metavar="DIR", help="the root directory of the machine (default: /)")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more about how a decision was made")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_stage(commands)
+    _add_list(commands)
+    _add_explain(commands)
     _add_grub_eval(commands)
     return parser
 
 
 def _example(command: str, text: str) -> dict[str, Any]:
     return {"epilog": f"example:\n  {command}\n    {text}", "formatter_class": argparse.RawDescriptionHelpFormatter}
+
+
+def _add_stage(commands: Any) -> None:
+    parser = commands.add_parser(
+        "stage",
+        help="stage what GRUB would boot",
+        **_example("kexec-hook stage --dry-run", "show what would be staged, and why; change nothing"),
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    _add_entry(parser)
+    parser.add_argument("--json", action="store_true", help="as data; exit codes stay")
+    parser.set_defaults(run=_stage)
+
+
+def _add_entry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--entry", metavar="SPEC", help="this entry instead of the default: 1>2, a title, an id")
+
+
+def _add_list(commands: Any) -> None:
+    parser = commands.add_parser(
+        "list",
+        help="list GRUB's menu, and what each entry would boot",
+        **_example("kexec-hook list", "a table with the default marked by a star"),
+    )
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_list)
+
+
+def _add_explain(commands: Any) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="show the chain of evidence behind the choice, with file and line",
+        **_example("kexec-hook explain", "which `set default` won, what grubenv said, why this root, what loads what"),
+    )
+    _add_entry(parser)
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_explain)
+
+
+def _decide(args: argparse.Namespace, *, dry: bool = True) -> Any:
+    """A run on the machine below --root.  SettingsError, SysrootError."""
+    from kexec_hook.plugins import Plugins
+    from kexec_hook.run import Trigger
+    from kexec_hook.settings import load_settings
+    from kexec_hook.stage import decide
+    from kexec_hook.sysroot import Sysroot
+
+    sysroot = Sysroot(args.root)
+    settings = load_settings(sysroot)
+    return decide(sysroot, settings, Plugins(), Trigger("cli", getattr(args, "entry", None), dry))
+
+
+def _stage(args: argparse.Namespace) -> int:
+    from kexec_hook import explain
+
+    if not args.dry_run:
+        return _fail("only `stage --dry-run` can be done so far", USAGE)
+    run = _decide(args)
+    commands = [run.plan.argv()] if run.plan else []
+    outcome = "declined" if run.declined else "would-stage"
+    if args.json:
+        print(json.dumps(explain.stage_json(run, outcome, commands), indent=1))
+    else:
+        print(explain.stage_text(run, outcome, commands, verbose=args.verbose))
+    return DECLINED if run.declined else OK
+
+
+def _list(args: argparse.Namespace) -> int:
+    from kexec_hook import explain
+
+    run = _decide(args)
+    answer = explain.entries_json(run)
+    if args.json:
+        print(json.dumps(answer, indent=1))
+    elif answer["entries"]:
+        print(explain.list_text(answer))
+    if answer["entries"]:
+        return OK
+    return _fail("; ".join(objection.reason for objection in run.objections) or "the menu is empty")
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from kexec_hook import explain
+
+    run = _decide(args)
+    commands = [run.plan.argv()] if run.plan else []
+    outcome = "declined" if run.declined else "would-stage"
+    if args.json:
+        print(json.dumps(explain.explain_json(run, outcome, commands), indent=1))
+    else:
+        print(explain.explain_text(run))
+    return DECLINED if run.declined else OK
 
 
 def _add_grub_eval(commands: Any) -> None:
@@ -107,7 +213,7 @@ def _grub_eval(args: argparse.Namespace) -> int:
     else:
         from kexec_hook import explain
 
-        print(explain.grub_eval(answer))
+        print(explain.grub_eval_text(answer))
     return OK
 
 

@@ -145,7 +145,7 @@ def judged(expected: Json, got: Json, grubenv: Mapping[str, str] | None) -> list
         _say(differences, "default path", default_of(expected)["path"], default["path"])
     _say(differences, "executed", words(expected["executed"], leave_out), words(got["executed"], leave_out))
     _say(differences, "booted", expected["booted"], got["booted"])
-    if expected["booted"]:
+    if expected["booted"] and expected["chosen"] is not None:
         _say(differences, "chosen", expected["chosen"], got["chosen"])
     _say(differences, "env", environment(expected["env"]), environment(got["env"]))
     if expected["grubenv_after"] is not None:

@@ -19,11 +19,14 @@ that waits is GRUB's own, and a hidden menu without modifier keys waits three se
   afterwards lists the variables at GRUB's prompt.
 
 **Limits.**  Ids cannot be seen, only $chosen while a loader command runs.  An explicit `boot` is known by GRUB's
-complaint that nothing is loaded.  A second `linux` that fails after a first that worked counts as loaded (so it does in
-GRUB: grub_loader_set is not undone).  Restricted entries end at the user name prompt.  `source` costs two levels of
-GRUB's recursion limit of 64: scripts that go that deep must be run `inline`.  Commands that hardware offers and
-grub-emu lacks (acpi, cpuid, drivemap, ...) are functions that do nothing.  The variables that differ from a PC's
-(`EMU_ONLY`) are left out.  Titles lose trailing blanks, and control characters show as blanks.
+complaint that nothing is loaded.  A second `linux` that fails after a first that worked leaves the first one set in
+GRUB (grub_loader_set is not undone); what would boot then is not judged.  Restricted entries end at the user name
+prompt.  `source` costs two levels of GRUB's recursion limit of 64; scripts that go that deep can be run `inline`.
+Commands that hardware offers and grub-emu lacks (acpi, cpuid, drivemap, ...) are functions that do nothing.  After a
+`return` in an entry's body (not in a function) GRUB runs only the first command of each list, so that the functions
+here cannot print: no answer then.  No answer either where GRUB follows a null pointer, as a number in `fallback` beyond
+the menu makes it.  The variables that differ from a PC's (`EMU_ONLY`) are left out.  Titles lose trailing blanks, and
+control characters show as blanks.
 """
 
 from __future__ import annotations
@@ -206,6 +209,10 @@ class _Console:
                 raise GrubFailed("grub-emu took too long; its last words: " + clean(self.data)[-300:])
             self._more(self.deadline - time.monotonic())
 
+    def died(self) -> bool:
+        """Whether a signal ended grub-emu, rather than `exit` or its kin."""
+        return self.process.wait() < 0
+
     def press(self, keys: str) -> None:
         with contextlib.suppress(OSError):
             os.write(self.fd, keys.encode())
@@ -304,7 +311,7 @@ function judge_find {
  if [ -f "$1" ]; then judge_status=0
  elif regexp --set 1:judge_path '^newc:[^:]*:(.*)$' "$1"; then
   if [ -f "$judge_path" ]; then judge_status=0; else judge_status=5; fi
- elif regexp '^(\\([^)]*\\))?([0-9]*\\+[0-9]+,?)+$' "$1"; then judge_status=0
+ elif regexp '^(\\(hd0[^)]*\\))?([0-9]*\\+[0-9]+,?)+$' "$1"; then judge_status=0
  else judge_status=5; fi
 }
 """
@@ -399,9 +406,13 @@ class Grub:
         text, errors = split_errors(raw)
         return ScriptRun(text, raw, errors, end < 0, time.monotonic() - start)
 
-    def _configuration(self, config: str, settings: Mapping[str, str], timeout: str) -> Path:
+    def _configuration(
+        self, config: str, settings: Mapping[str, str], timeout: str, default: str | None = None
+    ) -> Path:
         prelude = _settings(settings) + _PRELUDE + f"source {_quote(config)}\nset pager=0\njudge_env\n"
         prelude += f"set timeout={timeout}\nset timeout_style=menu\n"
+        if default is not None:
+            prelude += f"set default={_quote(default)}\n"
         return self._disks({"grub.cfg": prelude.encode()})
 
     def boot_default(
@@ -420,7 +431,8 @@ class Grub:
             _expect(console, _ENV_END, "ended while it read the configuration")
             body = segment = console.seen
             # What the configuration itself loads is still there when an entry ends.
-            booted = at_top = _loaded(console.data[:body])
+            at_top = _loaders(console.data[:body])
+            booted = loaded(at_top)
             while True:
                 event = console.wait_for(events)
                 kind = event.lastgroup if event else None
@@ -431,13 +443,17 @@ class Grub:
                 if kind in (None, "auth", "prompt"):
                     end = kind or "exit"
                     break
-                booted = at_top or _loaded(console.data[segment:stop])
+                booted = loaded((*at_top, *_loaders(console.data[segment:stop])))
                 if kind == "boot" and not booted:
                     continue
                 if booted or kind != "fallback":
                     end = kind
                     break
                 segment = stop
+            if kind is None and loaded((*at_top, *_loaders(console.data[segment:]))) and console.died():
+                booted, end = True, "booted"  # GRUB would not have come to the entry of `fallback` that is not there
+            elif kind is None and console.died():
+                raise GrubFailed("GRUB followed a null pointer")
             output = console.data[:stop]
             booted = booted and end not in ("exit", "auth", "prompt")
         loaders = _loaders(output[body:])
@@ -465,7 +481,9 @@ class Grub:
         A component -1 takes what is highlighted, and walking stops at the first entry that is not a submenu.
         """
         start = time.monotonic()
-        map_file = self._configuration(config, settings, "-1")
+        # An entry reads in $default what is left of it, so it has to be the path of what is entered.
+        wish = ">".join(str(index) for index in path) if path and min(path) >= 0 else None
+        map_file = self._configuration(config, settings, "-1", wish)
         # The last thing a menu draws is the line for its countdown: blanks, and the cursor back beside the entry.
         drawn = rf"(?P<drawn>\x1b\[{rows - 1};1H {{{_COLUMNS - 1}}}\x1b\[\d+;\d+H)"
         events = re.compile(rf"(?P<key>{_ANY_KEY})|(?P<prompt>grub> )|(?P<auth>Enter username: )|{drawn}")
@@ -580,6 +598,8 @@ def _loaders(output: str) -> tuple[Loader, ...]:
     found = []
     for block in output.split("@@loader\n")[1:]:
         words = re.findall(r"@@w\[(.*?)\]w@@\n", block, re.DOTALL)
+        if not words:
+            raise GrubFailed("after a `return` in a body, a function runs its first command only: no words to be seen")
         root = re.search(r"@@root\[(.*?)\]\n", block, re.DOTALL)
         chosen = re.search(r"@@chosen\[(.*?)\]\n", block, re.DOTALL)
         status = re.search(r"@@status\[(.*?)\]\n", block)
@@ -594,8 +614,12 @@ def _loaders(output: str) -> tuple[Loader, ...]:
     return tuple(found)
 
 
-def _loaded(output: str) -> bool:
-    return any(loader.opened and loader.words[0] in LOADERS_OF_KERNELS for loader in _loaders(output))
+def loaded(loaders: Sequence[Loader]) -> bool:
+    """Whether a kernel is loaded once these commands have been run."""
+    results = [loader.opened for loader in loaders if loader.words[0] in LOADERS_OF_KERNELS]
+    if any(results) and not results[-1]:
+        raise GrubFailed("a kernel was loaded, and then another was not: what GRUB boots then is not known")
+    return any(results)
 
 
 def _env(output: str) -> dict[str, str]:

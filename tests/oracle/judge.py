@@ -26,10 +26,6 @@ def _path(path: tuple[int, ...]) -> str:
     return ">".join(str(index) for index in path)
 
 
-def _opened(run: emu.WalkRun) -> bool:
-    return any(loader.opened and loader.words[0] in emu.LOADERS_OF_KERNELS for loader in run.loaders)
-
-
 def script(question: Question, directory: Path, source: bytes) -> emu.ScriptRun:
     """Run a GRUB script."""
     return emu.Grub(question.partitions, directory).script(source, _settings(question))
@@ -60,12 +56,13 @@ def evaluate(
         "errors": list(boot.errors),
         "grubenv_after": None if boot.grubenv is None else variables(boot.grubenv),
     }
+    menus: tuple[emu.Menu, ...] = ()
     if with_path:
         walk = grub.walk([-1] * 8, config, settings, rows)
         titles = [menu.titles[index] for menu, index in zip(walk.menus, walk.path) if menu.titles]
         answer["default"] = {"path": _path(walk.path), "titles": titles} if walk.menus else None
+        menus = walk.menus
     if depth == "top":
-        menus = grub.walk((), config, settings, rows).menus
         answer["entries"] = [
             {"path": str(index), "title": title} for index, title in enumerate(menus[0].titles if menus else ())
         ]
@@ -82,6 +79,6 @@ def evaluate(
             if entry.run.env and not entry.submenu:
                 found["root"] = entry.run.env.get("root")
             if entry.run.end == "drawn":
-                found["booted"] = _opened(entry.run)
+                found["booted"] = emu.loaded(entry.run.loaders)
             entries.append(found)
     return answer

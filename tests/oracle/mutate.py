@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 from random import Random
 
+from tests.oracle.envblock import SIGNATURE
+from tests.oracle.world import BLOCK_FOLLOWS
+
 INSERTED = (
     "fi",
     "}",
@@ -26,10 +29,12 @@ INSERTED = (
     "]",
     "\r",
 )
-# What only hardware or a person at the keyboard can answer, or what waits.
+# What only hardware or a person at the keyboard can answer, what waits, and what goes on in another menu.
+_COMMANDS = (
+    b"sleep|read|hwmatch|cpuid|keystatus|probe|videoinfo|configfile|date|smbios|legacy_\\w+|net_\\w+|while|until"
+)
 LEFT_OUT = re.compile(
-    rb"\b(sleep|read|hwmatch|cpuid|keystatus|probe|videoinfo|while|until|configfile|play|date|smbios|loopback|password"
-    rb"|superusers|legacy_\w+|vt_\w+|net_\w+|normal|rdmsr|inl|outl|test -e \(|regexp|cryptomount|lsefi|serial|pager)\b"
+    rb"(?:^|[;{]|\b(?:if|elif|then|else|do)\b)\s*(?:" + _COMMANDS + rb")\b|superusers|vt_(?!handoff)", re.M
 )
 SHIPPED = Path(__file__).parent.parent / "roots"
 
@@ -41,22 +46,21 @@ class Mutants:
         found = sorted(SHIPPED.glob("*/tree/**/grub.cfg"))
         if corpus:
             found += sorted(corpus.glob("wild/*/grub.cfg")) + sorted(corpus.glob("tree/*/boot/grub/grub.cfg"))
-        self.sources: list[tuple[str, list[bytes]]] = []
+        self.sources: list[tuple[str, list[bytes], bytes]] = []
         for path in found:
             content = path.read_bytes()
             if len(content) < 40_000 and not LEFT_OUT.search(content):
-                parts = path.relative_to(corpus if corpus and corpus in path.parents else SHIPPED).parts
-                self.sources.append(
-                    (parts[0] if len(parts) < 2 or parts[0] not in ("wild", "tree") else parts[1], _lines(content))
-                )
+                self.sources.append((_name(path, corpus), _lines(content), _block(path.with_name("grubenv"))))
 
     def mutant(self, random: Random) -> tuple[str, bytes]:
         """One configuration, changed in one to six places."""
-        name, lines = random.choice(self.sources)
-        lines = list(lines)
+        name, original, block = random.choice(self.sources)
+        lines = list(original)
         for _ in range(random.choice((1, 1, 2, 3, 6))):
             self.change(random, lines)
-        return name, b"\n".join(lines) + b"\n"
+        if random.random() < 0.2:
+            block += b"next_entry=%d\n" % random.randint(0, 4)
+        return name, b"\n".join(lines) + b"\n" + (BLOCK_FOLLOWS + block if block else b"")
 
     def change(self, random: Random, lines: list[bytes]) -> None:
         at = random.randrange(len(lines))
@@ -89,6 +93,18 @@ class Mutants:
                 random.shuffle(words)
                 text = " ".join(words)
             lines[at] = text.encode()
+
+
+def _name(path: Path, corpus: Path | None) -> str:
+    parts = path.relative_to(corpus if corpus and corpus in path.parents else SHIPPED).parts
+    return parts[1] if parts[0] in ("wild", "tree") else parts[0]
+
+
+def _block(path: Path) -> bytes:
+    """The lines of an environment block."""
+    if not path.exists():
+        return b""
+    return path.read_bytes().replace(SIGNATURE, b"").rstrip(b"#")
 
 
 def _lines(content: bytes) -> list[bytes]:

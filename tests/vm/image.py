@@ -224,7 +224,8 @@ def _make_disk(root_tar: Path, release: str, disk: Path) -> None:
         _as_root(HERE / "guest/root", root)
         _as_root(HERE / "guest/early", root)
         (root / "etc/machine-id").write_text("")
-        (root / "etc/fstab").write_text(f"UUID={UUID} / ext4 defaults,noatime 0 1\n")
+        # No fsck, for which the boot would wait until udev has gone through all devices.
+        (root / "etc/fstab").write_text(f"UUID={UUID} / ext4 defaults,noatime 0 0\n")
         (root / "var/log/journal").mkdir(exist_ok=True)
         for path in ("etc/resolv.conf", "etc/apt/sources.list"):
             (root / path).unlink(missing_ok=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm import image, product
 from tests.vm.image import CACHE, Image
 from tests.vm.machine import Booted, Machine, MachineError
+
+FAILURES = CACHE / "failures"
 
 
 @dataclass(frozen=True)
@@ -21,15 +24,14 @@ class State:
     base: State | None = None  # None: switched on for the first time
 
 
-@dataclass
 class Lab:
     """Tests may leave the machine as they like: hung, off, or gone."""
 
-    image: Image = field(default_factory=image.make)
-    _machine: Machine | None = None
-    _by_grub: dict[str, Booted] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.image: Image = image.make()
+        self._machine: Machine | None = None
+        self._by_grub: dict[str, Booted] = {}
+        shutil.rmtree(FAILURES, ignore_errors=True)
         self._directory = tempfile.TemporaryDirectory(prefix="kexec-hook-lab.")
         self._payload = Path(self._directory.name, "payload.img")
         product.make_payload(self._payload)
@@ -79,7 +81,7 @@ class Lab:
         """Console and journal of what has just failed, where CI shows them."""
         if not self._machine:
             return "the machine was never switched on"
-        directory = CACHE / "failures" / re.sub(r"[^\w.-]+", "-", name).strip("-")
+        directory = FAILURES / re.sub(r"[^\w.-]+", "-", name).strip("-")
         directory.mkdir(parents=True, exist_ok=True)
         console = directory / "console.log"
         console.write_text(self._machine.console())

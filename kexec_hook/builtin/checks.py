@@ -1,0 +1,235 @@
+"""What speaks against a choice: its entry, its files, and how its words came about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from kexec_hook.grub.commands.refused import describe
+from kexec_hook.run import Objection, Run
+from kexec_hook.sysroot import Sysroot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kexec_hook.grub.machine import Binding, Call, Read
+    from kexec_hook.grub.menu import Result
+
+hookimpl = pluggy.HookimplMarker("kexec_hook")
+
+_LEAVES = {
+    "halt": "switches the machine off",
+    "reboot": "restarts the machine",
+    "exit": "leaves GRUB for the firmware",
+    "fwsetup": "opens the firmware's setup",
+}
+
+
+@hookimpl
+def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection]:
+    if run.result is None:
+        return []
+    return [Objection(reason, "checks") for check in _CHECKS for reason in check(run)]
+
+
+@hookimpl
+def kexec_hook_notes(run: Run, sysroot: Sysroot) -> list[str]:
+    return [note for notes in (_assumed, _denied, _waits, _unset, _fallbacks) for note in notes(run)]
+
+
+def title(run: Run) -> str:
+    """The entry in question as the user knows it."""
+    default = run.result.default if run.result else None
+    return f"«{' > '.join(entry.title for entry in default.entries)}»" if default else "GRUB's default entry"
+
+
+def _no_menu(run: Run) -> Iterator[str]:
+    result = _result(run)
+    assert run.config is not None
+    if result.default or result.ended == "no such entry":
+        return
+    if result.ended == "no menu":
+        yield f"{run.config.path} makes no menu entry: GRUB would wait at its prompt"
+    elif result.ended == "missing":
+        yield f"{run.config.path} cannot be read"
+    elif result.ended == "boot":
+        yield f"{run.config.path} boots without a menu, which is not followed"
+    else:
+        yield f"{run.config.path} ends before a menu: `{result.ended}` {_LEAVES.get(result.ended, 'leaves GRUB')}"
+
+
+def _entry(run: Run) -> Iterator[str]:
+    """The default entry itself has to boot Linux; GRUB's fallback is not followed."""
+    result = _result(run)
+    default, machine = result.default, run.machine
+    if default is None or machine is None:
+        return
+    how = default.outcome.how
+    loaded = machine.loaded
+    if how == "password":
+        yield f"{title(run)} needs a password in GRUB, so it does not boot unattended"
+    elif how in _LEAVES:
+        yield f"{title(run)} {_LEAVES[how]} ({how}) and boots no Linux; choose another with grub-set-default"
+    elif how == "boot" and loaded is not None and loaded.kind != "linux":
+        yield f"{title(run)} starts {describe(loaded.kind)} ({loaded.kind}), not Linux; choose another default"
+    elif how != "boot":
+        yield f"{title(run)} does not boot in GRUB: {_failure(run)}"
+        return
+    if how == "boot" and loaded is not None and loaded.kind == "linux" and run.plan is None:
+        yield f"{title(run)}: {_unreachable(run)}"
+
+
+def _result(run: Run) -> Result:
+    assert run.result is not None
+    return run.result
+
+
+def _failure(run: Run) -> str:
+    """The first error of the default entry that explains why nothing boots."""
+    from kexec_hook.grub.errors import FILE_NOT_FOUND, UNKNOWN_DEVICE
+
+    default = _result(run).default
+    assert default is not None
+    inside = [problem for problem in run.problems if problem.span and problem.span.source is not None]
+    names = {entry.span.source.name for entry in default.entries}
+    inside = [p for p in inside if p.span and p.span.source.name in names and _within(default.entries[-1].span, p.span)]
+    fatal = [p for p in inside if p.errno in (FILE_NOT_FOUND, UNKNOWN_DEVICE)] or inside
+    if fatal:
+        return f"{fatal[-1].message} ({fatal[-1].span})"
+    if default.outcome.how == "menu":
+        return "it leads to a menu that boots nothing by itself"
+    return "it loads no kernel"
+
+
+def _within(entry: object, span: object) -> bool:
+    """Body sources are cut from the file, so that lines, not offsets, are compared."""
+    from kexec_hook.grub.source import Span
+
+    assert isinstance(entry, Span) and isinstance(span, Span)
+    first, last = entry.line, entry.source.number(max(entry.start, entry.end - 1))
+    return first <= span.line <= last
+
+
+def _initrds(run: Run) -> Iterator[str]:
+    """GRUB boots without an initrd that it could not load; the machine then does not find its root."""
+    machine, result = run.machine, _result(run)
+    if machine is None or machine.loaded is None or not result.booted or machine.loaded.kind != "linux":
+        return
+    wanted = [words for words in machine.executed if words[0].startswith("initrd")]
+    if wanted and machine.loaded.initrd_call is None:
+        yield f"{title(run)}: its initrd cannot be loaded: {_failure(run)}"
+    elif wanted and wanted[-1][1:] != machine.loaded.initrd_call.args:  # type: ignore[union-attr]
+        yield f"{title(run)}: the initrd of its last initrd command cannot be loaded: {_failure(run)}"
+
+
+def _unreachable(run: Run) -> str:
+    machine, disks = run.machine, run.disks
+    assert machine is not None and machine.loaded is not None and disks is not None
+    loaded = machine.loaded
+    for path in filter(None, (loaded.path, *(initrd.path for initrd in loaded.initrds))):
+        why = disks.why_missing(path)
+        if why:
+            return why
+    return "its files are on no mounted file system"
+
+
+def _refused(run: Run) -> Iterator[str]:
+    machine = run.machine
+    if machine is None:
+        return
+    for refusal in machine.refusals:
+        yield f"{refusal.reason} ({refusal.span}), which a kexec cannot bring about"
+    for guess in machine.guesses:
+        yield f"what GRUB boots cannot be known: {guess.reason} ({guess.span})"
+
+
+def _unset_words(run: Run) -> Iterator[str]:
+    """A path or root= that an unset variable left empty is no accident that kexec should repeat."""
+    machine, result = run.machine, _result(run)
+    if machine is None or machine.loaded is None or machine.loaded.kind != "linux" or not result.booted:
+        return
+    for call in filter(None, (machine.loaded.call, machine.loaded.initrd_call)):
+        for word, name in _built_from_unset(call):
+            yield f"{word} was built from ${name}, which is not set ({call.span})"
+
+
+def _built_from_unset(call: Call) -> Iterator[tuple[str, str]]:
+    from kexec_hook.grub.commands.boot import LINUX
+
+    words = call.command.words
+    text = call.command.source.text
+    for number, word in enumerate(words[call.offset :]):
+        written = text[word.start : word.end]
+        path = call.name not in LINUX or number == 0
+        if not path and not written.startswith("root="):
+            continue
+        for read in call.reads:
+            if (read.span.start, read.span.end) != (word.start, word.end):
+                continue
+            name = unset_behind(read)
+            if name:
+                yield ("the path" if path else "root=") + f" {written}", name
+
+
+def unset_behind(read: Read) -> str | None:
+    """The unset variable that a value was made from, if any; what a command such as search answers counts as set."""
+    binding: Binding | None = read.binding
+    if binding is None:
+        return read.name
+    if binding.origin is None:
+        return None
+    command = binding.origin.source.text[binding.origin.start : binding.origin.end].lstrip()
+    if not command.startswith(("set ", "set\t")) and "=" not in command.split(None, 1)[0]:
+        return None
+    return next((name for deeper in binding.via if (name := unset_behind(deeper))), None)
+
+
+_CHECKS = (_no_menu, _entry, _initrds, _refused, _unset_words)
+
+
+def _assumed(run: Run) -> Iterator[str]:
+    if run.disks is None:
+        return
+    yield from run.disks.assumed
+    machine = run.machine
+    if machine and machine.loaded and machine.loaded.path:
+        device = run.disks.device(machine.loaded.path.device)
+        if device and device.assumed and f"({device.name})" in machine.loaded.kcmdline:
+            yield f"GRUB's name for the disk is a guess: ({device.name}), {device.assumed}"
+
+
+def _denied(run: Run) -> Iterator[str]:
+    for path in run.sysroot.denied:
+        yield f"{path} could not be read with the rights of this user"
+
+
+def _waits(run: Run) -> Iterator[str]:
+    machine = run.menu_machine
+    if machine is None or not machine.menu:
+        return
+    from kexec_hook.grub.errors import CommandError
+    from kexec_hook.grub.numbers import as_int, strtoul
+
+    try:
+        waits = as_int(strtoul(machine.get("timeout") or "")[0]) < 0
+    except CommandError:
+        waits = True
+    if waits:
+        yield "GRUB would wait at its menu for ever (no timeout is set); a kexec does not"
+
+
+def _unset(run: Run) -> Iterator[str]:
+    machine = run.machine
+    if machine is None or machine.loaded is None:
+        return
+    for read in machine.loaded.call.reads:
+        if read.binding is None:
+            yield f"${read.name} is not set and adds nothing to the command line ({read.span})"
+
+
+def _fallbacks(run: Run) -> Iterator[str]:
+    result = run.result
+    if result and len(result.tried) > 1:
+        last = result.tried[-1]
+        yield f"GRUB's fallback would then try «{last.entries[-1].title}»"

@@ -1,0 +1,70 @@
+"""What one run of kexec-hook is about: who asked, the configuration, the choice, the plan, and what speaks against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kexec_hook.grub.machine import Machine, Problem
+    from kexec_hook.grub.menu import Result
+    from kexec_hook.plan import Plan
+    from kexec_hook.rootdisks import RootDisks
+    from kexec_hook.settings import Settings
+    from kexec_hook.sysroot import Sysroot
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Who asked for this run: `cli`, or the --source of the glue (apt, dnf4, dnf5, dpkg-trigger, ...)."""
+
+    source: str = "cli"
+    entry: str | None = None  # stage --entry: as GRUB's `default` would name it
+    dry: bool = True  # nothing will be loaded; missing rights are no objection then
+
+
+@dataclass(frozen=True)
+class BootConfig:
+    """Where GRUB's configuration is and what kind of GRUB reads it."""
+
+    path: str  # below the root: /boot/grub/grub.cfg
+    config: str  # as GRUB names it: (hd0,gpt2)/boot/grub/grub.cfg
+    prefix: str  # (hd0,gpt2)/boot/grub
+    flavour: str  # upstream | upstream-2.14 | rhboot
+    platform: str  # $grub_platform: pc, efi
+    cpu: str  # $grub_cpu
+    globbing: bool = False  # the regexp module is built in: `*` and `?` expand from the start
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why nothing is staged, in one sentence, and which plugin says so."""
+
+    reason: str
+    by: str = "kexec-hook"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run up to, not including, its act; what is printed, explained and tested."""
+
+    trigger: Trigger
+    sysroot: Sysroot
+    settings: Settings
+    config: BootConfig | None = None
+    disks: RootDisks | None = None
+    machine: Machine | None = None  # as GRUB would have left it when it boots
+    menu_machine: Machine | None = None  # as it was when the menu was shown
+    result: Result | None = None
+    plan: Plan | None = None
+    problems: tuple[Problem, ...] = ()
+    objections: tuple[Objection, ...] = ()
+    notes: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def declined(self) -> bool:
+        return bool(self.objections)
