@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kexec_hook.process import Programs
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
 
     from kexec_hook.grub.machine import Machine, Problem
     from kexec_hook.grub.menu import Result
@@ -23,6 +24,8 @@ class Trigger:
     source: str = "cli"
     entry: str | None = None  # stage --entry: as GRUB's `default` would name it
     dry: bool = True  # nothing will be loaded; missing rights are no objection then
+    force: bool = False  # replace an image that somebody else has loaded
+    running: bool = False  # the running kernel, with its command line, instead of GRUB's choice
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Run:
     problems: tuple[Problem, ...] = ()
     objections: tuple[Objection, ...] = ()
     notes: tuple[str, ...] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
+    programs: Programs = field(default_factory=Programs)  # kexec, grub-editenv, systemctl
+    owner: int = 0  # the user who must own what is believed: root
 
     @property
     def declined(self) -> bool:

@@ -79,8 +79,10 @@ class Sysroot:
     `denied` are the paths that our rights did not reach.
     """
 
-    def __init__(self, root: str | os.PathLike[str] = "/") -> None:
+    def __init__(self, root: str | os.PathLike[str] = "/", *, is_host: bool | None = None) -> None:
         self.root = Path(os.path.realpath(root))
+        # Is the root that of the running machine?  Tests say yes of a directory that stands for one.
+        self.is_host = str(self.root) == "/" if is_host is None else is_host
         if not self.root.is_dir():
             raise SysrootError(os.fspath(root), "not a directory", "the root must be an existing directory")
         self.reads: dict[str, Identity | None] = {}
@@ -88,11 +90,6 @@ class Sysroot:
 
     def __repr__(self) -> str:
         return f"Sysroot({str(self.root)!r})"
-
-    @property
-    def is_host(self) -> bool:
-        """Is the root that of the running machine?"""
-        return str(self.root) == "/"
 
     @property
     def denied(self) -> tuple[str, ...]:
@@ -186,7 +183,7 @@ class Sysroot:
     def changed(self, reads: Mapping[str, Identity | None] | None = None) -> list[str]:
         """Paths of `reads` (of a former run, else of this one) that are not what they were."""
         then = self.reads if reads is None else reads
-        now = Sysroot(self.root)
+        now = Sysroot(self.root, is_host=self.is_host)
         return [path for path, was in then.items() if now._identity(path, was) != was]
 
     def _identity(self, path: str, was: Identity | None) -> Identity | None:
