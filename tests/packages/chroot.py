@@ -1,0 +1,265 @@
+"""A Debian in a directory, where package managers run as they do on a machine, and nothing can kexec or reboot.
+
+`tarball(Recipe(...))` makes a root with mmdebstrap and keeps it under .cache/chroots, by everything that went into it;
+`unpack(tarball, directory)` gives a Chroot; `chroot.run("apt-get", ...)` runs a program in it, in its own mount, pid,
+ipc and network namespaces, with /sys read-only and without CAP_SYS_BOOT and CAP_SYS_MODULE.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Union
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache" / "chroots"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+SUITES = ("bookworm", "trixie", "testing")
+# What make_root needs; and what a run in a chroot needs.
+NEEDED = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "setpriv": "util-linux", "tar": "tar"}
+
+MIRROR = "http://deb.debian.org/debian"
+SECURITY = "http://deb.debian.org/debian-security"
+
+# The words after the script's name: the root, the network (host | none), the seconds it may take, and the program.
+# The nodes are bound one by one: a chroot that saw the host's disks could be written to them by grub-install.
+_ENTER = r"""
+set -e
+root=$1 network=$2
+shift 2
+mount --make-rprivate /
+mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys" 2>/dev/null || mount --rbind -o ro /sys "$root/sys"
+mount -t tmpfs -o mode=755,nosuid tmpfs "$root/dev"
+for node in null zero full random urandom tty; do
+    : > "$root/dev/$node"
+    mount --bind "/dev/$node" "$root/dev/$node"
+done
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+ln -s fd/0 "$root/dev/stdin"; ln -s fd/1 "$root/dev/stdout"; ln -s fd/2 "$root/dev/stderr"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
+if [ "$network" = host ]; then
+    cp /etc/resolv.conf "$root/etc/resolv.conf"
+else
+    rm -f "$root/etc/resolv.conf"
+fi
+exec setpriv --bounding-set -sys_boot,-sys_module --inh-caps -sys_boot,-sys_module --no-new-privs \
+    chroot "$root" "$@"
+"""
+
+
+class ChrootError(Exception):
+    """A chroot cannot be made or used here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a root is made of.  Two equal recipes are one tarball, until it is deleted."""
+
+    suite: str  # bookworm | trixie | testing
+    include: tuple[str, ...] = ()
+    before: str = ""  # run by sh in the chroot when the essential packages are there, before the others
+    after: str = ""  # run by sh in the chroot when everything is installed
+    recommends: bool = False
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(repr((self, _SOURCE_OPTIONS)).encode()).hexdigest()[:16]
+
+
+_SOURCE_OPTIONS = (
+    "--mode=root",
+    "--variant=apt",
+    "--format=tar",
+    f"--keyring={KEYRING}",
+    '--aptopt=Acquire::Languages "none"',
+    '--aptopt=Acquire::IndexTargets::deb::DEP-11 { DefaultEnabled "false"; }',
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    "--dpkgopt=path-include=/usr/share/man/man*/kexec-hook*",
+    "--dpkgopt=path-include=/usr/share/doc/kexec-hook*",
+    "--dpkgopt=force-unsafe-io",
+)
+
+
+def missing() -> str:
+    """Why no chroot can be made here, or nothing."""
+    if os.geteuid() != 0:
+        return "chroots need root"
+    packages = sorted({package for program, package in NEEDED.items() if not shutil.which(program, path=_path())})
+    if not Path(KEYRING).exists():
+        packages.append("debian-archive-keyring")
+    return f"missing programs: apt-get install {' '.join(packages)}" if packages else ""
+
+
+def tarball(recipe: Recipe) -> Path:
+    """A root as a tar file, from the cache where it was made before."""
+    path = CACHE / f"{recipe.suite}-{recipe.key}.tar"
+    if path.exists():
+        return path
+    why = missing()
+    if why:
+        raise ChrootError(why)
+    with _lock(recipe.key):
+        if not path.exists():
+            _make(recipe, path)
+    return path
+
+
+def _make(recipe: Recipe, path: Path) -> None:
+    options = [*_SOURCE_OPTIONS, f'--aptopt=APT::Install-Recommends "{str(recipe.recommends).lower()}"']
+    if recipe.include:
+        options.append(f"--include={','.join(recipe.include)}")
+    for hook, script in (("--essential-hook", recipe.before), ("--customize-hook", recipe.after)):
+        if script:
+            # mmdebstrap runs a hook by sh with the root as $1; the script itself goes in through standard input.
+            options.append(f"{hook}=chroot \"$1\" sh -e <<'END'\n{script}\nEND\n")
+    components = f"[signed-by={KEYRING}]"
+    sources = [f"deb {components} {MIRROR} {recipe.suite} main"]
+    if recipe.suite != "testing":
+        sources += [
+            f"deb {components} {MIRROR} {recipe.suite}-updates main",
+            f"deb {components} {SECURITY} {recipe.suite}-security main",
+        ]
+    new = path.with_suffix(".new")
+    log = path.with_suffix(".log")
+    argv = ["mmdebstrap", *options, recipe.suite, str(new), *sources]
+    env = {"PATH": _path(), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": str(CACHE)}
+    with open(log, "wb") as output:
+        status = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
+    if status != 0:
+        new.unlink(missing_ok=True)
+        last = log.read_text(errors="replace").splitlines()[-15:]
+        raise ChrootError("\n".join([f"mmdebstrap failed ({status}), {log}:", *last]))
+    new.rename(path)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A program that ran in a chroot."""
+
+    argv: tuple[str, ...]
+    status: int  # its exit status; -N: killed by signal N
+    output: str  # what it said, on standard output and error as they came
+    seconds: float
+
+    def check(self) -> Done:
+        """Itself, or an AssertionError with what it said."""
+        assert self.status == 0, f"{' '.join(self.argv)}: status {self.status}\n{self.output}"
+        return self
+
+
+@dataclass(frozen=True)
+class Chroot:
+    """A root directory; `chroot / "etc/passwd"` is a path in it, seen from outside."""
+
+    root: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __truediv__(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def write(self, path: str, content: Union[str, bytes] = b"", mode: int = 0o644) -> Path:
+        target = self / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        target.chmod(mode)
+        return target
+
+    def run(
+        self, *argv: str, env: Mapping[str, str] | None = None, network: bool = False, seconds: float = 300
+    ) -> Done:
+        """Run a program to its end, standard input closed."""
+        started = time.monotonic()
+        process = self.start(*argv, env=env, network=network)
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            output, _ = process.communicate()
+            raise ChrootError(f"{' '.join(argv)}: not done after {seconds} s\n{output}") from None
+        return Done(argv, process.returncode, output, time.monotonic() - started)
+
+    def sh(
+        self, script: str, env: Mapping[str, str] | None = None, network: bool = False, seconds: float = 300
+    ) -> Done:
+        """Run lines of shell."""
+        return self.run("/bin/sh", "-c", script, env=env, network=network, seconds=seconds)
+
+    def start(self, *argv: str, env: Mapping[str, str] | None = None, network: bool = False) -> subprocess.Popen[str]:
+        """Start a program and return at once; `kill` ends it and everything it started."""
+        namespaces = ["--mount", "--pid", "--ipc", "--uts", *([] if network else ["--net"])]
+        outside = [
+            *("unshare", *namespaces, "--fork", "--kill-child", "--"),
+            *("sh", "-c", _ENTER, "enter", str(self.root), "host" if network else "none"),
+        ]
+        inside = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root",
+            "LC_ALL": "C.UTF-8",
+            "DEBIAN_FRONTEND": "noninteractive",
+            **self.env,
+            **(env or {}),
+        }
+        return subprocess.Popen(
+            [*outside, *argv],
+            env=inside,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="surrogateescape",
+            start_new_session=True,
+        )
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill -9: unshare dies, its child, the first process of the pid namespace, with it, and so all others."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def unpack(tar: Path, directory: Path) -> Chroot:
+    """A root from its tarball; the directory must not exist."""
+    directory.mkdir(parents=True)
+    directory.chmod(0o755)
+    # Device nodes stay behind: /dev is made anew for each run.
+    argv = [
+        "tar",
+        "--extract",
+        "--numeric-owner",
+        "--exclude=./dev/*",
+        "--file",
+        str(tar),
+        "--directory",
+        str(directory),
+    ]
+    subprocess.run(argv, check=True)
+    return Chroot(directory)
+
+
+@contextlib.contextmanager
+def _lock(name: str) -> Iterator[None]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / f".{name}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _path() -> str:
+    return "/usr/sbin:/usr/bin:/sbin:/bin"
