@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Union
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "chroots"
@@ -173,7 +172,7 @@ class Chroot:
     def __truediv__(self, path: str) -> Path:
         return self.root / path.lstrip("/")
 
-    def write(self, path: str, content: Union[str, bytes] = b"", mode: int = 0o644) -> Path:
+    def write(self, path: str, content: str | bytes = b"", mode: int = 0o644) -> Path:
         target = self / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
