@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -160,6 +160,19 @@ class Sysroot:
             self._absent(path, error)
             raise MissingError(path, _words(error)) from error
 
+    @contextmanager
+    def descriptor(self, path: str) -> Iterator[int]:
+        """A regular file, open for reading; its size and time are noted as they are now.  Fails as `read` does."""
+        with ExitStack() as stack:
+            try:
+                place = stack.enter_context(self._reach(path))
+                fd = self._open(place)
+                stack.callback(os.close, fd)
+            except OSError as error:
+                self._absent(path, error)
+                raise MissingError(path, _words(error)) from error
+            yield fd
+
     def text(self, path: str, limit: int = FILE_LIMIT) -> str:
         """A regular file as UTF-8; bytes that are not survive as surrogates."""
         return self.read(path, limit).decode("utf-8", "surrogateescape")
@@ -268,19 +281,11 @@ class Sysroot:
                 os.close(fd)
 
     def _contents(self, place: _Place, limit: int, *, whole: bool = True) -> bytes:
-        if not stat.S_ISREG(place.info.st_mode):  # before opening: a FIFO or a tape has its own ideas of that
-            raise SysrootError(place.path, "not a regular file")
+        fd = self._open(place)
         try:
-            fd = os.open(place.name, _READ, dir_fd=place.parent)
-        except OSError as error:
-            error.filename = place.path
-            raise
-        try:
-            info = os.fstat(fd)
-            self._note(place.path, info)
             chunks: list[bytes] = []
             size = 0
-            while chunk := os.read(fd, 1 << 20 if whole else limit) if stat.S_ISREG(info.st_mode) else b"":
+            while chunk := os.read(fd, 1 << 20 if whole else limit):
                 chunks.append(chunk)
                 size += len(chunk)
                 if not whole and size >= limit:
@@ -290,6 +295,22 @@ class Sysroot:
             return b"".join(chunks)
         finally:
             os.close(fd)
+
+    def _open(self, place: _Place) -> int:
+        """A regular file's descriptor; what it is at this moment is noted."""
+        if not stat.S_ISREG(place.info.st_mode):  # before opening: a FIFO or a tape has its own ideas of that
+            raise SysrootError(place.path, "not a regular file")
+        try:
+            fd = os.open(place.name, _READ, dir_fd=place.parent)
+        except OSError as error:
+            error.filename = place.path
+            raise
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(fd)
+            raise SysrootError(place.path, "not a regular file")
+        self._note(place.path, info)
+        return fd
 
     def _listing(self, place: _Place) -> list[Entry]:
         try:

@@ -477,3 +477,22 @@ def test_the_errors_are_kin():
     assert issubclass(MissingError, SysrootError)
     assert issubclass(NotPermittedError, SysrootError)
     assert issubclass(TooLargeError, SysrootError)
+
+
+def test_descriptor_reads_the_file_and_notes_it(tmp_path):
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot/vmlinuz").write_bytes(b"kernel")
+    sysroot = Sysroot(tmp_path)
+    with sysroot.descriptor("/boot/vmlinuz") as fd:
+        assert os.read(fd, 10) == b"kernel"
+    assert sysroot.reads["/boot/vmlinuz"].size == 6
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_descriptor_of_what_is_missing_or_a_directory_is_an_error(tmp_path):
+    sysroot = Sysroot(tmp_path)
+    with pytest.raises(MissingError), sysroot.descriptor("/vmlinuz"):
+        pass
+    with pytest.raises(SysrootError, match="not a regular file"), sysroot.descriptor("/"):
+        pass

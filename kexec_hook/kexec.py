@@ -1,0 +1,84 @@
+"""What kexec(8) is told: load, unload, and whether the kernel holds an image; by the file syscall first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kexec_hook.process import ProcessError
+from kexec_hook.world import World
+
+TIMEOUT = 120.0  # seconds; it reads kernel and initrd, and may check a signature
+LOADED = "/sys/kernel/kexec_loaded"
+CRASH_LOADED = "/sys/kernel/kexec_crash_loaded"
+# kexec-tools' --kexec-syscall-auto: the file syscall, which Secure Boot needs, and the old one where that is missing.
+_AUTO_SINCE = "2.0.20"
+
+
+class KexecError(Exception):
+    """kexec did not do it; one sentence with what it said.  The failing program is the `__cause__`."""
+
+
+@dataclass(frozen=True)
+class Kexec:
+    """kexec on one machine."""
+
+    world: World
+
+    def loaded(self) -> bool:
+        """Does the kernel hold an image for the next reboot?"""
+        return self.world.fact(LOADED) == "1"
+
+    def crash_loaded(self) -> bool:
+        return self.world.fact(CRASH_LOADED) == "1"
+
+    def version(self) -> str | None:
+        """As kexec says it: 2.0.25."""
+        try:
+            said = self.world.programs.run(("kexec", "--version"), timeout=TIMEOUT, check=False)
+        except ProcessError:
+            return None
+        found = re.search(r"(\d+(?:\.\d+)+)", said.stdout + said.stderr)
+        return found[1] if found else None
+
+    def calls(self, argv: Sequence[str]) -> list[tuple[str, ...]]:
+        """The same call by each syscall, in the order to try: one call where kexec itself falls back."""
+        from packaging.version import Version
+
+        name, *rest = argv
+        if any(word in ("-a", "-c", "-s") or word.startswith("--kexec-") for word in rest):
+            return [tuple(argv)]
+        version = self.version()
+        if version is not None and Version(version) >= Version(_AUTO_SINCE):
+            return [(name, "--kexec-syscall-auto", *rest)]
+        return [(name, "--kexec-file-syscall", *rest), (name, *rest)]
+
+    def run(self, argv: Sequence[str], pass_fds: Iterable[int] = ()) -> tuple[str, ...]:
+        """Load by the first syscall that works; the call that did.  KexecError."""
+        calls = self.calls(argv)
+        fds = tuple(pass_fds)
+        for call in calls:
+            try:
+                self.world.programs.run(call, pass_fds=fds, timeout=TIMEOUT)
+                return call
+            except ProcessError as error:
+                if call is calls[-1]:
+                    raise KexecError(str(error)) from error
+        raise AssertionError("there is always a call")
+
+    def unload(self, *, panic: bool = False) -> None:
+        """Make the kernel forget its image, by the file syscall first: the other is refused under Secure Boot."""
+        held = self.crash_loaded if panic else self.loaded
+        words = ("--unload", "--load-panic") if panic else ("--unload",)
+        failure: ProcessError | None = None
+        for call in (("kexec", "--kexec-file-syscall", *words), ("kexec", *words)):
+            if not held():
+                return
+            try:
+                self.world.programs.run(call, timeout=TIMEOUT)
+            except ProcessError as error:
+                failure = failure or error
+        if held():
+            reason = str(failure) if failure else "kexec said it had, but the kernel still holds an image"
+            raise KexecError(f"the image could not be unloaded: {reason}") from failure
