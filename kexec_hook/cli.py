@@ -101,11 +101,12 @@ def _decide(args: argparse.Namespace, *, dry: bool = True) -> Any:
     from kexec_hook.run import Trigger
     from kexec_hook.settings import load_settings
     from kexec_hook.stage import decide
-    from kexec_hook.sysroot import Sysroot
+    from kexec_hook.world import World
 
-    sysroot = Sysroot(args.root)
+    world = World(args.root)
+    sysroot = world.sysroot()
     settings = load_settings(sysroot)
-    return decide(sysroot, settings, Plugins(), Trigger("cli", getattr(args, "entry", None), dry))
+    return decide(world, sysroot, settings, Plugins(), Trigger("cli", getattr(args, "entry", None), dry))
 
 
 def _stage(args: argparse.Namespace) -> int:

@@ -163,7 +163,9 @@ def _why(run: Run) -> Iterator[str]:
     if result is None or machine is None:
         return
     for level, (choice, menu) in enumerate(result.choices):
-        where = "menu" if level == 0 else f"submenu «{result.default.entries[level - 1].title}»" if result.default else ""
+        where = (
+            "menu" if level == 0 else f"submenu «{result.default.entries[level - 1].title}»" if result.default else ""
+        )
         title = menu[choice.index].title
         yield f"{_chosen(choice)} of the {where}: «{title}»"
         if level == 0:
@@ -176,9 +178,11 @@ def _why(run: Run) -> Iterator[str]:
 
 def _chosen(choice: Choice) -> str:
     if choice.matched:
-        return {"number": "by its number, an entry", "id": "by its id, an entry", "title": "by its title, an entry"}.get(
-            choice.why, "an entry"
-        )
+        return {
+            "number": "by its number, an entry",
+            "id": "by its id, an entry",
+            "title": "by its title, an entry",
+        }.get(choice.why, "an entry")
     if choice.why == "unset":
         return "`default` is not set, so the first entry"
     return "`default` names no entry, so the first one"
@@ -201,7 +205,7 @@ def evidence(name: str, binding: Binding, depth: int = 0) -> Iterator[str]:
 
 def _read_evidence(read: Read, depth: int) -> Iterator[str]:
     if read.binding is None:
-        yield f'{"  " * depth}{read.name} was not set (read at {read.span})'
+        yield f"{'  ' * depth}{read.name} was not set (read at {read.span})"
     else:
         yield from evidence(read.name, read.binding, depth)
 
@@ -231,7 +235,10 @@ def _chapters(run: Run) -> list[tuple[str, list[str]]]:
         ("default", list(_why(run))),
         ("root", list(_root(run))),
         ("loaded", list(_loaded(run))),
-        ("grubenv", [f"{_write(w.name, w.value)} ({w.path}, {w.span})" for w in run.machine.pending] if run.machine else []),
+        (
+            "grubenv",
+            [f"{_write(w.name, w.value)} ({w.path}, {w.span})" for w in run.machine.pending] if run.machine else [],
+        ),
         ("errors that GRUB would print", [point(p.message, p.span) for p in run.problems]),
         ("notes", list(run.notes)),
         ("objections", [f"{objection.reason} [{objection.by}]" for objection in run.objections]),

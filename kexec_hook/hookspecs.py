@@ -25,7 +25,8 @@ class PackageManager(NamedTuple):
     name: str  # apt
     sources: tuple[str, ...]  # the names its glue gives to `run --source`
     glue: tuple[tuple[str, str], ...]  # (file in the package, where it is installed)
-    tails: str = "dpkg"  # how it orders what follows the upstream version: dpkg | rpm
+    tails: str = "dpkg"  # how it orders what follows a kernel's upstream version: dpkg | rpm
+    databases: tuple[str, ...] = ()  # files or directories that only a root under its care has
 
 
 @hookspec

@@ -56,20 +56,32 @@ class Plan:
 
 def make_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot, settings: Settings) -> Plan | None:
     """The plan for a Linux that GRUB loaded; None when one of its files is on no mounted file system."""
-    from kexec_hook.cmdline import edit_cmdline
-
     if loaded.kind != "linux" or loaded.path is None:
         return None
     kernel = _host(disks, loaded.path)
     initrds = tuple(InitrdFile(_host(disks, initrd.path) or "", initrd.newc) for initrd in loaded.initrds)
-    if kernel is None or not all(initrd.path for initrd in initrds):
+    devicetree = _host(disks, loaded.devicetree) if loaded.devicetree else ""
+    if kernel is None or devicetree is None or not all(initrd.path for initrd in initrds):
         return None
-    cmdline = "BOOT_IMAGE=" + loaded.kcmdline
-    if settings.remove_parameters.value or settings.append_parameters.value:
-        cmdline = edit_cmdline(cmdline, settings.remove_parameters.value, settings.append_parameters.value)
-    devicetree = _host(disks, loaded.devicetree) if loaded.devicetree else None
+    cmdline = edited("BOOT_IMAGE=" + loaded.kcmdline, settings)
     args = tuple(settings.kexec_args.value)
-    return Plan(kernel, initrds, cmdline, release_of(kernel, sysroot), devicetree, args)
+    return Plan(kernel, initrds, cmdline, release_of(kernel, sysroot), devicetree or None, args)
+
+
+def given_plan(kernel: str, initrd: str, cmdline: str, release: str | None, settings: Settings) -> Plan:
+    """The plan for files that GRUB has no say in; no initrd where it is empty."""
+    initrds = (InitrdFile(initrd),) if initrd else ()
+    return Plan(kernel, initrds, edited(cmdline, settings), release, None, tuple(settings.kexec_args.value))
+
+
+def edited(cmdline: str, settings: Settings) -> str:
+    """The command line as the administrator's settings change it; to the byte as it was where they do not."""
+    from kexec_hook.cmdline import edit_cmdline
+
+    remove, append = settings.remove_parameters.value, settings.append_parameters.value
+    if settings.panic_timeout.value:
+        remove, append = (*remove, "panic"), (*append, f"panic={settings.panic_timeout.value}")
+    return edit_cmdline(cmdline, remove, append) if remove or append else cmdline
 
 
 def _host(disks: RootDisks, path: GrubPath) -> str | None:

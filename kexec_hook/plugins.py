@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -38,7 +38,7 @@ class Plugins:
         for name, plugin in _builtin():
             self._manager.register(plugin, name)
         for name, plugin in extra:
-            self._add(name, lambda plugin=plugin: plugin)
+            self._add(name, partial(_itself, plugin))
         if installed:
             self._load_installed()
 
@@ -132,6 +132,10 @@ class Plugins:
             self.broken.append(Objection(f"plugin {name} does not load: {_blame(error)}", name))
 
 
+def _itself(plugin: object) -> object:
+    return plugin
+
+
 def _with_wanted(impl: Any) -> Callable[..., Any]:
     """A hook implementation takes only the arguments it names."""
 
@@ -164,9 +168,9 @@ def _blame(error: BaseException) -> str:
 def _entry_points() -> Iterable[Any]:
     from importlib import metadata
 
-    if sys.version_info >= (3, 10):
-        return metadata.entry_points(group=GROUP)
-    return metadata.entry_points().get(GROUP, ())
+    points: Any = metadata.entry_points()
+    found: Iterable[Any] = points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())
+    return found  # a dict in Python 3.9
 
 
 def _builtin() -> list[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""What one run of kexec-hook is about: who asked, the configuration, the choice, the plan, and what speaks against it."""
+"""What one run is about: who asked, the configuration, the choice, the plan, and what speaks against it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from kexec_hook.process import Programs
 
 if TYPE_CHECKING:
-
     from kexec_hook.grub.machine import Machine, Problem
     from kexec_hook.grub.menu import Result
     from kexec_hook.plan import Plan
@@ -61,7 +60,8 @@ class Run:
     disks: RootDisks | None = None
     machine: Machine | None = None  # as GRUB would have left it when it boots
     menu_machine: Machine | None = None  # as it was when the menu was shown
-    result: Result | None = None
+    result: Result | None = None  # None: GRUB was not asked (--running, select = kexec-default) or not understood
+    chosen_by: str = ""  # who wants another entry than GRUB's default
     plan: Plan | None = None
     problems: tuple[Problem, ...] = ()
     objections: tuple[Objection, ...] = ()

@@ -7,38 +7,69 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.machine import FLAVOURS, Fuel, Limit, Machine, platform_variables
-from kexec_hook.grub.menu import Result, boot_default, choose, evaluate, split_path
+from kexec_hook.grub.menu import Result, boot_default, choose, evaluate, split_path, try_all
 from kexec_hook.grub.source import ScriptError
-from kexec_hook.plan import make_plan
+from kexec_hook.plan import Plan, given_plan, make_plan, release_of
 from kexec_hook.rootdisks import RootDisks
 from kexec_hook.run import BootConfig, Objection, Run, Trigger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kexec_hook.plugins import Plugins
+    from kexec_hook.releases import TailKey
     from kexec_hook.settings import Settings
     from kexec_hook.sysroot import Sysroot
+    from kexec_hook.world import World
 
 
-def decide(sysroot: Sysroot, settings: Settings, plugins: Plugins, trigger: Trigger) -> Run:
+def decide(world: World, sysroot: Sysroot, settings: Settings, plugins: Plugins, trigger: Trigger) -> Run:
     """Everything up to the act; nothing is changed."""
-    disks = RootDisks(sysroot)
-    run = Run(trigger, sysroot, settings, disks=disks)
-    config = plugins.boot_config(sysroot, disks)
+    run = Run(trigger, sysroot, settings, programs=world.programs, owner=world.owner, disks=RootDisks(sysroot))
+    try:
+        if trigger.running:
+            run = replace(run, plan=_running_plan(world, sysroot, settings))
+        elif trigger.entry is None and settings.select.value.how == "kexec-default":
+            run = replace(run, plan=_kexec_default_plan(world, sysroot, settings))
+        else:
+            run = _by_grub(run, world, plugins)
+    except _Refused as refused:
+        run = refused.run or run
+        run = replace(run, objections=(*run.objections, Objection(str(refused))))
+    found = [*run.objections, *plugins.objections(run, sysroot)]
+    notes = [*run.notes, *plugins.notes(run, sysroot), *plugins.complaints]
+    return replace(run, objections=tuple(dict.fromkeys(found)), notes=tuple(dict.fromkeys(notes)))
+
+
+class _Refused(Exception):
+    """There is nothing to plan, for this reason; `run` is as far as it went."""
+
+    def __init__(self, reason: str, run: Run | None = None) -> None:
+        super().__init__(reason)
+        self.run = run
+
+
+def _by_grub(run: Run, world: World, plugins: Plugins) -> Run:
+    """What GRUB would boot, or another entry of its menu."""
+    disks, settings = run.disks, run.settings
+    assert disks is not None
+    config = plugins.boot_config(run.sysroot, disks)
     if config is None:
-        return _object(run, plugins, "no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)")
+        raise _Refused("no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)")
     if settings.flavour.value:
         config = replace(config, flavour=settings.flavour.value)
     run = replace(run, config=config)
     machine = make_machine(config, disks)
     try:
-        run = choose_and_enter(run, machine, plugins)
+        run = _choose_and_enter(run, machine, world, plugins)
     except (Limit, ScriptError) as error:
-        problems = tuple(machine.problems)
-        return _object(replace(run, machine=machine, problems=problems), plugins, f"GRUB's configuration: {error}")
-    run = replace(run, problems=tuple(machine.problems))
-    if machine.loaded and run.result and run.result.booted:
-        run = replace(run, plan=make_plan(machine.loaded, disks, sysroot, settings))
-    return _object(run, plugins)
+        run = replace(run, machine=machine, problems=tuple(machine.problems))
+        raise _Refused(f"GRUB's configuration: {error}", run) from None
+    run = replace(run, problems=tuple(run.problems or machine.problems))
+    assert run.machine is not None
+    if run.machine.loaded and run.result and run.result.ended in ("boot", "password"):
+        run = replace(run, plan=make_plan(run.machine.loaded, disks, run.sysroot, settings))
+    return run
 
 
 def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
@@ -57,7 +88,7 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     return machine
 
 
-def choose_and_enter(run: Run, machine: Machine, plugins: Plugins) -> Run:
+def _choose_and_enter(run: Run, machine: Machine, world: World, plugins: Plugins) -> Run:
     """Evaluate the configuration, pick the entry, and run it.  ScriptError where that has no end."""
     assert run.config is not None
     ended = evaluate(machine, run.config.config)
@@ -65,27 +96,100 @@ def choose_and_enter(run: Run, machine: Machine, plugins: Plugins) -> Run:
     run = replace(run, machine=machine, menu_machine=shown)
     if ended != "menu" or not machine.menu:
         return replace(run, result=Result(ended=ended if ended != "menu" else "no menu"))
-    wanted = run.trigger.entry
-    by = "--entry"
-    if wanted is None:
-        other = plugins.choose_entry(machine.menu, machine.get("default"), run.trigger)
-        if other is not None:
-            wanted, by = other
+    wanted, by = _wanted(run, machine, plugins)
+    indices: Sequence[int] = ()
     if wanted is not None:
         if not choose(machine.menu, wanted, machine.flavour).matched:
             head = split_path(wanted)[0]
             reason = f"{by} names no entry of GRUB's menu: {head!r} (`kexec-hook list` shows them)"
             return replace(run, result=Result(ended="no such entry"), objections=(Objection(reason),))
         machine.set("default", wanted)
+        run = replace(run, chosen_by=by)
+    elif run.settings.select.value.how in ("newest", "running"):
+        how = run.settings.select.value.how
+        indices = _entry_of(how, run, machine, world, plugins)
+        if not indices:
+            reason = f"select = {how} ({run.settings.select.origin}): no entry of GRUB's menu boots that kernel"
+            return replace(run, result=Result(ended="no such entry"), objections=(Objection(reason),))
+        run = replace(run, chosen_by=f"select = {how} ({run.settings.select.origin})")
     machine.executed = []
-    return replace(run, result=boot_default(machine))
+    before = machine.fork()
+    result = boot_default(machine, indices)
+    if result.ended == "password":
+        # For the eye alone: what the entry would load if somebody typed the password.
+        before.unset("superusers")
+        boot_default(before, indices)
+        run = replace(run, machine=before, problems=tuple(machine.problems))
+    return replace(run, result=result)
 
 
-def _object(run: Run, plugins: Plugins, reason: str = "") -> Run:
-    """The run with everything that speaks against it, and the notes."""
-    found = list(run.objections)
-    if reason:
-        found.append(Objection(reason))
-    found += plugins.objections(run, run.sysroot)
-    notes = [*run.notes, *plugins.notes(run, run.sysroot), *plugins.complaints]
-    return replace(run, objections=tuple(dict.fromkeys(found)), notes=tuple(dict.fromkeys(notes)))
+def _wanted(run: Run, machine: Machine, plugins: Plugins) -> tuple[str | None, str]:
+    """The entry that somebody wants instead of GRUB's default, and who."""
+    if run.trigger.entry is not None:
+        return run.trigger.entry, "--entry"
+    select = run.settings.select
+    if select.value.how == "entry":
+        return select.value.entry, f"select ({select.origin})"
+    if select.value.how == "grub":
+        other = plugins.choose_entry(machine.menu or [], machine.get("default"), run.trigger)
+        if other is not None:
+            return other[0], f"plugin {other[1]}"
+    return None, ""
+
+
+def _entry_of(how: str, run: Run, machine: Machine, world: World, plugins: Plugins) -> tuple[int, ...]:
+    """The first entry, in the menu's order, of the newest or the running kernel; empty where there is none."""
+    from kexec_hook.releases import release_key
+
+    assert run.disks is not None
+    found: list[tuple[str, tuple[int, ...]]] = []
+    for sample in try_all(machine):
+        loaded = sample.machine.loaded
+        if sample.outcome.how != "boot" or loaded is None or sample.entry.submenu:
+            continue
+        plan = make_plan(loaded, run.disks, run.sysroot, run.settings)
+        if plan is not None and plan.release:
+            found.append((plan.release, sample.path))
+    if how == "running":
+        return next((path for release, path in found if release == world.running), ())
+    tail = tail_key(plugins, run.sysroot)
+    return max(found, key=lambda item: release_key(item[0], tail), default=("", ()))[1]
+
+
+def tail_key(plugins: Plugins, sysroot: Sysroot) -> TailKey:
+    """How this root's package manager orders what follows a kernel's upstream version; dpkg's where none is known."""
+    from kexec_hook import releases
+
+    for manager in plugins.package_managers():
+        if any(sysroot.exists(database) for database in manager.databases):
+            return releases.rpm_key if manager.tails == "rpm" else releases.dpkg_key
+    return releases.dpkg_key
+
+
+def _running_plan(world: World, sysroot: Sysroot, settings: Settings) -> Plan:
+    """The running kernel with its own command line, whatever GRUB says."""
+    release = world.running
+    kernels = [f"/boot/vmlinuz-{release}", f"/boot/vmlinux-{release}", f"/usr/lib/modules/{release}/vmlinuz"]
+    initrds = [f"/boot/initrd.img-{release}", f"/boot/initramfs-{release}.img", f"/boot/initrd-{release}"]
+    kernel = next(filter(sysroot.is_file, kernels), None)
+    if not release or kernel is None:
+        raise _Refused(f"the running kernel's file is not there (looked for {', '.join(kernels)})")
+    initrd = next(filter(sysroot.is_file, initrds), "")
+    return given_plan(kernel, initrd, world.cmdline, release, settings)
+
+
+def _kexec_default_plan(world: World, sysroot: Sysroot, settings: Settings) -> Plan:
+    """KERNEL_IMAGE, INITRD and APPEND of /etc/default/kexec as they are."""
+    from kexec_hook.cmdline import edit_cmdline
+
+    given = settings.kexec_default
+    why = f"{settings.select.origin} asks for KERNEL_IMAGE of /etc/default/kexec"
+    if not given.kernel_image.value:
+        raise _Refused(f"{why}, which is not set")
+    for path in filter(None, (given.kernel_image.value, given.initrd.value)):
+        if not sysroot.is_file(path):
+            raise _Refused(f"{why}, but {path} does not exist")
+    kernel = sysroot.resolve(given.kernel_image.value)
+    initrd = sysroot.resolve(given.initrd.value) if given.initrd.value else ""
+    cmdline = given.append.value or edit_cmdline(world.cmdline, ["BOOT_IMAGE"])
+    return given_plan(kernel, initrd, cmdline, release_of(kernel, sysroot), settings)

@@ -1,4 +1,4 @@
-"""The machine we act on: its root, the programs on it, and where we keep what we know; a directory stands in for one."""
+"""The machine we act on: its root, its programs, and where we keep what we know; a directory may stand for one."""
 
 from __future__ import annotations
 

@@ -33,12 +33,15 @@ EDGES = [
 ]
 EDGES_KNOW = ["grub.source", "grub.disks", "grub.vercmp", "grub.grubenv"]  # of the interpreter
 ABOVE = [
-    ["plan", "state"],
-    ["record"],
-    ["run"],
+    ["plan", "state", "initrds", "images", "quiet"],
+    ["record", "world"],
+    ["run", "kexec", "attempts"],
     ["hookspecs"],
-    ["plugins", "builtin"],
-    ["stage", "explain", "grubeval"],
+    ["builtin"],
+    ["plugins"],
+    ["stage", "grubeval", "glue"],
+    ["explain", "act"],
+    ["finalize", "panic", "status"],
     ["cli"],
     ["__main__"],
 ]

@@ -76,6 +76,8 @@ def _entry(run: Run) -> Iterator[str]:
     elif how != "boot":
         yield f"{title(run)} does not boot in GRUB: {_failure(run)}"
         return
+    if how == "boot" and run.plan is not None and run.plan.release == "Memtest86+":
+        yield f"{title(run)} starts Memtest86+, not Linux; choose another default with grub-set-default"
     if how == "boot" and loaded is not None and loaded.kind == "linux" and run.plan is None:
         yield f"{title(run)}: {_unreachable(run)}"
 
@@ -106,7 +108,8 @@ def _within(entry: object, span: object) -> bool:
     """Body sources are cut from the file, so that lines, not offsets, are compared."""
     from kexec_hook.grub.source import Span
 
-    assert isinstance(entry, Span) and isinstance(span, Span)
+    assert isinstance(entry, Span)
+    assert isinstance(span, Span)
     first, last = entry.line, entry.source.number(max(entry.start, entry.end - 1))
     return first <= span.line <= last
 
@@ -125,7 +128,9 @@ def _initrds(run: Run) -> Iterator[str]:
 
 def _unreachable(run: Run) -> str:
     machine, disks = run.machine, run.disks
-    assert machine is not None and machine.loaded is not None and disks is not None
+    assert machine is not None
+    assert machine.loaded is not None
+    assert disks is not None
     loaded = machine.loaded
     for path in filter(None, (loaded.path, *(initrd.path for initrd in loaded.initrds))):
         why = disks.why_missing(path)

@@ -160,11 +160,16 @@ def evaluate(machine: Machine, config: str) -> str:
         return halted.how
 
 
-def boot_default(machine: Machine) -> Result:
-    """Let the machine boot its menu's default, with fallbacks, as GRUB does when nobody touches a key."""
+def boot_default(machine: Machine, indices: Sequence[int] = ()) -> Result:
+    """Let the machine boot its menu's default, with fallbacks, as GRUB does when nobody touches a key.
+
+    With `indices`, somebody picks these positions, one a menu, instead of the default.
+    """
     result = Result()
+    if indices:
+        machine.set("default", ">".join(map(str, indices)))
     try:
-        _show(machine, (), (), result)
+        _show(machine, (), (), result, indices)
     except Halted as halted:
         result.ended = halted.how
     result.chosen = machine.get("chosen") or ""
@@ -203,12 +208,16 @@ def needs_password(machine: Machine, entry: Entry) -> bool:
     return entry.users is not None and bool(machine.get("superusers"))
 
 
-def _show(machine: Machine, path: tuple[int, ...], above: tuple[Entry, ...], result: Result) -> None:
+def _show(
+    machine: Machine, path: tuple[int, ...], above: tuple[Entry, ...], result: Result, indices: Sequence[int] = ()
+) -> None:
     """Show the machine's menu: its default runs, then the fallbacks.  Always raises Halted."""
     menu = machine.menu
     if not menu or len(path) >= _DEEPEST_MENU:
         raise Halted("menu")
     choice = choose(menu, machine.get("default"), machine.flavour)
+    if len(path) < len(indices):
+        choice = Choice(indices[len(path)], "number", True)
     if not result.tried:
         result.choices.append((choice, menu))
     while True:
@@ -217,7 +226,7 @@ def _show(machine: Machine, path: tuple[int, ...], above: tuple[Entry, ...], res
         before = machine.get("chosen"), machine.get("default")
         outcome = run_entry(machine, entry)
         if outcome.how == "menu":
-            _show(machine, *here, result)
+            _show(machine, *here, result, indices)
         result.tried.append(Tried(*here, choice, outcome))
         if outcome.how != "nothing":
             raise Halted(outcome.how)
