@@ -163,15 +163,14 @@ def _why(run: Run) -> Iterator[str]:
     if result is None or machine is None:
         return
     for level, (choice, menu) in enumerate(result.choices):
-        where = (
-            "menu" if level == 0 else f"submenu «{result.default.entries[level - 1].title}»" if result.default else ""
-        )
+        above = result.default.entries[level - 1].title if level and result.default else ""
+        where = f"submenu «{above}»" if above else "menu"
         title = menu[choice.index].title
         yield f"{_chosen(choice)} of the {where}: «{title}»"
         if level == 0:
             binding = machine.env.get("default")
-            if run.trigger.entry is not None:
-                yield f"  --entry {run.trigger.entry}"
+            if run.chosen_by:
+                yield f"  wanted by {run.chosen_by}"
             elif binding is not None:
                 yield from ("  " + line for line in evidence("default", binding))
 
@@ -217,7 +216,7 @@ def explain_text(run: Run) -> str:
     style = Style()
     lines = []
     for title, found in _chapters(run):
-        lines += [style.key(title)] + [f"  {safe(line)}" for line in found] + [""]
+        lines += [style.key(title)] + [f"  {safe(part)}" for line in found for part in line.split("\n")] + [""]
     return "\n".join(lines).rstrip()
 
 
@@ -230,15 +229,13 @@ def explain_json(run: Run, outcome: str, commands: Sequence[Sequence[str]]) -> d
 
 def _chapters(run: Run) -> list[tuple[str, list[str]]]:
     """The chain of evidence, in the order in which GRUB meets it."""
+    pending = run.machine.pending if run.machine else []
     chapters = [
         ("configuration", list(_configuration(run))),
         ("default", list(_why(run))),
         ("root", list(_root(run))),
         ("loaded", list(_loaded(run))),
-        (
-            "grubenv",
-            [f"{_write(w.name, w.value)} ({w.path}, {w.span})" for w in run.machine.pending] if run.machine else [],
-        ),
+        ("grubenv", [f"{_write(write.name, write.value)} ({write.path}, {write.span})" for write in pending]),
         ("errors that GRUB would print", [point(p.message, p.span) for p in run.problems]),
         ("notes", list(run.notes)),
         ("objections", [f"{objection.reason} [{objection.by}]" for objection in run.objections]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -35,6 +36,7 @@ class Plugins:
         self._manager.add_hookspecs(hookspecs)
         self.broken: list[Objection] = []
         self.complaints: list[str] = []
+        self._installed: list[object] = []
         for name, plugin in _builtin():
             self._manager.register(plugin, name)
         for name, plugin in extra:
@@ -45,6 +47,12 @@ class Plugins:
     @property
     def names(self) -> list[str]:
         return sorted(name for name, _ in self._manager.list_name_plugin())
+
+    @property
+    def files(self) -> list[str]:
+        """The files that installed plugins were loaded from."""
+        found = (getattr(sys.modules.get(_module(plugin)), "__file__", None) for plugin in self._installed)
+        return [file for file in found if file]
 
     def boot_config(self, sysroot: Sysroot, disks: RootDisks) -> BootConfig | None:
         found: BootConfig | None = self._first("kexec_hook_boot_config", sysroot=sysroot, disks=disks)
@@ -128,8 +136,13 @@ class Plugins:
                 self.broken.append(Objection(f"plugin {name} answers `{unknown[0]}`, which nobody asks", name))
                 return
             self._manager.register(plugin, name)
+            self._installed.append(plugin)
         except Exception as error:
             self.broken.append(Objection(f"plugin {name} does not load: {_blame(error)}", name))
+
+
+def _module(plugin: object) -> str:
+    return str(getattr(plugin, "__module__", None) or getattr(plugin, "__name__", ""))
 
 
 def _itself(plugin: object) -> object:

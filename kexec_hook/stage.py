@@ -14,8 +14,9 @@ from kexec_hook.rootdisks import RootDisks
 from kexec_hook.run import BootConfig, Objection, Run, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from kexec_hook.grub.disks import GrubPath
     from kexec_hook.plugins import Plugins
     from kexec_hook.releases import TailKey
     from kexec_hook.settings import Settings
@@ -36,9 +37,31 @@ def decide(world: World, sysroot: Sysroot, settings: Settings, plugins: Plugins,
     except _Refused as refused:
         run = refused.run or run
         run = replace(run, objections=(*run.objections, Objection(str(refused))))
+    if sysroot.is_host:
+        for file in plugins.files:
+            sysroot.stat(file)  # a changed plugin may decide otherwise
+    run = replace(run, objections=(*run.objections, *map(Objection, _unwritable(run))))
     found = [*run.objections, *plugins.objections(run, sysroot)]
     notes = [*run.notes, *plugins.notes(run, sysroot), *plugins.complaints]
     return replace(run, objections=tuple(dict.fromkeys(found)), notes=tuple(dict.fromkeys(notes)))
+
+
+def _unwritable(run: Run) -> Iterator[str]:
+    """What GRUB would write, and grub-editenv cannot write in its place."""
+    pending = run.machine.pending if run.machine and run.plan else []
+    for path in dict.fromkeys(write.path for write in pending):
+        if not path.path.startswith("/"):
+            yield f"GRUB would write its environment to the blocks {path}, which grub-editenv cannot do in its place"
+        elif env_file(run, path) is None:
+            yield f"GRUB would write to {path}, which is on no mounted file system"
+    if len({write.path for write in pending}) > 1:
+        yield "GRUB would write to more than one environment block, which cannot be done in one step"
+
+
+def env_file(run: Run, path: GrubPath) -> str | None:
+    """Where an environment block is below the root."""
+    found = run.disks.locate(path) if run.disks else None
+    return str(found.host) if found else None
 
 
 class _Refused(Exception):

@@ -144,7 +144,7 @@ class State:
         except OSError:
             pass  # a full /run: the lock holds all the same, only its owner's number is not known
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes, mtime: float | None = None) -> None:
         new = f".{name}{_NEW}"
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -153,6 +153,8 @@ class State:
                 rest = memoryview(data)
                 while rest:
                     rest = rest[os.write(fd, rest) :]
+                if mtime is not None:
+                    os.utime(fd, (mtime, mtime))
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -183,9 +185,9 @@ class Held:
     def __init__(self, state: State) -> None:
         self.state = state
 
-    def write(self, name: str, data: bytes) -> None:
-        """Put a file there, whole or not at all."""
-        self.state._write(name, data)
+    def write(self, name: str, data: bytes, *, mtime: float | None = None) -> None:
+        """Put a file there, whole or not at all; `mtime` in seconds since the epoch, now unless given."""
+        self.state._write(name, data, mtime)
 
 
 def _holder(fd: int) -> str:

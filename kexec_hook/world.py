@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from kexec_hook.process import Programs
-from kexec_hook.state import State, StateError
+from kexec_hook.state import State
 from kexec_hook.sysroot import Sysroot, SysrootError
 
 RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
@@ -57,6 +57,3 @@ class World:
     @property
     def boot_id(self) -> str:
         return self.fact("/proc/sys/kernel/random/boot_id")
-
-
-__all__ = ["RUN", "VAR", "State", "StateError", "World"]

@@ -1,0 +1,110 @@
+"""The last word, while the machine shuts down: is this reboot a jump, and into what?
+
+Its first act takes the approval away and its last act gives it, so that whatever happens in between, a kill, a
+timeout, a full disk, ends in an ordinary reboot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kexec_hook import attempts, record
+from kexec_hook.act import Done, carry_out, forget
+from kexec_hook.editenv import Editenv, EditenvError
+from kexec_hook.kexec import KexecError
+from kexec_hook.process import ProcessError
+from kexec_hook.record import Staged
+from kexec_hook.run import Run
+from kexec_hook.state import Held, StateError
+from kexec_hook.world import World
+
+# kexec-tools' coldreboot on Debian leaves this file for the shutdown scripts that once were.
+NO_KEXEC = "/no-kexec-reboot"
+
+_JUMPS = ("reboot.target", "kexec.target")
+_NO_JUMP = ("poweroff.target", "halt.target", "soft-reboot.target", "exit.target")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Approved, or why not; `failed` where something that should have worked did not."""
+
+    approved: bool
+    reason: str = ""
+    failed: bool = False
+    done: Done | None = None
+
+
+def finalize(world: World, decide: Callable[[], Run]) -> Verdict:
+    """Decide anew; approve as the very last act.  StateError where our directory cannot be used."""
+    try:
+        state = world.state(create=False)
+    except FileNotFoundError:
+        return Verdict(False, "nothing has been staged")
+    with state:
+        record.withdraw(state)
+        with state.lock() as held:
+            return _finalize(world, held, decide)
+
+
+def _finalize(world: World, held: Held, decide: Callable[[], Run]) -> Verdict:
+    before = record.read_staged(held.state)
+    ours = isinstance(before, Staged) or before.found
+    cold = world.sysroot().exists(NO_KEXEC)
+    if not ours:
+        return Verdict(False, "nothing is staged")
+    reason = not_a_reboot(world)
+    if reason:
+        return Verdict(False, reason)
+    try:
+        if cold:
+            forget(world, held)
+            _remove_no_kexec(world)
+            return Verdict(False, f"{NO_KEXEC} asks for a firmware boot")
+        done = carry_out(world, held, decide)
+        if done.outcome == "failed":
+            return Verdict(False, done.error, failed=True, done=done)
+        if done.outcome == "declined":
+            return Verdict(False, "; ".join(objection.reason for objection in done.run.objections), done=done)
+        return _approve(world, held, done)
+    except KexecError as error:
+        return Verdict(False, str(error), failed=True)
+
+
+def _approve(world: World, held: Held, done: Done) -> Verdict:
+    """Make GRUB's writes, note the attempt, approve."""
+    wanted = record.read_staged(held.state)
+    assert isinstance(wanted, Staged)
+    try:
+        if wanted.env_writes and wanted.env_file:
+            Editenv.find(world.programs).replay(wanted.env_writes, world.path(wanted.env_file))
+        attempts.note(world, wanted.release, wanted.kernel)
+        record.approve(held)
+    except (EditenvError, StateError) as error:
+        forget(world, held)
+        attempts.withdraw(world)
+        return Verdict(False, str(error), failed=True, done=done)
+    return Verdict(True, done=done)
+
+
+def not_a_reboot(world: World) -> str:
+    """Why this is no moment to jump, as systemd's queue of jobs has it; empty where a reboot is coming."""
+    try:
+        listing = world.programs.run(("systemctl", "list-jobs", "--no-legend", "--no-pager", "--plain"), timeout=20)
+    except ProcessError as error:
+        return f"systemd does not say what is queued: {error}"
+    starting = {words[1] for words in map(str.split, listing.stdout.splitlines()) if words[2:3] == ["start"]}
+    other = next((target for target in _NO_JUMP if target in starting), "")
+    if other:
+        return f"{other} is queued, not a reboot"
+    if not starting & set(_JUMPS):
+        return "no reboot is queued; this is for the shutdown unit, kexec-hook.service"
+    return ""
+
+
+def _remove_no_kexec(world: World) -> None:
+    try:
+        world.programs.run(("rm", "-f", world.path(NO_KEXEC)), timeout=20)
+    except ProcessError:
+        pass  # a read-only /: the next boot may find it, and `coldreboot` asked for a firmware boot only once
