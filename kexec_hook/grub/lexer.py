@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import re
 
-from kexec_hook.grub.syntax import Lit, Message, Part, Var, Word
+from kexec_hook.grub.syntax import Lit, Message, Part, Var
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _VARIABLE = rf"\$(?:{_NAME}|[0-9]+|[?#*@]|\{{(?:{_NAME}|[0-9]+|[?#*@])\}})"
 _CHARS = r"""[^{}|&$;<> \t\n'"\\]"""
 _SPECIAL = rf"""(?:\$?"[^"\\]*(?:\\[\s\S][^"\\]*)*"|'[^']*'|\\[\s\S]|{_VARIABLE})"""
+_WORD = rf"(?:{_CHARS}+(?:{_SPECIAL}{_CHARS}*)*|(?:{_SPECIAL}{_CHARS}*)+)"
 
 TOKEN = re.compile(
     rf"""[ \t]*(?:
       (?P<end>\#[^\n]*\n|\n)
-    | (?P<word>{_CHARS}+(?:{_SPECIAL}{_CHARS}*)*|(?:{_SPECIAL}{_CHARS}*)+)
+    | (?P<word>{_WORD})
     | (?P<operator>\|\||&&|;;|[|&;<>{{}}])
     | (?P<open>\$?"|')
     | (?P<bad>[\s\S])
@@ -32,11 +33,15 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 
+# A word, where it is plain at once that it ends there.
+WHOLE_WORD = re.compile(rf"[ \t]+(?!\#)({_WORD})(?=[ \t\n;])")
+
 NAME = re.compile(_NAME)
 
-RESERVED = frozenset(
-    ["case", "do", "done", "elif", "else", "esac", "fi", "for", "if", "in", "select", "then", "until", "while", "function", "[[", "]]"]
-)
+RESERVED = frozenset([
+    "case", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select", "then", "until",
+    "while", "[[", "]]",
+])  # fmt: skip
 
 # %option array: flex stops GRUB for good at a token that does not fit YYLMAX bytes.
 LONGEST_TOKEN = 8191
@@ -64,11 +69,10 @@ class BadDollar(Exception):
         self.offset = offset
 
 
-def make_word(raw: str, start: int) -> Word:
-    """The pieces of one word's text.  Raises BadDollar."""
-    end = start + len(raw)
+def pieces(raw: str) -> tuple[tuple[Part, ...], str | None]:
+    """The parts of one word's text, and its value where that is always the same.  Raises BadDollar."""
     if _SIMPLE.fullmatch(raw):
-        return Word((Lit(raw, False),), raw, start, end)
+        return (Lit(raw, False),), raw
     parts: list[Part] = []
     for piece in _PIECE.finditer(raw):
         kind = piece.lastgroup
@@ -85,7 +89,7 @@ def make_word(raw: str, start: int) -> Word:
             parts.append(Message(_IN_MESSAGE.sub(_message_escape, piece["message"][2:-1])))
         else:
             parts.append(Var(piece["variable"].strip("${}"), False))
-    return Word(tuple(parts), _constant(parts), start, end)
+    return tuple(parts), _constant(parts)
 
 
 def _double(text: str, offset: int) -> list[Part]:

@@ -19,9 +19,9 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from kexec_hook.grub.lexer import LONGEST_TOKEN, NAME, RESERVED, TOKEN, BadDollar, make_word
+from kexec_hook.grub.lexer import LONGEST_TOKEN, NAME, RESERVED, TOKEN, WHOLE_WORD, BadDollar, pieces
 from kexec_hook.grub.source import ScriptError, Source, Span
-from kexec_hook.grub.syntax import Block, Broken, Command, For, Function, If, Loop, Statement, Unit, Word
+from kexec_hook.grub.syntax import Block, Broken, Command, For, Function, If, Loop, Part, Statement, Unit, Word
 
 # Compiling the pattern for plain bodies costs more than parsing a small file.
 _LARGE = 100_000
@@ -55,6 +55,7 @@ class _Parser:
         self._nesting = 0
         self._why = "syntax error"
         self._functions: list[Function] = []
+        self._known: dict[str, tuple[tuple[Part, ...], str | None]] = {}  # words that came before
 
     def at_end(self) -> bool:
         return self._end >= len(self._text)
@@ -126,20 +127,30 @@ class _Parser:
             self._advance()
 
     def _word(self) -> Word:
-        try:
-            word = make_word(self._text[self._start : self._end], self._start)
-        except BadDollar as bad:
-            self._kind = "bad"
-            self._start += bad.offset
-            self._why = "a `$' that names no variable must be written `\\$'"
-            raise _Unexpected from None
-        self._advance()
-        return word
+        raw = self._text[self._start : self._end]
+        known = self._known.get(raw)
+        if known is None:
+            try:
+                known = self._known[raw] = pieces(raw)
+            except BadDollar as bad:
+                self._kind = "bad"
+                self._start += bad.offset
+                self._why = "a `$' that names no variable must be written `\\$'"
+                raise _Unexpected from None
+        return Word(*known, self._start, self._end)
 
     def _arguments(self) -> list[Word]:
         words = []
+        text, known = self._text, self._known
         while self._kind == "word" or (self._kind in RESERVED and self._kind not in ("[[", "]]")):
             words.append(self._word())
+            # Most words are one that came before, and need no second look.
+            match = WHOLE_WORD.match(text, self._end)
+            while match and match[1] in known:
+                start, self._end = match.span(1)
+                words.append(Word(*known[match[1]], start, self._end))
+                match = WHOLE_WORD.match(text, self._end)
+            self._advance()
         return words
 
     def _name(self) -> str:
