@@ -11,8 +11,9 @@ from kexec_hook.grub.machine import FLAVOURS, Entry, Halted, Machine, Problem, p
 from kexec_hook.grub.menu import Result, boot_default, evaluate, try_all
 from kexec_hook.grub.source import point, read_source
 
-# Loader commands whose words are part of the answer; the machine notes no others.
 SCHEMA = 1
+# A script runs as by the command `source`: a list and a command stand above it.
+_SOURCED = 2
 
 
 def make_machine(
@@ -31,7 +32,7 @@ def make_machine(
 def script(machine: Machine, name: str, text: bytes) -> tuple[str, list[Problem]]:
     """What a script prints, and the errors GRUB would print between."""
     try:
-        machine.run(read_source(name, text))
+        machine.run(read_source(name, text), _SOURCED)
     except Halted:
         pass
     # term.c:grub_putcode: the console has a tab stop every 8 columns.
@@ -54,7 +55,7 @@ def configuration(machine: Machine, config: str, *, default_only: bool = False) 
             described = _entry(sample.path, sample.entry)
             described["executed"] = sample.machine.executed
             described["root"] = sample.machine.get("root")
-            described["kcmdline"] = _kcmdline(sample.machine)
+            described["kcmdline"] = sample.machine.kcmdline
             described["booted"] = booted
             entries.append(described)
     machine.executed = []
@@ -71,7 +72,7 @@ def configuration(machine: Machine, config: str, *, default_only: bool = False) 
         },
         "toplevel": toplevel,
         "executed": machine.executed,
-        "kcmdline": _kcmdline(machine),
+        "kcmdline": machine.kcmdline,
         "root": machine.get("root"),
         "booted": result.booted,
         "chosen": result.chosen or None,
@@ -114,7 +115,3 @@ def _entry(path: Sequence[int], entry: Entry) -> dict[str, Any]:
         "users": entry.users,
         "hotkey": entry.hotkey,
     }
-
-
-def _kcmdline(machine: Machine) -> str | None:
-    return machine.loaded.kcmdline if machine.loaded and machine.loaded.kind == "linux" else None

@@ -1,1 +1,1 @@
-"""An interpreter of GRUB's scripts, menus and environment blocks; knows nothing of kexec, apt or the running machine."""
+"""An interpreter of GRUB's scripts, menus and environment blocks; knows no kexec, apt or running machine."""

@@ -479,7 +479,8 @@ class _Nodes:
                 for mark in (opened, closed):
                     mark.group, mark.optional = tree.group, tree.optional
                 tree.kind = _CAT
-                tree.left, tree.right = opened, closed if tree.left is None else _Tree(_CAT, tree.left, closed)
+                inner = tree.left
+                tree.left, tree.right = opened, closed if inner is None else _Tree(_CAT, inner, closed)
 
     def _number(self, root: _Tree) -> None:
         order = _bottom_up(root)

@@ -55,20 +55,24 @@ class Flavour:
     keep_default: bool = False
     # rhboot (from rhel-9, fedora-43): an entry boots, and ends without fallback, only by the status of its body.
     status_decides: bool = False
-    # rhboot: a `\xHH` in a word of the command line is left as it is (lib/cmdline.c).
+    # rhboot: a `\xHH` in a word is left as it is (script/execute.c, lib/cmdline.c).
     keep_hex_escapes: bool = False
     blscfg: str = ""  # rhboot | upstream | empty: no such command
     # Before 2.14, not in rhboot: blank lines at the end of `eval`'s text set its status to 0.
     blank_line_is_true: bool = True
     # 2.14 (lib/envblk.c) skips blank lines; before, the variable after one was lost.
     envblk_skips_blank: bool = False
+    users_optional: bool = False  # rhboot: `--users` without a value leaves the entry to anyone (menuentry.c)
     cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
     title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
     features: tuple[str, ...] = ()  # feature_* variables beside the common ones
     variables: tuple[tuple[str, str], ...] = ()  # further variables it starts with
 
 
-_COMMON_FEATURES = ["200_final", "all_video_module", "chainloader_bpb", "default_font_path", "menuentry_id", "menuentry_options", "nativedisk_cmd", "ntldr", "platform_search_hint", "timeout_style"]
+_COMMON_FEATURES = (
+    "200_final", "all_video_module", "chainloader_bpb", "default_font_path", "menuentry_id", "menuentry_options",
+    "nativedisk_cmd", "ntldr", "platform_search_hint", "timeout_style",
+)  # fmt: skip
 
 UPSTREAM = Flavour("upstream")
 UPSTREAM_2_14 = Flavour(
@@ -87,6 +91,7 @@ RHBOOT = Flavour(
     keep_default=True,
     status_decides=True,
     keep_hex_escapes=True,
+    users_optional=True,
     blscfg="rhboot",
     blank_line_is_true=False,
     features=("search_cryptodisk_only",),
@@ -251,6 +256,10 @@ class Fuel:
 _STATUS = {n: Binding(str(n)) for n in range(64)}
 _SPLIT = re.compile(r"[^\n\r \t]+")
 _WILD = re.compile(r"[*?\\]")
+_ESCAPED = re.compile(r"\\([\s\S])")
+# rhboot leaves \xHH alone (execute.c:wildcard_escape, wildcard_unescape), so that systemd's escaped names survive.
+_WILD_BUT_HEX = re.compile(r"\\x[0-9A-Fa-f]{2}|([*?\\])")
+_ESCAPED_BUT_HEX = re.compile(r"(\\x[0-9A-Fa-f]{2})|\\([\s\S])")
 _MESSAGE = re.compile(r"\$(?:\{([^}]*)\}|([0-9]+|[A-Za-z_][A-Za-z0-9_]*|[?#]))|\\(\\|\$)|[\s\S]")
 
 
@@ -278,6 +287,7 @@ class Machine:
         self.loaded: Loaded | None = None
         self.overlay: dict[GrubPath, bytes] = {}  # files as the script's save_env left them
         self.pending: list[EnvWrite] = []
+        self.kcmdline: str | None = None  # of the last linux command, also where that failed
         self.executed: list[list[str]] = []  # loader commands with the words they got
         self.output: list[str] = []
         self.problems: list[Problem] = []
@@ -369,17 +379,19 @@ class Machine:
 
     # Running text
 
-    def run(self, source: Source) -> None:
-        """Execute a configuration file (normal/main.c:read_config_file)."""
+    def run(self, source: Source, depth: int = 0) -> None:
+        """Execute a configuration file (normal/main.c:read_config_file); depth: how many nodes are being executed."""
         if self.menu is None:
             self.menu = []
+        self._depth += depth
         for unit in parse(source):
             self.print_error()
             self._unit(unit)
         self.print_error()
+        self._depth -= depth
 
     def run_code(self, source: Source) -> int:
-        """Execute generated text: a body, `eval` (execute.c:grub_script_execute_sourcecode).  Ends at a syntax error."""
+        """Execute generated text: a body, `eval` (execute.c:grub_script_execute_sourcecode), up to a syntax error."""
         status = OK
         for unit in parse(source):
             if unit.broken:
@@ -461,7 +473,7 @@ class Machine:
         self.pending += [EnvWrite(path, name, value, call.span) for name, value in writes.items()]
 
     def run_file(self, name: str) -> bool:
-        """Read and execute a configuration file into the current menu; False, with the error set, if it is missing."""
+        """Execute a configuration file into the current menu; False, with the error set, where it is missing."""
         if self.menu is None:
             self.menu = []
         try:
@@ -566,14 +578,18 @@ class Machine:
             if self._returning or bool(status) != statement.until:
                 break
             status = self._list(statement.body)
-            if self._returning:
-                break
-            if self._breaks == 1 and self._continue:
-                self._breaks = 0
-            if self._breaks:
+            if self._left_loop():
                 break
         self._end_loop()
         return status
+
+    def _left_loop(self) -> bool:
+        """After a loop's body: did `return` or `break` end the loop?"""
+        if self._returning:
+            return True
+        if self._breaks == 1 and self._continue:
+            self._breaks = 0
+        return self._breaks > 0
 
     def _end_loop(self) -> None:
         if self._breaks:
@@ -659,7 +675,8 @@ class Machine:
         """`name=value` is tried last, when neither a command nor a function has that name."""
         name, equals, value = word.partition("=")
         if not equals:
-            self.report(f"can't find command `{_shorten(word)}'", call.command.word_span(call.offset - 1), UNKNOWN_COMMAND)
+            span = call.command.word_span(call.offset - 1)
+            self.report(f"can't find command `{_shorten(word)}'", span, UNKNOWN_COMMAND)
         elif _special(name):
             self.report(f"invalid variable name `{name}'", call.span, BAD_ARGUMENT)
         else:
@@ -683,19 +700,19 @@ class Machine:
         slots: list[str | None] = [None]
         for part in word.parts:
             if isinstance(part, Lit):
-                _append(slots, _escape(part.text) if part.quoted else part.text or None)
+                _append(slots, self._escape(part.text) if part.quoted else part.text or None)
             elif isinstance(part, Message):
-                _append(slots, _escape(self._translate(part.text, word, source, reads)))
+                _append(slots, self._escape(self._translate(part.text, word, source, reads)))
             else:
                 for number, value in enumerate(self._values(part, word, source, reads)):
                     if number and slots[-1] is not None:
                         slots.append(None)
-                    _append(slots, _escape(value) if part.quoted else _escape_value(value))
+                    _append(slots, self._escape(value) if part.quoted else _escape_value(value))
         for slot in slots:
             if slot is None:
                 continue
             found = self._glob(slot) if self.globbing and slot[:1] in ("/", "(", "*") else []
-            result.extend(found or [re.sub(r"\\([\s\S])", r"\1", slot)])
+            result.extend(found or [self._unescape(slot)])
 
     def _values(self, part: Var, word: Word, source: Source, reads: list[Read]) -> list[str]:
         """What a variable adds: each element after the first begins a new word (execute.c:grub_script_env_get)."""
@@ -741,6 +758,21 @@ class Machine:
 
         return _MESSAGE.sub(value, text)
 
+    def _escape(self, text: str) -> str:
+        """Protect what was quoted from wildcard expansion."""
+        if not _WILD.search(text):
+            return text
+        if self.flavour.keep_hex_escapes:
+            return _WILD_BUT_HEX.sub(lambda m: "\\" + m[1] if m[1] else m[0], text)
+        return _WILD.sub(r"\\\g<0>", text)
+
+    def _unescape(self, text: str) -> str:
+        if "\\" not in text:
+            return text
+        if self.flavour.keep_hex_escapes:
+            return _ESCAPED_BUT_HEX.sub(lambda m: m[1] or m[2], text)
+        return _ESCAPED.sub(r"\1", text)
+
     def _glob(self, pattern: str) -> list[str]:
         from kexec_hook.grub.wildcard import expand
 
@@ -750,11 +782,6 @@ class Machine:
 def _append(slots: list[str | None], text: str | None) -> None:
     if text is not None:
         slots[-1] = (slots[-1] or "") + text
-
-
-def _escape(text: str) -> str:
-    """Protect what was quoted from wildcard expansion."""
-    return _WILD.sub(r"\\\g<0>", text) if _WILD.search(text) else text
 
 
 def _escape_value(text: str) -> str:
@@ -778,9 +805,11 @@ def _without_parentheses(value: str) -> str:
 
 # Variables with a hook: setting them changes what is stored, unsetting leaves them empty.
 _HOOKS: dict[str, Callable[[str], str]] = {"root": _without_parentheses}
-_HOOKED = frozenset(
-    ["root", "prefix", "color_normal", "color_highlight", "pager", "net_default_server", "net_default_interface", "pxe_default_server", "lang", "locale_dir", "secondary_locale_dir", "check_signatures", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "WEEKDAY"]
-)
+_HOOKED = frozenset([
+    "root", "prefix", "color_normal", "color_highlight", "pager", "net_default_server", "net_default_interface",
+    "pxe_default_server", "lang", "locale_dir", "secondary_locale_dir", "check_signatures",
+    "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "WEEKDAY",
+])  # fmt: skip
 # GRUB_COMMAND_FLAG_EXTRACTOR
 _EXTRACTORS = frozenset(("set", "menuentry", "submenu", "search", "test", "["))
 _DISKFILTER = re.compile(r"lvm/|lvmid/|md/|mduuid/|crypto|cryptouuid/|ldm/")
@@ -792,13 +821,13 @@ def platform_variables(flavour: Flavour, platform: str, cpu: str, prefix: str, r
     """The variables GRUB sets before grub.cfg is read (normal/main.c, kern/main.c)."""
     values = {f"feature_{name}": "y" for name in (*_COMMON_FEATURES, *flavour.features)}
     values.update(
-        grub_platform=platform, grub_cpu=cpu, prefix=prefix, root=root, cmdpath=prefix, check_signatures="no",
+        grub_platform=platform, grub_cpu=cpu, prefix=prefix, root=root, check_signatures="no",
         color_normal="light-gray/black", color_highlight="black/light-gray", pager="", lang="", locale_dir="",
         secondary_locale_dir="", net_default_server="", pxe_default_server="",
     )  # fmt: skip
     values.update(flavour.variables)
-    if flavour.name == "rhboot":
-        values["fw_path"] = prefix
+    # kern/main.c:grub_set_prefix_and_root; rhboot renamed the variable.
+    values["fw_path" if flavour.name == "rhboot" else "cmdpath"] = prefix
     exported = _COMMON_EXPORTED | {name for name in values if name.startswith("feature_")}
     return {name: Binding(value, exported=name in exported) for name, value in values.items()}
 

@@ -13,7 +13,8 @@ from kexec_hook.grub.numbers import as_int, strtoul
 _DEEPEST_MENU = 8
 
 
-class Choice(NamedTuple):
+@dataclass(frozen=True)
+class Choice:
     """Which entry of one menu a value of `default` stands for, and why."""
 
     index: int
@@ -51,8 +52,8 @@ def _by_names_first(menu: Sequence[Entry], value: str) -> tuple[int, str]:
     return (-1, why) if tail else (index, why)
 
 
-def _rhboot_entry(menu: Sequence[Entry], value: str) -> tuple[int, str, str]:
-    """rhboot's get_entry_number_helper: index or -1, why, and the rest of the value."""
+def _rhboot_entry(menu: Sequence[Entry], value: str) -> tuple[int, str, str | None]:
+    """rhboot's get_entry_number_helper: index or -1, why, and the rest of the value (None: a null pointer)."""
     word = len(value)
     for at, letter in enumerate(value):
         if letter in "\n\r \t":
@@ -63,13 +64,13 @@ def _rhboot_entry(menu: Sequence[Entry], value: str) -> tuple[int, str, str]:
             return index, "id", value[word:]
     for index, entry in enumerate(menu):
         if _rhboot_equal(entry.title, value, -1):
-            return index, "title", ""
+            return index, "title", None
     try:
         number, tail = strtoul(value)
     except CommandError as error:
-        return (-1, "", "") if error.errno == BAD_NUMBER else (-1, "number", "")
+        return -1, "" if error.errno == BAD_NUMBER else "number", None
     if tail and tail[0] not in "\n\r \t":
-        return -1, "", ""
+        return -1, "", None
     return as_int(number), "number", tail
 
 
@@ -133,7 +134,7 @@ class Tried(NamedTuple):
 class Result:
     """What GRUB would do, left alone with a menu: the entries it tries in turn, the last one being what boots.
 
-    `ended` is boot, menu (GRUB waits for somebody), password, or the command that left GRUB.
+    `ended` is boot, menu (GRUB waits for somebody), password, crash, or the command that left GRUB.
     """
 
     tried: list[Tried] = field(default_factory=list)
@@ -247,12 +248,16 @@ def _show(
 
 
 def _take_fallback(machine: Machine, menu: Sequence[Entry]) -> int | None:
-    """The first number of `fallback`, which is removed from it; rhboot also takes ids and titles."""
+    """The first number of `fallback`, which is removed from it; rhboot also takes ids."""
     value = machine.get("fallback")
     if value is None:
         return None
     if machine.flavour.names_first:
         index, _, tail = _rhboot_entry(menu, value)
+        if tail is None:
+            binding = machine.env["fallback"]
+            machine.report("GRUB crashes here: `fallback` is neither a number nor an id", binding.origin, OK)
+            raise Halted("crash")
         rest = tail.lstrip("\n\r \t")
         if index < 0 or not rest:
             machine.unset("fallback")
@@ -282,7 +287,7 @@ def try_all(machine: Machine, path: tuple[int, ...] = ()) -> Iterator[Sample]:
     for index, entry in enumerate(machine.menu or []):
         trial = machine.fork()
         trial.executed = []
-        trial.loaded = None
+        trial.kcmdline = None
         trial.unset("default")
         outcome = run_entry(trial, entry)
         yield Sample((*path, index), entry, trial, outcome)

@@ -88,7 +88,7 @@ Statement = Union[Command, If, For, Loop]
 
 
 class Function(NamedTuple):
-    """`function name { ... }`: defined as soon as its closing brace is read, even when the rest of its line is broken."""
+    """`function name { ... }`: defined once its closing brace is read, even when the rest of its line is broken."""
 
     name: str
     body: tuple[Statement, ...]

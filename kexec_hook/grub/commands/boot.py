@@ -18,8 +18,9 @@ def linux(m: Machine, call: Call) -> int:
     if not call.args:
         raise call.error(BAD_ARGUMENT, "filename expected")
     m.loaded = None
+    m.kcmdline = command_line(call.args, m.flavour)
     path = m.open(call.args[0])
-    m.loaded = Loaded("linux", path, tuple(call.args), command_line(call.args, m.flavour), (), None, call)
+    m.loaded = Loaded("linux", path, tuple(call.args), m.kcmdline, (), None, call)
     return OK
 
 

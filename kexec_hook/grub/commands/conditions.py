@@ -196,7 +196,7 @@ def _bytes(word: str) -> bytes:
 @command("regexp")
 def regexp(m: Machine, call: Call) -> int:
     """Match an extended regular expression; --set [N:]NAME keeps a group."""
-    from kexec_hook.grub import ere  # noqa: PLC0415 - few configurations use it
+    from kexec_hook.grub import ere
 
     m.globbing = True  # loading the module registers the expansion of * and ?
     parsed = parse_options(call.args, (Option("set", "s", value=True, repeatable=True),))

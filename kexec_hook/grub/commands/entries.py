@@ -1,9 +1,9 @@
-"""GRUB commands that put entries into the menu: menuentry, submenu, blscfg (grub-core/commands/menuentry.c)."""
+"""GRUB commands that put entries into the menu: menuentry and submenu (grub-core/commands/menuentry.c)."""
 
 from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import Option, command, parse_options
-from kexec_hook.grub.errors import BAD_ARGUMENT, MENU, OK, UNKNOWN_COMMAND
+from kexec_hook.grub.errors import BAD_ARGUMENT, MENU, OK
 from kexec_hook.grub.machine import Call, Code, Entry, Machine
 from kexec_hook.grub.source import Source
 
@@ -15,11 +15,13 @@ _OPTIONS = (
     Option("id", value=True),
     Option("unrestricted"),
 )
+_RHBOOT_OPTIONS = tuple(option._replace(optional=option.long == "users") for option in _OPTIONS)
 
 
 @command("menuentry", "submenu")
 def menuentry(m: Machine, call: Call) -> int:
-    parsed = parse_options(call.args, _OPTIONS, accept_dash=True)
+    options = _RHBOOT_OPTIONS if m.flavour.users_optional else _OPTIONS
+    parsed = parse_options(call.args, options, accept_dash=True)
     args = parsed.args
     text = parsed.value("source")
     block = call.command.block
@@ -45,7 +47,7 @@ def menuentry(m: Machine, call: Call) -> int:
     if m.menu is None:
         raise call.error(MENU, "no menu context")
     users = parsed.value("users")
-    if users is None and "unrestricted" not in parsed.options:
+    if not {"users", "unrestricted"} & set(parsed.options):
         users = ""
     given = parsed.value("id")
     m.menu.append(
@@ -69,16 +71,3 @@ def setparams(args: list[str]) -> str:
     """The line that gives a body its $1, $2, ...; quotes in the words are closed and reopened."""
     words = ("'" + word.replace("'", "'\\''") + "'" for word in args)
     return "setparams " + " ".join(words) + "\n" if args else "setparams\n"
-
-
-@command("blscfg")
-def blscfg(m: Machine, call: Call) -> int:
-    """Boot Loader Specification snippets become entries; upstream has the command since 2.14, and differs."""
-    from kexec_hook.grub import bls
-
-    if m.flavour.blscfg == "rhboot":
-        return bls.rhboot(m, call)
-    if m.flavour.blscfg == "upstream":
-        return bls.upstream(m, call)
-    m.report("can't find command `blscfg'", call.span, UNKNOWN_COMMAND)
-    return OK

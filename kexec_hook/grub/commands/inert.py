@@ -9,7 +9,7 @@ from kexec_hook.grub.machine import Call, Machine
 
 @command(
     "all_functional_test", "background_color", "background_image", "boottime", "cat", "clear", "cls", "cryptomount",
-    "date", "gfxmode", "gptsync", "help", "hexdump", "keymap", "list_trusted", "loopback", "lsacpi", "lsapm", "lsmod",
+    "date", "gptsync", "help", "hexdump", "keymap", "list_trusted", "loopback", "lsacpi", "lsapm", "lsmod",
     "lsmmap", "lspci", "nativedisk", "net_add_addr", "net_add_dns", "net_add_route", "net_bootp", "net_bootp6",
     "net_del_addr", "net_del_dns", "net_del_route", "net_dhcp", "net_get_dhcp_option", "net_ipv6_autoconf",
     "net_ls_addr", "net_ls_cards", "net_ls_dns", "net_ls_routes", "net_nslookup", "password", "password_pbkdf2",
@@ -43,9 +43,10 @@ def loadfont(m: Machine, call: Call) -> int:
     return OK
 
 
-_TERMINALS = frozenset(
-    "at_keyboard audio cbmemc console gfxterm mda_text morse none ofconsole serial spkmodem usb_keyboard vga_text".split()
-)
+_TERMINALS = frozenset([
+    "at_keyboard", "audio", "cbmemc", "console", "gfxterm", "mda_text", "morse", "none", "ofconsole", "serial",
+    "spkmodem", "usb_keyboard", "vga_text",
+])  # fmt: skip
 
 
 @command("terminal_input", "terminal_output")

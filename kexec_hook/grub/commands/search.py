@@ -1,4 +1,4 @@
-"""GRUB commands that look for devices: search and its short forms, probe, ls (grub-core/commands/search*.c, probe.c)."""
+"""GRUB commands that look for devices: search and its short forms, probe, ls (commands/search*.c, probe.c)."""
 
 from __future__ import annotations
 
