@@ -93,6 +93,8 @@ def _compare(option: dict[str, Any], leaves: list[dict[str, Any]], default: str 
         wanted = option[name]["path"] if isinstance(option[name], dict) else option[name]
         if isinstance(wanted, str):
             wanted = compare.blanks(wanted)
+        if name == "args":
+            wanted, found[name] = wanted or "", found[name] or ""  # a kernel without arguments
         if found[name] != wanted:
             differences.append(f"entry {option['index']} {name}: {found[name]!r}, GRUB has {wanted!r}")
     return differences
