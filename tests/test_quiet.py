@@ -1,0 +1,285 @@
+"""hooks/run ends without Python where nothing changed, and does what is needed where Python cannot start."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from kexec_hook.quiet import absent, format_stamp, watched
+from kexec_hook.sysroot import Identity, Sysroot
+
+ROOT = Path(__file__).resolve().parents[1]
+SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+BEFORE = 60  # seconds: how much older than now a stamp is
+
+
+def file(mtime: int = 1) -> Identity:
+    return Identity("file", 1, 2, 3, mtime)
+
+
+def test_files_are_watched_with_their_directories() -> None:
+    assert watched({"/boot/grub/grub.cfg": file()}) == ["/boot/grub", "/boot/grub/grub.cfg"]
+
+
+def test_busy_directory_is_not_watched_but_its_file_is() -> None:
+    assert watched({"/etc/kexec-hook.conf": file()}) == ["/etc/kexec-hook.conf"]
+
+
+def test_directory_is_watched_only_where_it_was_listed() -> None:
+    reads = {"/boot/loader/entries": Identity("dir", 1, 2, 0, 5), "/boot/efi": Identity("dir", 1, 2, 0, 0)}
+    assert watched(reads) == ["/boot", "/boot/loader", "/boot/loader/entries"]
+
+
+def test_what_was_missing_has_to_stay_missing() -> None:
+    reads = {"/boot/grub/custom.cfg": None, "/boot/grub/grubenv": file()}
+    assert absent(reads) == ["/boot/grub/custom.cfg"]
+    assert "/boot/grub/custom.cfg" not in watched(reads)
+
+
+@pytest.mark.parametrize("path", ["/proc/cmdline", "/sys/firmware/efi", "/dev/disk/by-uuid/1-2", "/run/kexec-hook"])
+def test_what_the_kernel_makes_up_is_not_watched(path: str) -> None:
+    assert (watched({path: file()}), absent({path: None})) == ([], [])
+
+
+class Glue:
+    """hooks/run with its directories and programs below one directory."""
+
+    def __init__(self, root: Path, shell: str) -> None:
+        self.root = root
+        self.shell = [shell, "sh"] if shell == "busybox" else [shell]
+        self.state = root / "state"
+        self.state.mkdir()
+        (root / "bin").mkdir()
+        for name in ("rm", "cat"):
+            (root / "bin" / name).symlink_to(shutil.which(name) or name)
+        self.log = root / "log"
+        self.image(1)
+        self.program("kexec-hook", 'echo "kexec-hook: $*"')
+        self.program("kexec", f"echo 0 > {root}/loaded")
+        text = (ROOT / "hooks/run").read_text()
+        for line, value in {
+            "state=/run/kexec-hook": f"state={self.state}",
+            "loaded=/sys/kernel/kexec_loaded": f"loaded={root}/loaded",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin": f"PATH={root}/bin",
+            'kexec_hook() { /usr/bin/kexec-hook "$@"; }': f'kexec_hook() {{ {root}/bin/kexec-hook "$@"; }}',
+        }.items():
+            assert text.count(f"\n{line}\n") == 1
+            text = text.replace(f"\n{line}\n", f"\n{value}\n")
+        (root / "run").write_text(text)
+
+    def program(self, name: str, body: str) -> None:
+        path = self.root / "bin" / name
+        path.unlink(missing_ok=True)
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.log}\n{body}\n')
+        path.chmod(0o755)
+
+    def image(self, loaded: int) -> None:
+        (self.root / "loaded").write_text(f"{loaded}\n")
+
+    def stamp(self, reads: dict[str, "Identity | None"], age: int = BEFORE) -> None:
+        (self.state / "stamp").write_bytes(format_stamp(reads))
+        then = time.time() - age
+        os.utime(self.state / "stamp", (then, then))
+
+    def run(self, *words: str, suspend: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*self.shell, str(self.root / "run"), *(words or ("apt",))],
+            env={"KEXEC_HOOK_SUSPEND": suspend} if suspend else {},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    def ran(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture(params=SHELLS)
+def glue(tmp_path: Path, request: pytest.FixtureRequest) -> Glue:
+    (tmp_path / "glue").mkdir()
+    return Glue(tmp_path / "glue", request.param)
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Path:
+    """A /boot that was read an hour ago, in a directory whose name a shell might misread."""
+    directory = tmp_path / "machine" / "it's $(boot) \\ \n*"
+    directory.mkdir(parents=True)
+    (directory / "grub.cfg").write_text("set default=0\n")
+    for path in (directory / "grub.cfg", directory, directory.parent):
+        os.utime(path, (time.time() - 3600,) * 2)
+    return directory
+
+
+def reads(boot: Path) -> dict[str, "Identity | None"]:
+    sysroot = Sysroot("/")
+    sysroot.read(f"{boot}/grub.cfg")
+    sysroot.exists(f"{boot}/custom.cfg")
+    sysroot.listdir(str(boot))
+    return {path: was for path, was in sysroot.reads.items() if path.startswith(str(boot))}
+
+
+def test_nothing_changed_is_silent_and_starts_nothing(glue: Glue, boot: Path) -> None:
+    glue.stamp(reads(boot))
+    done = glue.run()
+    assert (done.stdout, done.stderr, done.returncode, glue.ran()) == ("", "", 0, [])
+
+
+def test_first_call_decides(glue: Glue) -> None:
+    done = glue.run("dpkg")
+    assert (done.stdout, done.stderr, done.returncode) == ("kexec-hook: run --source=dpkg\n", "", 0)
+
+
+def test_words_for_dnf5_go_to_standard_error(glue: Glue) -> None:
+    done = glue.run("dnf5")
+    assert (done.stdout, done.stderr) == ("", "kexec-hook: run --source=dnf5\n")
+
+
+def written(boot: Path) -> None:
+    (boot / "grub.cfg").write_text("set default=1\n")
+
+
+def unpacked(boot: Path) -> None:
+    """As dpkg and rpm do: the file is older than the stamp, its directory is not."""
+    (boot / "new").write_text("set default=1\n")
+    os.utime(boot / "new", (1, 1))
+    (boot / "new").rename(boot / "grub.cfg")
+
+
+def added(boot: Path) -> None:
+    (boot / "custom.cfg").write_text("")
+    os.utime(boot / "custom.cfg", (1, 1))
+    os.utime(boot, (time.time() - 3600,) * 2)
+
+
+def removed(boot: Path) -> None:
+    (boot / "grub.cfg").unlink()
+    os.utime(boot, (time.time() - 3600,) * 2)
+
+
+def linked(boot: Path) -> None:
+    (boot / "custom.cfg").symlink_to("nowhere")
+    os.utime(boot, (time.time() - 3600,) * 2)
+
+
+@pytest.mark.parametrize("change", [written, unpacked, added, removed, linked])
+def test_change_is_noticed(glue: Glue, boot: Path, change: "object") -> None:
+    glue.stamp(reads(boot))
+    assert callable(change)
+    change(boot)
+    assert glue.run().stdout == "kexec-hook: run --source=apt\n"
+    # Whatever happens to that decision, the next call may not believe the one before.
+    assert os.listdir(glue.state) == []
+
+
+def test_marker_is_believed_once(glue: Glue, boot: Path) -> None:
+    glue.stamp(reads(boot))
+    (glue.state / "changed").touch()
+    assert glue.run().stdout == "kexec-hook: run --source=apt\n"
+    assert os.listdir(glue.state) == []
+
+
+def test_stamp_from_the_future_is_not_believed(glue: Glue, boot: Path) -> None:
+    glue.stamp(reads(boot), age=-BEFORE)
+    assert glue.run().stdout == "kexec-hook: run --source=apt\n"
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.95])
+def test_torn_stamp_is_not_believed(glue: Glue, boot: Path, keep: float) -> None:
+    stamp = format_stamp(reads(boot))
+    glue.stamp({})
+    (glue.state / "stamp").write_bytes(stamp[: int(len(stamp) * keep)])
+    os.utime(glue.state / "stamp", (time.time() - BEFORE,) * 2)
+    done = glue.run()
+    assert (done.stdout, done.stderr) == ("kexec-hook: run --source=apt\n", "")
+
+
+def test_stamp_of_another_user_is_not_believed(glue: Glue, boot: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to give a file away")
+    glue.stamp(reads(boot))
+    os.chown(glue.state / "stamp", 1, 1)
+    assert glue.run().stdout == "kexec-hook: run --source=apt\n"
+
+
+def test_suspended_glue_does_nothing(glue: Glue) -> None:
+    done = glue.run(suspend="1")
+    assert (done.stdout, done.stderr, done.returncode, glue.ran()) == ("", "", 0, [])
+
+
+def test_run_that_fails_is_one_line(glue: Glue) -> None:
+    glue.image(0)
+    glue.program("kexec-hook", "echo Traceback...; echo ModuleNotFoundError: No module named \"'pluggy'\" >&2; exit 1")
+    done = glue.run()
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout == (
+        "kexec-hook: cannot run (ModuleNotFoundError: No module named 'pluggy'); "
+        "nothing is staged, the next reboot is an ordinary one\n"
+    )
+    assert not any(line.startswith("kexec ") for line in glue.ran())
+
+
+def test_python_that_is_missing_is_one_line(glue: Glue) -> None:
+    (glue.root / "bin/kexec-hook").write_text("#!/usr/bin/no-python3\n")
+    done = glue.run()
+    assert (done.stderr, done.returncode, done.stdout.count("\n")) == ("", 0, 1)
+    assert done.stdout.startswith("kexec-hook: cannot run (")
+
+
+def test_python_that_dies_without_a_word_is_one_line(glue: Glue) -> None:
+    glue.program("kexec-hook", "exit 3")
+    assert glue.run().stdout == (
+        "kexec-hook: cannot run (exit status 3); nothing is staged, the next reboot is an ordinary one\n"
+    )
+
+
+def test_what_was_staged_is_unloaded_where_python_cannot_start(glue: Glue) -> None:
+    glue.program("kexec-hook", "exit 127")
+    (glue.state / "staged.json").write_text("{}")
+    (glue.state / "approved").touch()
+    done = glue.run()
+    assert done.stdout == (
+        "kexec-hook: cannot run (exit status 127); what it had staged is unloaded, the next reboot is an ordinary one\n"
+    )
+    assert glue.ran()[1:] == ["kexec --unload"]
+    assert os.listdir(glue.state) == []
+
+
+def test_unload_is_tried_by_the_other_system_call(glue: Glue) -> None:
+    glue.program("kexec-hook", "exit 127")
+    glue.program("kexec", f'[ "$1" = --kexec-file-syscall ] || exit 1; echo 0 > {glue.root}/loaded')
+    (glue.state / "staged.json").write_text("{}")
+    glue.run()
+    assert glue.ran()[1:] == ["kexec --unload", "kexec --kexec-file-syscall --unload"]
+    assert os.listdir(glue.state) == []
+
+
+def test_record_stays_where_the_image_cannot_be_unloaded(glue: Glue) -> None:
+    glue.program("kexec-hook", "exit 127")
+    glue.program("kexec", "echo no >&2; exit 1")
+    (glue.state / "staged.json").write_text("{}")
+    (glue.state / "approved").touch()
+    done = glue.run()
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout == (
+        "kexec-hook: cannot run (exit status 127), and what it had staged cannot be unloaded; "
+        "the next reboot is an ordinary one\n"
+    )
+    assert os.listdir(glue.state) == ["staged.json"]
+
+
+def test_removal_unstages(glue: Glue) -> None:
+    done = glue.run("--removed")
+    assert (done.stdout, done.stderr, done.returncode, glue.ran()) == ("", "", 0, ["kexec-hook unstage"])
+
+
+def test_removal_unloads_where_python_cannot_start(glue: Glue) -> None:
+    glue.program("kexec-hook", "exit 1")
+    (glue.state / "staged.json").write_text("{}")
+    done = glue.run("--removed")
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    assert glue.ran() == ["kexec-hook unstage", "kexec --unload"]
+    assert os.listdir(glue.state) == []
