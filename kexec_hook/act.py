@@ -104,9 +104,8 @@ def _load(world: World, held: Held, run: Run, plan: Plan, wanted: Staged) -> Don
     record.write_staged(held, replace(wanted, state="loading"))
     started = time.monotonic()
     try:
-        with _initrd(run.sysroot, plan) as (initrd, fds):
-            host = replace(plan, kernel=str(run.sysroot.host(plan.kernel)), devicetree=_host(run, plan.devicetree))
-            kexec.run(host.argv(initrd), fds)
+        with initrd_argument(run.sysroot, plan) as (initrd, fds):
+            kexec.run(plan.below(run.sysroot).argv(initrd), fds)
         if not kexec.loaded():
             raise KexecError("kexec said it had loaded the kernel, but /sys/kernel/kexec_loaded says it has not")
         changed = run.sysroot.changed()
@@ -128,12 +127,8 @@ def forget(world: World, held: Held) -> None:
     held.state.remove(record.STAGED)
 
 
-def _host(run: Run, path: str | None) -> str | None:
-    return str(run.sysroot.host(path)) if path else None
-
-
 @contextmanager
-def _initrd(sysroot: Sysroot, plan: Plan) -> Iterator[tuple[str | None, tuple[int, ...]]]:
+def initrd_argument(sysroot: Sysroot, plan: Plan) -> Iterator[tuple[str | None, tuple[int, ...]]]:
     """The path for --initrd, and the descriptors behind it: a single initrd as it is, several joined in memory."""
     if not plan.initrds:
         yield None, ()

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kexec_hook.grub.menu import Choice, Sample, try_all
@@ -322,6 +322,15 @@ def _entries(run: Run) -> Iterator[dict[str, Any]]:
             "bootable": not why,
             "why": why,
         }
+
+
+def by_release(entries: list[dict[str, Any]], tail_key: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """What boots a kernel, newest first; submenus and the rest behind, in the menu's order."""
+    from kexec_hook.releases import release_key
+
+    known = [entry for entry in entries if entry["release"]]
+    known.sort(key=lambda entry: release_key(entry["release"], tail_key), reverse=True)
+    return known + [entry for entry in entries if not entry["release"]]
 
 
 def _plan(run: Run, machine: Machine) -> Plan | None:

@@ -6,7 +6,7 @@ timeout, a full disk, ends in an ordinary reboot.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kexec_hook import attempts, record
@@ -73,17 +73,21 @@ def _finalize(world: World, held: Held, decide: Callable[[], Run]) -> Verdict:
 
 
 def _approve(world: World, held: Held, done: Done) -> Verdict:
-    """Make GRUB's writes, note the attempt, approve."""
+    """Note the attempt, make GRUB's writes, approve; where one fails, GRUB itself will do the rest."""
     wanted = record.read_staged(held.state)
     assert isinstance(wanted, Staged)
+    undo: Mapping[str, str | None] = {}
+    block = world.path(wanted.env_file) if wanted.env_file else ""
     try:
-        if wanted.env_writes and wanted.env_file:
-            Editenv.find(world.programs).replay(wanted.env_writes, world.path(wanted.env_file))
         attempts.note(world, wanted.release, wanted.kernel)
+        if wanted.env_writes:
+            undo = Editenv.find(world.programs).replay(wanted.env_writes, block)
         record.approve(held)
     except (EditenvError, StateError) as error:
         forget(world, held)
         attempts.withdraw(world)
+        if undo:
+            Editenv.find(world.programs).replay(undo, block)
         return Verdict(False, str(error), failed=True, done=done)
     return Verdict(True, done=done)
 

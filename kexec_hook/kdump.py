@@ -89,12 +89,14 @@ def panic_files(kdump: KdumpSettings, running_release: str) -> tuple[tuple[str, 
     directory = kdump.bootdir.value.rstrip("/") or "/boot"
     kernels = (f"{directory}/{kdump.img.value}-{release}{kdump.img_ext.value}",)
     # The second for a /boot that cannot be written (ostree), the third is Debian's kdump-tools.
-    initrds = (
+    initrds = [
         f"{directory}/initramfs-{release}kdump.img",
         f"/var/lib/kdump/initramfs-{release}kdump.img",
         f"/var/lib/kdump/initrd.img-{release}",
-    )
-    return kernels, initrds
+    ]
+    if not kdump.found:  # nobody makes an initrd for crashes there; the ordinary one finds its root=
+        initrds += [f"{directory}/initrd.img-{release}", f"{directory}/initramfs-{release}.img"]
+    return kernels, tuple(initrds)
 
 
 def _kexec_args(variables: Mapping[str, Assigned]) -> Setting[tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -35,16 +35,22 @@ class Plan:
     release: str | None
     devicetree: str | None
     kexec_args: tuple[str, ...] = ()
+    panic: bool = False  # for the moment the running kernel panics
 
     def argv(self, initrd: str | None = None) -> Argv:
         """The kexec call; `initrd` stands for several that were joined."""
-        words = ["kexec", *self.kexec_args, "--load", self.kernel]
+        words = ["kexec", *self.kexec_args, "--load-panic" if self.panic else "--load", self.kernel]
         if self.initrds:
             words.append(f"--initrd={initrd or self.joined}")
         if self.devicetree:
             words.append(f"--dtb={self.devicetree}")
         words.append(f"--command-line={self.cmdline}")
         return tuple(words)
+
+    def below(self, sysroot: Sysroot) -> Plan:
+        """The plan with kernel and device tree as they are called from outside the root."""
+        devicetree = str(sysroot.host(self.devicetree)) if self.devicetree else None
+        return replace(self, kernel=str(sysroot.host(self.kernel)), devicetree=devicetree)
 
     @property
     def joined(self) -> str:

@@ -27,7 +27,7 @@ GRUB = [
 EDGES = [
     ["process", "sysroot", "releases", "shellvars", "cmdline", "drives"],
     ["settings", "editenv", "mounts"],
-    ["kdump", "volumes"],
+    ["kdump", "volumes", "efi"],
     ["partitions"],
     ["rootdisks"],
 ]
@@ -42,6 +42,7 @@ ABOVE = [
     ["stage", "grubeval", "glue"],
     ["explain", "act"],
     ["finalize", "panic", "status"],
+    ["commands"],
     ["cli"],
     ["__main__"],
 ]

@@ -1,0 +1,183 @@
+"""How things stand: what runs, what GRUB would boot, what is staged, and what each way to reboot would do."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kexec_hook import attempts, record
+from kexec_hook.act import staged, still
+from kexec_hook.explain import Style, entry_json, safe
+from kexec_hook.kexec import Kexec
+from kexec_hook.process import ProcessError
+from kexec_hook.record import Staged
+from kexec_hook.releases import newest
+from kexec_hook.run import Run
+from kexec_hook.state import StateError
+from kexec_hook.world import World
+
+UNIT = "kexec-hook.service"
+# Linux' Documentation/arch/x86/boot.rst and what its users write there; no other architecture has it.
+_LOADERS = {"208": "kexec", "114": "GRUB"}
+_DROP_INS = ("systemd-reboot.service.d/50-kexec-hook.conf", "systemd-kexec.service.d/50-kexec-hook.conf")
+_UNIT_DIRECTORIES = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+# systemctl's `reboot` verb chooses a kexec by itself since this version.
+_AUTO_KEXEC = 255
+
+_WAYS = ("reboot", "systemctl reboot", "shutdown -r now", "coldreboot")
+
+
+def status_json(world: World, run: Run, tail_key: Callable[[str], Any]) -> dict[str, Any]:
+    """The answer of `status --json`; docs/json.md describes it."""
+    found = _record(world)
+    loaded = Kexec(world).loaded()
+    units = _units(world, run)
+    return {
+        "schema": 1,
+        "running": {
+            "release": world.running,
+            "cmdline": world.cmdline,
+            "booted_by": _LOADERS.get(world.fact("/proc/sys/kernel/bootloader_type"), "unknown"),
+        },
+        "grub": {
+            "outcome": "declined" if run.declined else "would-stage",
+            "entry": entry_json(run),
+            "release": run.plan.release if run.plan else None,
+            "kernel": run.plan.kernel if run.plan else None,
+            "cmdline": run.plan.cmdline if run.plan else None,
+        },
+        "staged": _staged_json(found, run, loaded),
+        "loaded": loaded,
+        "newest_installed": newest(_installed(run), tail_key),
+        "reboot": _reboots(found, run, loaded, units),
+        "units": units,
+        "failed_jumps": [{"release": name, "time": attempt.time} for name, attempt in sorted(_failed(world).items())],
+        "objections": [{"reason": objection.reason, "by": objection.by} for objection in run.objections],
+        "notes": list(run.notes),
+    }
+
+
+def _record(world: World) -> record.Staged | record.NoRecord:
+    try:
+        return record.look(world.path(record.DIRECTORY), owner=world.owner)
+    except (StateError, PermissionError) as error:
+        return record.NoRecord(f"what is staged is not known: {error}", found=False)
+
+
+def _failed(world: World) -> dict[str, attempts.Attempt]:
+    try:
+        return attempts.failed(world)
+    except (StateError, PermissionError):
+        return {}
+
+
+def _staged_json(found: record.Staged | record.NoRecord, run: Run, loaded: bool) -> dict[str, Any] | None:
+    if not isinstance(found, Staged):
+        return None
+    sizes = [identity.size for path in (found.kernel, *found.initrds) if (identity := found.reads.get(path))]
+    wrong = _wrong(found, run, loaded)
+    return {
+        "entry": {"path": found.entry_path, "titles": list(found.entry_titles), "id": found.entry_id},
+        "release": found.release,
+        "kernel": found.kernel,
+        "initrds": list(found.initrds),
+        "cmdline": found.cmdline,
+        "env_writes": dict(found.env_writes),
+        "time": found.time,
+        "bytes": sum(sizes),
+        "right": not wrong,
+        "why": wrong,
+    }
+
+
+def _wrong(found: Staged, run: Run, loaded: bool) -> str:
+    """Why what is staged is not what the next reboot should jump into; empty where it is."""
+    if not loaded:
+        return "the kernel does not hold it any more"
+    if found.state != "staged":
+        return "loading it was interrupted"
+    if run.declined or run.plan is None:
+        return "now it would be declined"
+    if not still(found, staged(run, run.plan)):
+        return "GRUB would boot something else by now; the shutdown unit loads that"
+    return ""
+
+
+def _installed(run: Run) -> list[str]:
+    names = run.sysroot.listdir("/boot")
+    return [found[1] for name in names if (found := re.fullmatch(r"vmlinu[xz]-([0-9].*)", name))]
+
+
+def _units(world: World, run: Run) -> dict[str, Any]:
+    """Is the shutdown unit at work, and are the drop-ins in place?"""
+    there = all(any(run.sysroot.exists(f"{place}/{name}") for place in _UNIT_DIRECTORIES) for name in _DROP_INS)
+    active, version = False, None
+    if run.sysroot.is_host:
+        active = _says(world, ("systemctl", "is-active", UNIT)).strip() == "active"
+        found = re.match(r"systemd (\d+)", _says(world, ("systemctl", "--version")))
+        version = int(found[1]) if found else None
+    return {"active": active, "drop_ins": there, "systemd": version}
+
+
+def _says(world: World, argv: tuple[str, ...]) -> str:
+    try:
+        return world.programs.run(argv, timeout=20, check=False).stdout
+    except ProcessError:
+        return ""
+
+
+def _reboots(found: record.Staged | record.NoRecord, run: Run, loaded: bool, units: dict[str, Any]) -> dict[str, str]:
+    """What each way to reboot would do: kexec, firmware, or (no systemd was seen) unknown."""
+    if units["systemd"] is None and run.sysroot.is_host:
+        return dict.fromkeys(_WAYS, "unknown")
+    ways = dict.fromkeys(_WAYS, "firmware")
+    if units["active"] and units["drop_ins"] and isinstance(found, Staged):
+        if not run.declined:
+            ways.update(dict.fromkeys(_WAYS[:3], "kexec"))
+    elif loaded:
+        ways["reboot"] = ways["shutdown -r now"] = "kexec"
+        if (units["systemd"] or 0) >= _AUTO_KEXEC:
+            ways["systemctl reboot"] = "kexec"
+    return ways
+
+
+def status_text(answer: dict[str, Any]) -> str:
+    style = Style()
+    lines = []
+
+    def say(name: str, value: str) -> None:
+        lines.append(style.key(f"{name:<13}") + " " + value)
+
+    running = answer["running"]
+    say("running", f"{safe(running['release'] or 'an unknown kernel')}, booted by {running['booted_by']}")
+    grub = answer["grub"]
+    titles = " > ".join(map(safe, grub["entry"]["titles"])) if grub["entry"] else "nothing that could be told"
+    say("GRUB boots", titles + (f"  ({safe(grub['release'])})" if grub["release"] else ""))
+    staged_ = answer["staged"]
+    if staged_ is None:
+        say("staged", "nothing" + ("; the image that is loaded is not of kexec-hook" if answer["loaded"] else ""))
+    else:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(staged_["time"]))
+        say("staged", f"{safe(staged_['release'])} at {when}, {staged_['bytes'] >> 20} MiB of memory")
+        say("", style.good("still right") if staged_["right"] else style.bad(safe(staged_["why"])))
+    say("newest", safe(answer["newest_installed"] or "no kernel in /boot"))
+    for what in ("kexec", "firmware", "unknown"):
+        ways = [name for name, would in answer["reboot"].items() if would == what]
+        if ways:
+            say(f"by {what}" if what != "unknown" else what, ", ".join(ways))
+    lines += list(_advice(answer))
+    lines += [f"{style.bad('objection:')} {safe(objection['reason'])}" for objection in answer["objections"]]
+    lines += [f"{style.key('note:')} {safe(note)}" for note in answer["notes"]]
+    return "\n".join(lines)
+
+
+def _advice(answer: dict[str, Any]) -> Iterator[str]:
+    units = answer["units"]
+    if not units["drop_ins"]:
+        yield "The systemd units are not installed: `kexec-hook hooks install` puts them and the package hooks there."
+    elif not units["active"]:
+        yield f"{UNIT} is not active: `systemctl enable --now {UNIT}`."
+    for jump in answer["failed_jumps"]:
+        yield f"A jump into {safe(jump['release'])} did not come up; `kexec-hook ack` allows it again."
