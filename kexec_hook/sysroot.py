@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 FILE_LIMIT = 64 << 20  # bytes: configurations are read whole, kernels and initrds are only looked at
+_PIECE = 4096  # bytes that a Window reads at once
 MAX_LINKS = 40  # as in the kernel, path_resolution(7)
 
 Kind = Literal["file", "dir", "link", "other"]
@@ -58,6 +59,41 @@ class Entry(NamedTuple):
 
     name: str
     kind: Kind
+
+
+class Window:
+    """An open file that is looked at piece by piece, however large it is."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._then = os.fstat(fd)
+        self.size = os.lseek(fd, 0, os.SEEK_END)  # bytes; stat(2) knows none of a block device
+        self._start, self._held = 0, b""
+
+    def at(self, offset: int, size: int) -> bytes:
+        """The bytes there, fewer only where the file ends.  SysrootError where the disk cannot be read."""
+        inside = offset - self._start
+        if inside < 0 or inside + size > len(self._held):
+            self._start, self._held, inside = offset, self._read(offset, max(size, _PIECE)), 0
+        return self._held[inside : inside + size]
+
+    @property
+    def changed(self) -> bool:
+        """Has somebody written to the file, or put another in its place, since it was opened?"""
+        now = os.fstat(self._fd)
+        return now.st_nlink == 0 or identity(now, listed=False) != identity(self._then, listed=False)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        pieces = []
+        try:
+            while size > 0 and (piece := os.pread(self._fd, size, offset)):
+                pieces.append(piece)
+                offset += len(piece)
+                size -= len(piece)
+        except OSError as error:
+            raise SysrootError(self.path, _words(error), "is the disk failing? see `dmesg`") from error
+        return b"".join(pieces)
 
 
 class _Place(NamedTuple):
@@ -161,17 +197,26 @@ class Sysroot:
             raise MissingError(path, _words(error)) from error
 
     @contextmanager
-    def descriptor(self, path: str) -> Iterator[int]:
-        """A regular file, open for reading; its size and time are noted as they are now.  Fails as `read` does."""
+    def descriptor(self, path: str, *, block: bool = False) -> Iterator[int]:
+        """A regular file, open for reading; its size and time are noted as they are now.  Fails as `read` does.
+
+        With `block` it may be a block device too.
+        """
         with ExitStack() as stack:
             try:
                 place = stack.enter_context(self._reach(path))
-                fd = self._open(place)
+                fd = self._open(place, block=block)
                 stack.callback(os.close, fd)
             except OSError as error:
                 self._absent(path, error)
                 raise MissingError(path, _words(error)) from error
             yield fd
+
+    @contextmanager
+    def window(self, path: str, *, block: bool = False) -> Iterator[Window]:
+        """A regular file, or with `block` a block device, to look at piece by piece.  Fails as `read` does."""
+        with self.descriptor(path, block=block) as fd:
+            yield Window(path, fd)
 
     def text(self, path: str, limit: int = FILE_LIMIT) -> str:
         """A regular file as UTF-8; bytes that are not survive as surrogates."""
@@ -296,9 +341,13 @@ class Sysroot:
         finally:
             os.close(fd)
 
-    def _open(self, place: _Place) -> int:
+    def _open(self, place: _Place, *, block: bool = False) -> int:
         """A regular file's descriptor; what it is at this moment is noted."""
-        if not stat.S_ISREG(place.info.st_mode):  # before opening: a FIFO or a tape has its own ideas of that
+
+        def wanted(info: os.stat_result) -> bool:
+            return stat.S_ISREG(info.st_mode) or (block and stat.S_ISBLK(info.st_mode))
+
+        if not wanted(place.info):  # before opening: a FIFO or a tape has its own ideas of that
             raise SysrootError(place.path, "not a regular file")
         try:
             fd = os.open(place.name, _READ, dir_fd=place.parent)
@@ -306,7 +355,7 @@ class Sysroot:
             error.filename = place.path
             raise
         info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
+        if not wanted(info):
             os.close(fd)
             raise SysrootError(place.path, "not a regular file")
         self._note(place.path, info)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import stat
 import subprocess
 import sys
 import tempfile
@@ -495,4 +496,60 @@ def test_descriptor_of_what_is_missing_or_a_directory_is_an_error(tmp_path):
     with pytest.raises(MissingError), sysroot.descriptor("/vmlinuz"):
         pass
     with pytest.raises(SysrootError, match="not a regular file"), sysroot.descriptor("/"):
+        pass
+
+
+# --- looking at a large file piece by piece ---
+
+
+def test_a_window_shows_any_piece_of_a_file_and_notes_it(root):
+    content = bytes(range(256)) * 64  # 16384 bytes
+    put(root, "boot/initrd.img", content)
+    sysroot = Sysroot(root)
+    with sysroot.window("/boot/initrd.img") as window:
+        assert window.size == 16384
+        for offset, size in ((0, 16), (4090, 12), (5, 3), (16380, 4), (0, 16384), (9000, 5000), (4, 0)):
+            assert window.at(offset, size) == content[offset : offset + size]
+        assert window.at(16380, 100) == content[16380:]
+        assert window.at(20000, 4) == b""
+        assert not window.changed
+    assert sysroot.reads["/boot/initrd.img"].size == 16384
+
+
+def test_a_window_reads_only_what_is_asked_for(root):
+    path = put(root, "boot/initrd.img")
+    os.truncate(path, 1 << 40)  # a hole; nobody reads that
+    with Sysroot(root).window("/boot/initrd.img") as window:
+        assert window.at((1 << 40) - 3, 8) == b"\0\0\0"
+
+
+@pytest.mark.parametrize("how", ["appended", "rewritten", "replaced", "removed"])
+def test_a_window_tells_that_the_file_changed(root, how):
+    path = put(root, "boot/initrd.img", "old initrd")
+    os.utime(path, ns=(0, 0))
+    with Sysroot(root).window("/boot/initrd.img") as window:
+        window.at(0, 4)
+        if how == "appended":
+            with path.open("a") as file:
+                file.write("!")
+        elif how == "rewritten":
+            path.write_text("new initrd")
+        elif how == "replaced":
+            put(root, "boot/initrd.img.new", "old initrd").rename(path)
+        else:
+            path.unlink()
+        assert window.changed
+
+
+def test_a_window_opens_a_block_device_only_where_that_was_asked_for(root):
+    disk = root / "sda2"
+    try:
+        os.mknod(disk, stat.S_IFBLK | 0o600, os.stat(root).st_dev)
+        os.close(os.open(disk, os.O_RDONLY))
+    except OSError as error:
+        pytest.skip(f"no block device to open: {error}")
+    with Sysroot(root).window("/sda2", block=True) as window:
+        assert window.size > 1 << 20
+        assert len(window.at(window.size - 4, 8)) == 4
+    with pytest.raises(SysrootError, match="not a regular file"), Sysroot(root).window("/sda2"):
         pass
