@@ -73,6 +73,8 @@ def pieces(raw: str) -> tuple[tuple[Part, ...], str | None]:
     """The parts of one word's text, and its value where that is always the same.  Raises BadDollar."""
     if _SIMPLE.fullmatch(raw):
         return (Lit(raw, False),), raw
+    if raw[0] == "'" and raw.index("'", 1) == len(raw) - 1:
+        return (Lit(raw[1:-1], True),), raw[1:-1]
     parts: list[Part] = []
     for piece in _PIECE.finditer(raw):
         kind = piece.lastgroup

@@ -127,31 +127,42 @@ class _Parser:
             self._advance()
 
     def _word(self) -> Word:
-        raw = self._text[self._start : self._end]
-        known = self._known.get(raw)
-        if known is None:
-            try:
-                known = self._known[raw] = pieces(raw)
-            except BadDollar as bad:
-                self._kind = "bad"
-                self._start += bad.offset
-                self._why = "a `$' that names no variable must be written `\\$'"
-                raise _Unexpected from None
-        return Word(*known, self._start, self._end)
+        try:
+            return Word(*pieces(self._text[self._start : self._end]), self._start, self._end)
+        except BadDollar as bad:
+            self._kind = "bad"
+            self._start += bad.offset
+            self._why = "a `$' that names no variable must be written `\\$'"
+            raise _Unexpected from None
 
     def _arguments(self) -> list[Word]:
         words = []
-        text, known = self._text, self._known
         while self._kind == "word" or (self._kind in RESERVED and self._kind not in ("[[", "]]")):
             words.append(self._word())
-            # Most words are one that came before, and need no second look.
-            match = WHOLE_WORD.match(text, self._end)
-            while match and match[1] in known:
-                start, self._end = match.span(1)
-                words.append(Word(*known[match[1]], start, self._end))
-                match = WHOLE_WORD.match(text, self._end)
+            self._plain_words(words)
             self._advance()
         return words
+
+    def _plain_words(self, words: list[Word]) -> None:
+        """The words that follow and need no second look, as most: the tokens are the same without."""
+        text, known = self._text, self._known
+        while True:
+            match = WHOLE_WORD.match(text, self._end)
+            if match is None:
+                return
+            raw = match[1]
+            found = known.get(raw)
+            if found is None:
+                if len(raw) > LONGEST_TOKEN // 4 or raw in ("[[", "]]"):
+                    return
+                try:
+                    found = pieces(raw)
+                except BadDollar:
+                    return
+                if raw[0] not in "'\"":
+                    known[raw] = found
+            start, self._end = match.span(1)
+            words.append(Word(*found, start, self._end))
 
     def _name(self) -> str:
         name = self._text[self._start : self._end]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,16 +63,31 @@ def read_source(name: str, data: bytes) -> Source:
     a quoted string that spans lines.
     """
     text = data.decode("utf-8", "surrogateescape").replace("\r", "")
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    numbers: Sequence[int] = range(1, len(lines) + 1)
+    if not text.endswith("\n") and text:
+        text += "\n"
+    numbers: Sequence[int] = range(1, text.count("\n") + 1)
     if text.startswith("#") or "\n#" in text:
-        numbers = [number for number in numbers if not lines[number - 1].startswith("#")]
-        lines = [line for line in lines if not line.startswith("#")]
+        text, numbers = _without_comments(text)
     if "\0" in text:
-        lines = [line.partition("\0")[0] for line in lines]
-    return Source(name, "".join([line + "\n" for line in lines]), numbers)
+        text = re.sub("\0.*", "", text)
+    return Source(name, text, numbers)
+
+
+def _without_comments(text: str) -> tuple[str, list[int]]:
+    """The lines that do not begin with #, and their numbers."""
+    kept, numbers = [], []
+    start, number = 0, 1
+    while start < len(text):
+        if text[start] == "#":
+            start = text.find("\n", start) + 1
+            number += 1
+            continue
+        end = (text.find("\n#", start) + 1) or len(text)
+        kept.append(text[start:end])
+        following = number + kept[-1].count("\n")
+        numbers += range(number, following)
+        start, number = end, following
+    return "".join(kept), numbers
 
 
 class Span(NamedTuple):

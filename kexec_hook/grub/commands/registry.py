@@ -68,20 +68,21 @@ def parse_options(
     """
     known = (*options, *_HELP)
     parsed = Parsed({}, [])
+    args = parsed.args
     position = 0
     while position < len(words):
         word = words[position]
         following = words[position + 1] if position + 1 < len(words) else None
         position += 1
-        if (parsed.args and at_start) or len(word) < 2 or word[0] != "-":
-            parsed.args.append(word)
+        if word[:1] != "-" or len(word) < 2 or (args and at_start):
+            args.append(word)
         elif word == "--":
-            parsed.args.extend(words[position:])
+            args.extend(words[position:])
             break
         elif word.startswith("--"):
             position += _long(word, following, known, parsed, accept_dash)
         elif accept_dash and not all(any(option.short == c for option in known) for c in word[1:]):
-            parsed.args.append(word)
+            args.append(word)
         else:
             position += _short(word, following, known, parsed)
     return parsed
@@ -91,8 +92,10 @@ def _long(word: str, following: str | None, known: Sequence[Option], parsed: Par
     """One --option; returns how many further words it took."""
     name, equals, text = word[2:].partition("=")
     value: str | None = text if equals else None
-    option = next((option for option in known if option.long == name), None)
-    if option is None:
+    for option in known:
+        if option.long == name:
+            break
+    else:
         if not accept_dash:
             raise CommandError(BAD_ARGUMENT, f"unknown argument `{word}'")
         parsed.args.append(word)
