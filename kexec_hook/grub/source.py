@@ -75,7 +75,8 @@ def read_source(name: str, data: bytes) -> Source:
 
 def _without_comments(text: str) -> tuple[str, list[int]]:
     """The lines that do not begin with #, and their numbers."""
-    kept, numbers = [], []
+    kept: list[str] = []
+    numbers: list[int] = []
     start, number = 0, 1
     while start < len(text):
         if text[start] == "#":
