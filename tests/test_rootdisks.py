@@ -10,59 +10,11 @@ from kexec_hook.grub.disks import DiskError, GrubPath
 from kexec_hook.mounts import Mounts, parse_mountinfo
 from kexec_hook.rootdisks import RootDisks
 from kexec_hook.sysroot import Sysroot
+from tests.mounted import Machine
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-8888-7777-6666-555555555555"
 GPT = "0fc63daf-8483-4772-8e79-3d69d8477de4"
-
-
-class Machine:
-    """A root directory made to look like a machine."""
-
-    def __init__(self, root):
-        self.root = root
-        self.lines = ["22 1 0:21 / /proc rw - proc proc rw", "23 1 0:5 / /dev rw - devtmpfs udev rw"]
-
-    def put(self, *paths):
-        for path in paths:
-            target = self.root / path.lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(path)
-        return self
-
-    def mkdir(self, *paths):
-        for path in paths:
-            (self.root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
-        return self
-
-    def link(self, path, to):
-        target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(to)
-        return self
-
-    def mount(self, point, source, fs="ext4", root="/", device="8:2", options="rw", id=None, parent=None):
-        id = id or 30 + len(self.lines)
-        parent = parent or (1 if point == "/" else self.root_id())
-        self.lines.append(f"{id} {parent} {device} {root} {point} rw,relatime shared:1 - {fs} {source} {options}")
-        self.mkdir(point)
-        return self
-
-    def root_id(self):
-        return next((int(line.split()[0]) for line in self.lines if line.split()[4] == "/"), 1)
-
-    def by(self, what, name, node):
-        return self.link(f"dev/disk/by-{what}/{name}", f"../../{node}")
-
-    def cmdline(self, text):
-        self.mkdir("proc")
-        (self.root / "proc/cmdline").write_text(text + "\n")
-        return self
-
-    def disks(self):
-        self.mkdir("proc/self")
-        (self.root / "proc/self/mountinfo").write_text("\n".join(self.lines) + "\n")
-        return RootDisks(Sysroot(self.root))
 
 
 @pytest.fixture
