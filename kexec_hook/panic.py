@@ -73,7 +73,7 @@ def _enabled(world: World, service: str) -> bool:
 
 def _notes(kdump: KdumpSettings) -> Iterator[str]:
     if kdump.mkdumprd_args.value:
-        yield f"MKDUMPRD_ARGS ({kdump.mkdumprd_args.origin}) is for mkdumprd, which makes the initrd; it is not used here"
+        yield f"MKDUMPRD_ARGS ({kdump.mkdumprd_args.origin}) is for mkdumprd, which makes the initrd; it is unused here"
     if not kdump.found:
         yield "there is no /etc/sysconfig/kdump: the running command line, followed by irqpoll nr_cpus=1 reset_devices"
 

@@ -188,6 +188,6 @@ def _entry_points() -> Iterable[Any]:
 
 def _builtin() -> list[tuple[str, object]]:
     """Reached through hooks only, like any other plugin."""
-    from kexec_hook.builtin import apt, checks, dnf, grub
+    from kexec_hook.builtin import apt, checks, dnf, grub, jumps
 
-    return [("grub", grub), ("checks", checks), ("apt", apt), ("dnf", dnf)]
+    return [("grub", grub), ("checks", checks), ("jumps", jumps), ("apt", apt), ("dnf", dnf)]

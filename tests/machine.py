@@ -1,0 +1,160 @@
+"""A directory that stands for the running machine, with its own kexec and systemctl, and real grub-editenv."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from kexec_hook.process import Programs
+from kexec_hook.world import World
+
+ROOTS = Path(__file__).resolve().parent / "roots"
+PROJECT = ROOTS.parents[1]
+
+# What it does is written to kexec.log, a line a call, words separated by tabs.  The files beside it make it fail.
+_KEXEC = r"""#!/bin/sh
+root=@ROOT@
+lib=@LIB@
+first=$1
+case "$*" in *--version*) echo "kexec-tools $(cat $lib/version)"; exit 0 ;; esac
+{ printf '%s' "$1"; shift; for word; do printf '\t%s' "$word"; done; echo; } >> $lib/kexec.log
+set -- "" "$@"
+while [ $# -gt 0 ]; do
+    case $1 in
+        --initrd=*) cat "${1#--initrd=}" > $lib/initrd || exit 1 ;;
+        --unload) unload=yes ;;
+        --load) load=yes ;;
+        --load-panic) panic=yes ;;
+    esac
+    shift
+done
+[ -z "$load$panic" ] || . $lib/while-loading
+if [ -e $lib/fails ] && [ -z "$unload" ]; then echo "kexec_file_load failed: $(cat $lib/fails)" >&2; exit 255; fi
+if [ "$unload" ]; then
+    [ ! -e $lib/stays ] || exit 1
+    echo 0 > $root/sys/kernel/kexec_loaded
+elif [ "$panic" ]; then echo 1 > $root/sys/kernel/kexec_crash_loaded
+else echo 1 > $root/sys/kernel/kexec_loaded
+fi
+exit 0
+"""
+_SYSTEMCTL = r"""#!/bin/sh
+lib=@LIB@
+echo "$SYSTEMCTL_SKIP_AUTO_KEXEC $*" >> $lib/systemctl.log
+case $1 in
+    list-jobs) cat $lib/jobs ;;
+    is-active) cat $lib/active; [ "$(cat $lib/active)" = active ] ;;
+    is-enabled) echo disabled; exit 1 ;;
+    --version) echo "systemd 252 (252.39)" ;;
+esac
+"""
+
+
+class Box:
+    """One machine in a directory."""
+
+    def __init__(self, directory: Path, tree: str = "debian-12") -> None:
+        self.root = directory / "root"
+        self.lib = directory / "lib"
+        self.bin = directory / "bin"
+        shutil.copytree(ROOTS / tree / "tree", self.root, symlinks=True)
+        self.lib.mkdir()
+        self.bin.mkdir()
+        facts = {
+            "sys/kernel/kexec_loaded": "0",
+            "sys/kernel/kexec_crash_loaded": "0",
+            "sys/kernel/kexec_crash_size": "268435456",
+            "proc/sys/kernel/osrelease": "6.1.0-37-amd64",
+            "proc/sys/kernel/bootloader_type": "114",
+            "proc/sys/kernel/kexec_load_disabled": "0",
+            "proc/sys/kernel/random/boot_id": "11111111-1111-1111-1111-111111111111",
+            "proc/cmdline": "BOOT_IMAGE=/boot/vmlinuz-6.1.0-37-amd64 root=UUID=x ro quiet",
+            "proc/meminfo": "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB",
+            "proc/modules": "ext4 1 0 - Live 0x0",
+            "proc/1/comm": "systemd",
+            "run/systemd/system/.keep": "",
+            "var/lib/.keep": "",
+        }
+        for path, text in facts.items():
+            if not (self.root / path).exists():
+                self.put(path, text + "\n")
+        self.programs("kexec", _KEXEC)
+        self.programs("systemctl", _SYSTEMCTL)
+        for name, text in {"version": "2.0.25", "jobs": "", "active": "active", "while-loading": ""}.items():
+            (self.lib / name).write_text(text + "\n")
+        for name in ("grub-editenv", "rm", "cat", "sh", "sleep"):
+            found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+            if found:
+                (self.bin / name).symlink_to(found)
+
+    def programs(self, name: str, text: str) -> None:
+        program = self.bin / name
+        program.write_text(text.replace("@ROOT@", str(self.root)).replace("@LIB@", str(self.lib)))
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+    def put(self, path: str, content: str | bytes) -> Path:
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        return target
+
+    def __truediv__(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    @property
+    def world(self) -> World:
+        return World(str(self.root), Programs((str(self.bin),)), os.geteuid(), True)
+
+    def run(self, *argv: str) -> int:
+        from kexec_hook.cli import main
+
+        try:
+            return main(argv, self.world)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+
+    def start(self, *argv: str, limits: str = "") -> subprocess.Popen[str]:
+        """The same in a process of its own; `limits` is Python that runs first."""
+        world = self.world
+        code = (
+            f"{limits}\nimport sys\nfrom kexec_hook.cli import main\nfrom kexec_hook.process import Programs\n"
+            f"from kexec_hook.world import World\n"
+            f"world = World({world.root!r}, Programs({world.programs.path!r}), {world.owner}, True)\n"
+            f"sys.exit(main({argv!r}, world))"
+        )
+        pipe = subprocess.PIPE
+        return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, cwd=PROJECT)
+
+    @property
+    def loaded(self) -> bool:
+        return (self.root / "sys/kernel/kexec_loaded").read_text().strip() == "1"
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """What kexec was told, but for its version."""
+        log = self.lib / "kexec.log"
+        return [line.split("\t") for line in log.read_text().splitlines()] if log.exists() else []
+
+    @property
+    def asked(self) -> list[str]:
+        """What systemctl was told."""
+        log = self.lib / "systemctl.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        path = self.root / "run/kexec-hook/staged.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    @property
+    def approved(self) -> bool:
+        return (self.root / "run/kexec-hook/approved").exists()
+
+    def rebooting(self, target: str = "reboot.target") -> None:
+        (self.lib / "jobs").write_text(f"  1 {target}                start waiting\n")

@@ -1,0 +1,477 @@
+"""Staging for real, on a directory that stands for the machine and with programs that record or fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.machine import Box
+
+KERNEL = "/boot/vmlinuz-6.1.0-39-amd64"
+INITRD = "/boot/initrd.img-6.1.0-39-amd64"
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    printed = capsys.readouterr()
+    return printed.out + printed.err
+
+
+def test_stage_loads_what_grub_would_boot(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    assert box.run("stage", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["outcome"] == "staged"
+    assert box.loaded
+    (call,) = box.calls
+    assert call == [
+        "--kexec-syscall-auto",
+        "--load",
+        f"{box.root}{KERNEL}",
+        f"--initrd={box.root}{INITRD}",
+        f"--command-line={answer['cmdline']}",
+    ]
+    record = box.record
+    assert record
+    assert record["state"] == "staged"
+    assert record["cmdline"] == answer["cmdline"]
+    directory = (box / "run/kexec-hook").stat()
+    assert directory.st_mode & 0o777 == 0o700
+    assert (box / "run/kexec-hook/staged.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_stage_again_calls_no_kexec(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("stage")
+    capsys.readouterr()
+    assert box.run("stage", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["outcome"] == "unchanged"
+    assert len(box.calls) == 1
+
+
+def test_another_default_is_loaded_instead(box: Box) -> None:
+    box.run("stage")
+    config = box / "boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace('set default="0"', 'set default="1>2"'))
+    assert box.run("stage") == 0
+    assert len(box.calls) == 2
+    assert box.record
+    assert box.record["kernel"] == "/boot/vmlinuz-6.1.0-37-amd64"
+
+
+def test_a_rewritten_initrd_is_loaded_anew(box: Box) -> None:
+    box.run("stage")
+    initrd = box / INITRD
+    content = initrd.read_bytes()
+    initrd.unlink()
+    initrd.write_bytes(content)
+    assert box.run("stage") == 0
+    assert len(box.calls) == 2
+
+
+def test_image_that_is_gone_is_loaded_anew(box: Box) -> None:
+    box.run("stage")
+    box.put("sys/kernel/kexec_loaded", "0\n")
+    assert box.run("stage") == 0
+    assert len(box.calls) == 2
+
+
+def test_declined_unloads_what_was_staged(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("stage")
+    (box / INITRD).unlink()
+    assert box.run("stage") == 3
+    assert not box.loaded
+    assert box.record is None
+    assert INITRD in said(capsys)
+
+
+def test_failing_kexec_is_failure_and_nothing_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("stage")
+    (box.lib / "fails").write_text("Operation not permitted")
+    (box / INITRD).touch()
+    assert box.run("stage") == 1
+    assert "kexec_file_load failed: Operation not permitted" in said(capsys)
+    assert not box.loaded
+    assert box.record is None
+
+
+def test_kexec_that_only_says_so_is_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    (box.lib / "while-loading").write_text("exit 0\n")
+    assert box.run("stage") == 1
+    assert "/sys/kernel/kexec_loaded says it has not" in said(capsys)
+    assert box.record is None
+
+
+def test_old_kexec_tries_the_file_syscall_and_then_the_other(box: Box) -> None:
+    (box.lib / "version").write_text("2.0.15\n")
+    assert box.run("stage") == 0
+    assert box.calls[0][0] == "--kexec-file-syscall"
+    box.run("unstage")
+    (box.lib / "while-loading").write_text("[ $first = --load ] || exit 1\n")
+    assert box.run("stage") == 0
+    assert [call[0] for call in box.calls[-2:]] == ["--kexec-file-syscall", "--load"]
+
+
+def test_file_that_vanishes_while_loading_is_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    (box.lib / "while-loading").write_text(f"rm -f {box.root}{INITRD}\n")
+    assert box.run("stage") == 3  # decided once more: now the initrd is missing
+    assert not box.loaded
+    assert box.record is None
+    assert INITRD in said(capsys)
+
+
+def test_file_that_always_changes_is_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    (box.lib / "while-loading").write_text(f"echo x >> {box.root}{INITRD}; echo >> {box.root}{KERNEL}\n")
+    assert box.run("stage") in (1, 3)
+    assert not box.loaded
+    assert box.record is None
+    assert "Traceback" not in said(capsys)
+
+
+def test_several_initrds_arrive_as_grub_joins_them(tmp_path: Path) -> None:
+    box = Box(tmp_path, "debian-12-microcode")
+    assert box.run("stage") == 0
+    first = (box / "boot/intel-ucode.img").read_bytes()
+    second = (box / INITRD).read_bytes()
+    assert (box.lib / "initrd").read_bytes() == first + bytes(-len(first) % 4) + second
+    assert not list((box / "run/kexec-hook").glob("*initrd*"))
+
+
+def test_torn_record_is_taken_for_ours_and_replaced(box: Box) -> None:
+    box.run("stage")
+    record = box / "run/kexec-hook/staged.json"
+    record.write_bytes(record.read_bytes()[:100])
+    assert box.run("stage") == 0
+    assert box.record
+    assert len(box.calls) == 2
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770])
+def test_directory_that_others_may_enter_is_refused(box: Box, capsys: pytest.CaptureFixture[str], mode: int) -> None:
+    (box / "run/kexec-hook").mkdir(parents=True)
+    (box / "run/kexec-hook").chmod(mode)
+    assert box.run("stage") == 1
+    assert "others than its owner may enter" in said(capsys)
+    assert box.calls == []
+
+
+def test_unstage_unloads_only_what_is_ours(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("stage")
+    assert box.run("unstage") == 0
+    assert not box.loaded
+    assert box.record is None
+    box.put("sys/kernel/kexec_loaded", "1\n")
+    capsys.readouterr()
+    assert box.run("unstage") == 3
+    assert "not by kexec-hook" in said(capsys)
+    assert box.loaded
+
+
+def test_image_that_stays_keeps_its_record(box: Box) -> None:
+    box.run("stage")
+    (box.lib / "stays").touch()
+    assert box.run("unstage") == 1
+    assert box.record
+
+
+def test_with_another_root_nothing_is_staged(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    from kexec_hook.cli import main
+
+    assert main(["--root", str(box.root), "stage"]) == 2
+    assert "dry run" in said(capsys)
+
+
+def test_hostile_contents_never_reach_a_shell(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    config = box / "boot/grub/grub.cfg"
+    text = config.read_text().replace(" ro  quiet", " ro 'a=$(touch /owned)' \\;b '`id`' \"c=\x1b[31m\" quiet", 1)
+    config.write_text(text)
+    assert box.run("stage") == 0
+    assert any(r'"a=$(touch /owned)" ;b `id`' in word for word in box.calls[0])
+    assert "\x1b" not in said(capsys)
+
+
+# The package managers' call.
+
+
+def test_run_says_one_line_and_then_nothing(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    assert box.run("run", "--source=apt") == 0
+    line = capsys.readouterr().out
+    assert line.startswith("kexec-hook: next reboot jumps into Debian GNU/Linux, 6.1.0-39-amd64 (staged in ")
+    assert line.count("\n") == 1
+    assert box.run("run", "--source=apt") == 0
+    assert said(capsys) == ""
+    assert len(box.calls) == 1
+
+
+def test_run_leaves_a_stamp_of_two_seconds_ago(box: Box) -> None:
+    before = time.time()
+    box.run("run", "--source=apt")
+    stamp = box / "run/kexec-hook/stamp"
+    assert before - 2.5 < stamp.stat().st_mtime < before - 1.5
+    assert "/boot/grub/grub.cfg" in stamp.read_text()
+
+
+def test_run_never_fails_but_says_why(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    (box.lib / "fails").write_text("Cannot allocate memory")
+    assert box.run("run", "--source=apt") == 0
+    line = said(capsys)
+    assert "Cannot allocate memory" in line
+    assert line.count("\n") == 1
+    box.put("etc/kexec-hook.conf", "lod = yes\n")
+    assert box.run("run", "--source=apt") == 0
+    assert "did you mean `load`" in said(capsys)
+
+
+def test_wrong_settings_unload_what_was_staged(box: Box) -> None:
+    box.run("run", "--source=apt")
+    box.put("etc/kexec-hook.conf", "lod = yes\n")
+    assert box.run("run", "--source=apt") == 0
+    assert not box.loaded
+
+
+# Two at once, kills, full disks.
+
+
+def test_two_at_once_leave_one_image_and_a_whole_record(box: Box) -> None:
+    (box.lib / "while-loading").write_text("sleep 0.02\n")
+    rounds = int(os.environ.get("ROUNDS", "12"))
+    for number in range(rounds):
+        (box / INITRD).touch()
+        both = [box.start("stage", "--json") for _ in range(2)]
+        answers = [process.communicate(timeout=60) for process in both]
+        assert [process.returncode for process in both] == [0, 0], answers
+        outcomes = sorted(json.loads(out)["outcome"] for out, _ in answers)
+        assert outcomes == ["staged", "unchanged"], (number, outcomes)
+        assert box.record
+        assert box.record["state"] == "staged"
+    assert len(box.calls) == rounds
+
+
+def test_second_process_leaves_with_a_word_when_it_takes_too_long(box: Box) -> None:
+    (box.lib / "while-loading").write_text("sleep 5\n")
+    first = box.start("stage")
+    while not box.record:
+        time.sleep(0.02)
+    second = box.start("stage")
+    _, error = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert f"another kexec-hook (process {first.pid}) is at work" in error
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+
+
+def test_kill_at_any_moment_is_repaired_by_the_next_run(box: Box) -> None:
+    chance = random.Random(int(os.environ.get("SEED", "1")))
+    (box.lib / "while-loading").write_text("sleep 0.05\n")
+    for _ in range(int(os.environ.get("KILLS", "12"))):
+        (box / INITRD).touch()
+        process = box.start("stage")
+        time.sleep(chance.uniform(0.05, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        time.sleep(0.1)  # kexec outlives its killer by its own sleep
+        record = box.record  # whole, or none: this would not parse it otherwise
+        if box.loaded:
+            assert record
+        assert box.run("stage") == 0
+        assert box.loaded
+        assert box.record
+        assert box.record["state"] == "staged"
+        assert not list((box / "run/kexec-hook").glob(".*"))
+
+
+def test_full_run_is_a_clear_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    # A limit on the size of files stands for a full disk: writing the record fails half way.
+    limits = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limits += "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
+    process = box.start("stage", limits=limits)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "staged.json cannot be written: file too large" in error
+    assert box.record is None
+    assert not box.loaded
+
+
+# The shutdown unit.
+
+
+def test_finalize_approves_a_reboot_and_writes_what_grub_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Box(tmp_path, "debian-12-next")
+    box.run("stage")
+    assert box.record
+    assert box.record["env_writes"] == {"next_entry": ""}
+    block = (box / "boot/grub/grubenv").read_text()
+    assert "next_entry=Advanced" in block
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert box.approved
+    assert "next_entry=\n" in (box / "boot/grub/grubenv").read_text()
+    attempt = json.loads((box / "var/lib/kexec-hook/attempt.json").read_text())
+    assert attempt["release"] == "6.1.0-9-amd64"
+    assert "this reboot is a kexec into" in said(capsys)
+
+
+@pytest.mark.parametrize("target", ["poweroff.target", "halt.target", "soft-reboot.target", ""])
+def test_finalize_approves_nothing_but_a_reboot(box: Box, target: str) -> None:
+    box.run("stage")
+    if target:
+        box.rebooting(target)
+    assert box.run("finalize") == 3
+    assert not box.approved
+
+
+def test_finalize_follows_what_has_changed_since(box: Box) -> None:
+    box.run("stage")
+    config = box / "boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace('set default="0"', 'set default="1>4"'))
+    box.rebooting("kexec.target")
+    assert box.run("finalize") == 0
+    assert len(box.calls) == 2
+    assert box.record
+    assert box.record["kernel"] == "/boot/vmlinuz-6.1.0-9-amd64"
+
+
+def test_finalize_unloads_a_kernel_that_was_removed(box: Box) -> None:
+    box.run("stage")
+    (box / KERNEL).unlink()
+    box.rebooting()
+    assert box.run("finalize") == 3
+    assert not box.loaded
+    assert not box.approved
+
+
+def test_finalize_takes_an_old_approval_away_first(box: Box) -> None:
+    box.run("stage")
+    box.put("run/kexec-hook/approved", "")
+    assert box.run("finalize") == 3
+    assert not box.approved
+
+
+def test_finalize_leaves_the_administrators_image_alone(box: Box) -> None:
+    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.rebooting()
+    assert box.run("finalize") == 3
+    assert box.loaded
+    assert not box.approved
+
+
+def test_coldreboot_of_debian_is_honoured_and_its_file_removed(box: Box) -> None:
+    box.run("stage")
+    box.put("no-kexec-reboot", "")
+    box.rebooting()
+    assert box.run("finalize") == 3
+    assert not box.loaded
+    assert not (box / "no-kexec-reboot").exists()
+
+
+def test_grubenv_that_cannot_be_written_means_no_jump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = Box(tmp_path, "debian-12-next")
+    box.run("stage")
+    box.programs("grub-editenv.new", '#!/bin/sh\ncase $3 in list) exec /usr/bin/grub-editenv "$@" ;; esac\nexit 1\n')
+    (box.bin / "grub-editenv.new").rename(box.bin / "grub-editenv")
+    box.rebooting()
+    assert box.run("finalize") == 1
+    assert not box.approved
+    assert not box.loaded
+    assert not (box / "var/lib/kexec-hook/attempt.json").exists()
+    assert "next_entry=Advanced" in (box / "boot/grub/grubenv").read_text()
+
+
+def test_coldreboot_unloads_everything_and_asks_systemd_for_the_firmware(box: Box) -> None:
+    box.put("sys/kernel/kexec_loaded", "1\n")
+    assert box.run("coldreboot") == 0
+    assert not box.loaded
+    assert box.asked == ["1 reboot"]
+
+
+def test_reboot_stages_first_and_reboots_anyway_when_declined(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    assert box.run("reboot", "--yes") == 0
+    assert box.loaded
+    assert box.asked == [" reboot"]
+    (box / INITRD).unlink()
+    box.put("sys/kernel/kexec_loaded", "0\n")
+    assert box.run("reboot", "--yes") == 0
+    assert "ordinary one" in said(capsys)
+    assert box.asked[-1] == " reboot"
+
+
+def test_reboot_asks_only_on_a_terminal(box: Box) -> None:
+    process = box.start("reboot")
+    _, error = process.communicate("", timeout=30)
+    assert process.returncode == 2
+    assert "--yes" in error
+    assert box.asked == []
+
+
+# Jumps that did not come up.
+
+
+def test_jump_that_came_up_is_forgotten(box: Box) -> None:
+    box.run("stage")
+    box.rebooting()
+    box.run("finalize")
+    box.put("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
+    box.put("proc/sys/kernel/bootloader_type", "208\n")
+    assert box.run("judge-boot") == 0
+    assert not (box / "var/lib/kexec-hook/attempt.json").exists()
+    assert box.run("stage", "--dry-run") == 0
+
+
+def test_kernel_that_did_not_come_up_is_held_back_until_ack(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("stage")
+    box.rebooting()
+    box.run("finalize")
+    box.put("sys/kernel/kexec_loaded", "0\n")
+    box.put("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
+    assert box.run("judge-boot") == 0
+    assert "did not come up" in said(capsys)
+    assert box.run("stage") == 3
+    assert "kexec-hook ack 6.1.0-39-amd64" in said(capsys)
+    box.run("status")
+    assert "`kexec-hook ack` allows it again" in said(capsys)
+    assert box.run("ack", "6.1.0-40-amd64") == 1
+    assert box.run("ack") == 0
+    assert box.run("stage") == 0
+
+
+# The crash kernel, the running kernel, kexec-default.
+
+
+def test_panic_loads_the_crash_kernel(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    assert box.run("stage", "--panic", "--dry-run") == 0
+    assert box.calls == []
+    assert box.run("stage", "--panic") == 0
+    (call,) = box.calls
+    assert call[1] == "--load-panic"
+    assert call[-1].endswith("irqpoll nr_cpus=1 reset_devices")
+    assert not box.loaded
+    assert box.run("stage", "--panic") == 3
+    assert "--force replaces it" in said(capsys)
+
+
+def test_panic_needs_reserved_memory(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.put("sys/kernel/kexec_crash_size", "0\n")
+    assert box.run("stage", "--panic") == 3
+    assert "crashkernel=" in said(capsys)
+
+
+def test_running_kernel_with_its_own_command_line(box: Box) -> None:
+    assert box.run("stage", "--running") == 0
+    assert box.calls[0][-1] == "--command-line=" + (box / "proc/cmdline").read_text().strip()
+
+
+def test_kexec_default_is_staged_as_given(box: Box) -> None:
+    box.put("etc/kexec-hook.conf", "select = kexec-default\n")
+    box.put("etc/default/kexec", f"KERNEL_IMAGE={KERNEL}\nINITRD={INITRD}\nAPPEND=''\n")
+    assert box.run("stage") == 0
+    assert box.calls[0][-1] == "--command-line=" + (box / "proc/cmdline").read_text().strip().partition(" ")[2]
