@@ -73,10 +73,13 @@ class Drives:
         self._drives: dict[str, Drive] = {}
         self._efi = efi
 
-    def add(self, node: str, partuuid: str = "", mapped: str = "", dm_uuid: str = "", name: str = "") -> Unit:
-        """The unit of a block device: `sda2`; `dm-0` with its name and uuid in device-mapper; `md0` with its name."""
+    def add(
+        self, node: str, partuuid: str = "", mapped: str = "", dm_uuid: str = "", array: tuple[str, str] = ("", "")
+    ) -> Unit:
+        """The unit of a block device: `sda2`; `dm-0` with name and uuid in device-mapper; `md0` with name and id."""
         disk, number = split_node(node)
-        family, aliases = _family(node, mapped, dm_uuid, name or (disk if disk.startswith("md") else ""))
+        family, aliases = _family(node, mapped, dm_uuid, array[0] or (disk if disk.startswith("md") else ""))
+        aliases += [f"mduuid/{array[1]}"] if family == "md" and array[1] else []
         part = re.match(r"part(\d+)-", dm_uuid)
         if part:  # a partition of a multipath disk
             disk, number = mapped.rpartition("part")[0] or mapped, int(part[1])
@@ -119,6 +122,12 @@ class Drives:
         if unit.name not in unit.told:
             unit.told.append(unit.name)
         return unit.name
+
+    def lasting_name(self, unit: Unit) -> str:
+        """The unit's name by the id of its volume, array or container, where it has one."""
+        by_id = _FAMILIES.get(unit.drive.family, ("", ""))[1]
+        known = next((alias for alias in unit.drive.aliases if by_id and alias.startswith(by_id)), "")
+        return f"{known},{unit.partmap}{unit.number}" if known and unit.number else known or self.give_out(unit)
 
     def drive(self, name: str) -> Drive | None:
         return next((d for d in self._drives.values() if name == d.name or name in d.aliases), None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kexec_hook.drives import BOOT_IMAGE, Drives, Unit, split
+from kexec_hook.drives import BOOT_IMAGE, Drives, Unit, split, split_node
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath
 from kexec_hook.mounts import FileSystem, Mount, Mounts, file_systems, links_by, read_mounts
 from kexec_hook.partitions import VolumeDisks
@@ -118,6 +118,11 @@ class RootDisks(VolumeDisks):
                 return GrubPath(self._drives.give_out(unit), join(inside))
         return None
 
+    def lasting_name(self, name: str) -> str:
+        """How grub-install names a device in its image: a volume, array or container by its id where that is known."""
+        unit = self._unit(name)
+        return self._drives.lasting_name(unit) if unit else name
+
     def _unit(self, name: str) -> Unit | None:
         return self._drives.called(name)
 
@@ -166,12 +171,14 @@ class RootDisks(VolumeDisks):
         """The drive with /boot comes first and becomes hd0; then the others in the order of their names."""
         partuuids = links_by(self.sysroot, "partuuid")
         mapped = self._mapper_names()
-        arrays = self._array_names()
+        arrays, array_ids = self._arrays()
         for system in systems:
             for node in system.nodes:
                 dm_uuid = self._line(f"/sys/class/block/{node}/dm/uuid") if node.startswith("dm-") else ""
                 name = mapped.get(node, node[len("mapper/") :] if node.startswith("mapper/") else "")
-                unit = self._drives.add(node, partuuids.get(node, ""), name, dm_uuid, arrays.get(node, ""))
+                disk = split_node(node)[0]
+                array = (arrays.get(disk, ""), array_ids.get(disk, ""))
+                unit = self._drives.add(node, partuuids.get(node, ""), name, dm_uuid, array)
                 self._systems.append((unit, system))
             if not system.nodes:
                 key = next((mount.source for mount in system.mounts), "")
@@ -195,9 +202,24 @@ class RootDisks(VolumeDisks):
         names = self.sysroot.listdir("/dev/mapper")
         return {self.sysroot.resolve(f"/dev/mapper/{name}")[len("/dev/") :]: name for name in names}
 
-    def _array_names(self) -> dict[str, str]:
-        names = [name for name in self.sysroot.listdir("/dev/md") if not name.isdigit()]
-        return {self.sysroot.resolve(f"/dev/md/{name}")[len("/dev/") :]: name for name in names}
+    def _arrays(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The names of arrays in their superblocks, and their ids; by node.
+
+        GRUB takes the home host off the name (disk/diskfilter.c, grub_diskfilter_make_raid), as udev does for /dev/md.
+        """
+        names, ids = {}, {}
+        for name in self.sysroot.listdir("/dev/md"):
+            if not name.isdigit():
+                names[self.sysroot.resolve(f"/dev/md/{name}")[len("/dev/") :]] = name
+        for link in self.sysroot.listdir("/dev/disk/by-id"):
+            found = re.fullmatch(r"md-(?:name-(?:[^:]*:)?(?P<name>.+)|uuid-(?P<id>[0-9a-f:]+))", link)
+            if found:
+                node = self.sysroot.resolve(f"/dev/disk/by-id/{link}")[len("/dev/") :]
+                if found["id"]:
+                    ids[node] = found["id"].replace(":", "")
+                else:
+                    names[node] = found["name"]
+        return names, ids
 
     def _line(self, path: str) -> str:
         try:

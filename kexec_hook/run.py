@@ -37,6 +37,7 @@ class BootConfig:
     flavour: str  # upstream | upstream-2.14 | rhboot
     platform: str  # $grub_platform: pc, efi
     cpu: str  # $grub_cpu
+    cmdpath: str = ""  # where GRUB's image was loaded from, as GRUB names it; empty: $prefix
     globbing: bool = False  # the regexp module is built in: `*` and `?` expand from the start
     notes: tuple[str, ...] = ()
 

@@ -101,6 +101,8 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine = Machine(disks, TABLE, flavour, Fuel())
     root = config.prefix[1:].partition(")")[0]
     machine.env = platform_variables(flavour, config.platform, config.cpu, config.prefix, root)
+    machine.set("cmdpath", config.cmdpath or config.prefix)
+    machine.export("cmdpath")
     machine.globbing = config.globbing
 
     def display(path: object) -> str:

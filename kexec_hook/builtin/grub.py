@@ -1,113 +1,207 @@
-"""Where Debian's and Fedora's families keep GRUB's configuration, and which GRUB reads it."""
+"""Where Debian's and Fedora's families keep GRUB's configuration, which GRUB reads it, and how it is started."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
 
-from kexec_hook.rootdisks import RootDisks
-from kexec_hook.run import BootConfig
-from kexec_hook.sysroot import Sysroot, SysrootError
+from kexec_hook import efi
+from kexec_hook.run import BootConfig, Objection, Run
+from kexec_hook.sysroot import NotPermittedError, Sysroot, SysrootError
+
+if TYPE_CHECKING:
+    from kexec_hook.rootdisks import RootDisks
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
-_DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _ESPS = ("/boot/efi", "/efi", "/boot")
 # os-release ID -> the directory of its signed GRUB on the EFI system partition, where they differ.
-_VENDORS = {"rhel": "redhat", "ol": "redhat", "almalinux": "almalinux", "opensuse-leap": "opensuse"}
-_CPUS = {"x86_64": "x86_64", "aarch64": "arm64", "i686": "i386"}
+_VENDORS = {"rhel": "redhat", "ol": "redhat", "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse"}
+# GRUB's name of a processor -> what EFI calls it in names of loaders; and how many bits its firmware has.
+_CPUS = {"x86_64": ("x64", 64), "i386": ("ia32", 32), "arm64": ("aa64", 64), "riscv64": ("riscv64", 64)}
+_MACHINES = {"aarch64": "arm64", "riscv64": "riscv64"}  # uname -m where GRUB's name is neither x86_64 nor i386
+# What GRUB's loaders, and those that start them (shim, its fallback, the removable path), are called.
+_GRUBS = ("grub", "gcd", "shim", "boot", "fb")
+
+
+class _Start(NamedTuple):
+    """How a GRUB is started by its platform, as far as that shows."""
+
+    platform: str
+    cpu: str
+    stub: str = ""  # the directory on the ESP whose grub.cfg a signed GRUB reads; empty: there is none
+    cmdpath: str = ""  # where GRUB was loaded from, as GRUB names it; empty: not known
+    note: str = ""
 
 
 @hookimpl
 def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | None:
-    """An EFI stub on the ESP where it can be read, else /boot/grub/grub.cfg or /boot/grub2/grub.cfg."""
+    """The EFI stub where there is one and it can be read, else grub.cfg in /boot/grub or /boot/grub2."""
     release = os_release(sysroot)
-    efi = sysroot.exists("/sys/firmware/efi")
-    main = next((d for d in _DIRECTORIES if sysroot.is_file(f"{d}/grub.cfg")), None)
-    notes = []
-    stub = _stub(sysroot, release) if efi else None
-    directory = stub or main
-    if directory is None:
+    rhboot = _is_like(release, "fedora", "rhel")
+    grub2 = rhboot or _is_like(release, "suse", "opensuse")
+    main = _directory(sysroot, ("/boot/grub2", "/boot/grub") if grub2 else ("/boot/grub", "/boot/grub2"))
+    modules = main or ("/boot/grub2" if grub2 else "/boot/grub")
+    start = _start(sysroot, disks, release, modules)
+    found = [(directory, disks.grub_path(directory)) for directory in (start.stub, main) if directory]
+    directory, path = next(((directory, path) for directory, path in found if path), (None, None))
+    if path is None:
         return None
-    path = disks.grub_path(directory)
-    if path is None and stub:
-        directory, path = main, main and disks.grub_path(main)
-        notes.append(f"{stub}/grub.cfg is on nothing that GRUB could read")
-    if directory is None or path is None:
-        return None
-    modules = main or directory
+    prefix = f"({disks.lasting_name(path.device)}){path.path}"
     return BootConfig(
         path=f"{directory}/grub.cfg",
-        config=f"{path}/grub.cfg",
-        prefix=str(path),
-        flavour=flavour_of(sysroot, release, modules),
-        platform="efi" if efi else "pc",
-        cpu=_cpu(sysroot) if efi else "i386",
-        # The signed EFI images of Debian, Ubuntu and Fedora have the regexp module built in.
-        globbing=efi,
-        notes=tuple(notes),
+        config=f"{prefix}/grub.cfg",
+        prefix=prefix,
+        flavour="rhboot" if rhboot else _upstream(sysroot, release, modules, start),
+        platform=start.platform,
+        cpu=start.cpu,
+        # Signed images (Debian's build-efi-images, Fedora's grub.macros) have the regexp module built in.
+        globbing=bool(start.stub),
+        cmdpath=start.cmdpath,
+        notes=(start.note,) if start.note else (),
     )
 
 
+@hookimpl
+def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection]:
+    """What GRUB would boot is not what the machine would, where the firmware starts something else."""
+    if not sysroot.is_host:
+        return []
+    return [Objection(reason, "grub") for reason in _other_loaders(sysroot)]
+
+
+def _other_loaders(sysroot: Sysroot) -> Iterator[str]:
+    started, promised = efi.started_by(sysroot), efi.promised(sysroot)
+    if started and started.path and not _is_grub(sysroot, started):
+        yield f"the firmware started this machine with {started.path}, which is not known to be GRUB"
+    if promised:
+        yield f"the firmware was told to start «{promised.title}» at the next boot (BootNext; see efibootmgr)"
+
+
+def _is_grub(sysroot: Sysroot, loader: efi.Loader) -> bool:
+    name = loader.path.rpartition("/")[2].lower()
+    return name.startswith(_GRUBS) or any(sysroot.is_file(f"{esp}{loader.directory}/grub.cfg") for esp in _ESPS)
+
+
 def os_release(sysroot: Sysroot) -> dict[str, str]:
-    """ID, ID_LIKE, VERSION_ID, PRETTY_NAME (os-release(5)); empty where there is no such file."""
+    """os-release(5), the plain assignments that it asks for; empty where there is no such file."""
     for path in ("/etc/os-release", "/usr/lib/os-release"):
         try:
-            text = sysroot.text(path)
+            text = sysroot.text(path, limit=1 << 16)
         except SysrootError:
             continue
         found = {}
         for line in text.splitlines():
             name, equals, value = line.strip().partition("=")
             if equals and not name.startswith("#"):
-                found[name] = value.strip("\"'")
+                found[name] = value.strip().strip("\"'")
         return found
     return {}
 
 
-def flavour_of(sysroot: Sysroot, release: dict[str, str], directory: str) -> str:
-    """rhboot for the Fedora family; otherwise upstream, by the version of the GRUB that was installed."""
-    like = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
-    if like & {"fedora", "rhel"}:
-        return "rhboot"
-    version = _installed_version(sysroot, directory)
-    if version is None:
-        debian = release.get("ID") == "debian"
-        number = release.get("VERSION_ID", "")
-        version = (2, 14) if debian and (not number or int(number.partition(".")[0] or 0) >= 14) else (2, 12)
-    return "upstream-2.14" if version >= (2, 14) else "upstream"
+def _is_like(release: dict[str, str], *ids: str) -> bool:
+    return any(word in ids for word in _ids(release))
 
 
-def _installed_version(sysroot: Sysroot, directory: str) -> tuple[int, int] | None:
-    """grub_version in modinfo.sh, which grub-install copies beside the modules."""
-    for platform in ("i386-pc", "x86_64-efi", "arm64-efi", "i386-efi"):
-        try:
-            text = sysroot.text(f"{directory}/{platform}/modinfo.sh")
-        except SysrootError:
-            continue
-        found = re.search(r'^grub_version="?(\d+)\.(\d+)', text, re.MULTILINE)
-        if found:
-            return int(found[1]), int(found[2])
+def _ids(release: dict[str, str]) -> list[str]:
+    """What the system is, and then what it is like, the closest first."""
+    return [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
+
+
+def _directory(sysroot: Sysroot, directories: tuple[str, ...]) -> str | None:
+    """The first that holds a grub.cfg; else one with something of that name, or into which we may not look."""
+    found = {directory: _look(sysroot, f"{directory}/grub.cfg") for directory in directories}
+    for kind in ("file", "odd", "denied"):
+        for directory in directories:
+            if found[directory] == kind:
+                return directory
     return None
 
 
-def _stub(sysroot: Sysroot, release: dict[str, str]) -> str | None:
-    """The directory on the ESP from which a signed GRUB starts, if its grub.cfg can be seen."""
-    name = release.get("ID", "")
-    vendor = _VENDORS.get(name, name)
-    for esp in _ESPS:
-        directory = f"{esp}/EFI/{vendor}"
-        if vendor and sysroot.is_file(f"{directory}/grub.cfg"):
-            return directory
-    return None
-
-
-def _cpu(sysroot: Sysroot) -> str:
+def _look(sysroot: Sysroot, path: str) -> str:
     try:
-        if sysroot.text("/sys/firmware/efi/fw_platform_size").strip() == "32":
-            return "i386"
+        if sysroot.is_file(path):
+            return "file"
+        return "odd" if sysroot.stat(path, follow=False) else "missing"
+    except NotPermittedError:
+        return "denied"
     except SysrootError:
-        pass
-    return _CPUS.get(os.uname().machine, "x86_64") if sysroot.is_host else "x86_64"
+        return "odd"
+
+
+def _start(sysroot: Sysroot, disks: RootDisks, release: dict[str, str], modules: str) -> _Start:
+    if not sysroot.exists("/sys/firmware/efi"):
+        # a BIOS knows no partitions: grub-core/kern/i386/pc/init.c, grub_machine_get_bootlocation()
+        return _Start("pc", "i386", cmdpath="(hd0)")
+    loader = efi.started_by(sysroot)
+    directories = [loader.directory] if loader and loader.directory else []
+    directories += [f"/EFI/{_VENDORS.get(name, name)}" for name in _ids(release) if name]
+    esps = [esp for esp in _esps(disks) if not loader or _is_on(disks, esp, loader.partuuid)]
+    places = [f"{esp}{directory}" for directory in directories for esp in esps]
+    stub = next((place for place in places if sysroot.is_file(f"{place}/grub.cfg")), "")
+    cpu = _cpu(sysroot, modules, stub)
+    place = stub or next((place for place in places if sysroot.is_dir(place)), "")
+    where = disks.grub_path(place) if place else None
+    hidden = any(_look(sysroot, f"{place}/grub.cfg") == "denied" for place in places)
+    note = "" if place or hidden else f"no EFI system partition with GRUB is mounted: it is taken to start in {modules}"
+    return _Start("efi", cpu, stub, str(where) if where else "", note)
+
+
+def _esps(disks: RootDisks) -> list[str]:
+    """Where FAT is mounted: the firmware reads nothing else, so a stub elsewhere is left over from somewhere."""
+    points = [mount.point for mount in disks.mounts.all if mount.type in ("vfat", "msdos")]
+    if not any(mount.type for mount in disks.mounts.all):
+        return list(_ESPS)  # nothing tells what is mounted where
+    return sorted(points, key=lambda point: _ESPS.index(point) if point in _ESPS else len(_ESPS))
+
+
+def _is_on(disks: RootDisks, point: str, partuuid: str) -> bool:
+    """Is this the partition that the firmware named?  Where one of them is not known, it is."""
+    path = disks.grub_path(point)
+    device = disks.device(path.device) if path else None
+    return not partuuid or not device or device.partuuid in ("", partuuid)
+
+
+def _cpu(sysroot: Sysroot, modules: str, stub: str) -> str:
+    """$grub_cpu of an EFI machine: what its firmware runs, whatever its kernel is."""
+    try:
+        bits = 32 if sysroot.text("/sys/firmware/efi/fw_platform_size").strip() == "32" else 64
+    except SysrootError:
+        bits = 64
+    fitting = [cpu for cpu in _CPUS if _CPUS[cpu][1] == bits]
+    if sysroot.is_host:
+        running = _MACHINES.get(os.uname().machine)
+        return running if running in fitting else fitting[0]
+    for cpu in fitting:
+        loader = f"{stub}/grub{_CPUS[cpu][0]}.efi"
+        if (stub and sysroot.is_file(loader)) or sysroot.is_dir(f"{modules}/{cpu}-efi"):
+            return cpu
+    return fitting[0]
+
+
+def _upstream(sysroot: Sysroot, release: dict[str, str], modules: str, start: _Start) -> str:
+    """The flavour by the version of the GRUB that was installed; else of its package, or of the distribution."""
+    platform = f"{start.cpu}-{start.platform}"
+    for directory in (modules, "/usr/lib/grub"):
+        for name in dict.fromkeys((platform, *(f"{cpu}-efi" for cpu in _CPUS), "i386-pc")):
+            version = _grub_version(sysroot, f"{directory}/{name}/modinfo.sh")
+            if version:
+                return "upstream-2.14" if version >= (2, 14) else "upstream"
+    # Debian 14 has 2.14; testing and unstable have no VERSION_ID
+    number = re.match("[0-9]{1,4}", release.get("VERSION_ID", ""))
+    new = release.get("ID") == "debian" and (int(number[0]) >= 14 if number else True)
+    return "upstream-2.14" if new else "upstream"
+
+
+def _grub_version(sysroot: Sysroot, path: str) -> tuple[int, int] | None:
+    """grub_version in modinfo.sh, which grub-install copies beside the modules."""
+    try:
+        text = sysroot.text(path, limit=1 << 16)
+    except SysrootError:
+        return None
+    found = re.search(r"""^grub_version=["']?(\d{1,4})\.(\d{1,4})""", text, re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else None

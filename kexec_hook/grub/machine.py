@@ -64,6 +64,8 @@ class Flavour:
     envblk_skips_blank: bool = False
     users_optional: bool = False  # rhboot: `--users` without a value leaves the entry to anyone (menuentry.c)
     cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
+    # rhboot (CVE-2023-4001): search --root-dev-only looks at the disk of $root alone; Fedora's EFI stub asks for it.
+    root_dev_only: bool = False
     title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
     features: tuple[str, ...] = ()  # feature_* variables beside the common ones
     variables: tuple[tuple[str, str], ...] = ()  # further variables it starts with
@@ -93,6 +95,7 @@ RHBOOT = Flavour(
     keep_hex_escapes=True,
     users_optional=True,
     blscfg="rhboot",
+    root_dev_only=True,
     blank_line_is_true=False,
     features=("search_cryptodisk_only",),
     variables=(

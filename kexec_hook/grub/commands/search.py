@@ -34,6 +34,8 @@ def search(m: Machine, call: Call) -> int:
     options = _SEARCH_OPTIONS
     if m.flavour.cryptodisk_only:
         options = (*options, Option("cryptodisk-only"))
+    if m.flavour.root_dev_only:
+        options = (*options, Option("root-dev-only", "r"))
     parsed = parse_options(call.args, options, accept_dash=True)
     names = list(parsed.args)
     while names and names[0].startswith("--hint-"):
@@ -56,7 +58,7 @@ def search(m: Machine, call: Call) -> int:
         raise call.error(FILE_NOT_FOUND, f"no such cryptodisk found, device: {name}")
     kinds = (*_HINTS_OF.get(m.get("grub_platform") or "", ("hint",)), "hint-baremetal")
     hints = [hint for kind in kinds for hint in parsed.values(kind)]
-    return _find(m, call, by, name, variable, hints)
+    return _find(m, call, by, name, variable, hints, "root-dev-only" in parsed.options)
 
 
 @command("search.fs_uuid", "search.fs_label", "search.file")
@@ -69,8 +71,13 @@ def search_short(m: Machine, call: Call) -> int:
     return _find(m, call, by, call.args[0], variable, call.args[2:])
 
 
-def _find(m: Machine, call: Call, by: FindBy, name: str, variable: str | None, hints: list[str]) -> int:
+def _find(
+    m: Machine, call: Call, by: FindBy, name: str, variable: str | None, hints: list[str], root_only: bool = False
+) -> int:
     found = m.disks.find(by, name, [hint for hint in hints if hint])
+    disk = (m.get("root") or "").partition(",")[0] if root_only else ""
+    if disk:
+        found = [device for device in found if device.partition(",")[0] == disk]
     if not found:
         where = next((i for i, word in enumerate(call.args) if word == name), -1)
         raise call.error(FILE_NOT_FOUND, f"no such device: {name}", where)

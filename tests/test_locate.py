@@ -1,0 +1,515 @@
+"""Where GRUB's configuration is on a root, which GRUB reads it, and with which variables it starts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kexec_hook import efi
+from kexec_hook.builtin.grub import kexec_hook_boot_config, kexec_hook_objections, os_release
+from kexec_hook.cli import main
+from kexec_hook.rootdisks import RootDisks
+from kexec_hook.run import Run, Trigger
+from kexec_hook.settings import load_settings
+from tests.mounted import GLOBAL, Machine, load_option
+
+UUID = "11111111-2222-3333-4444-555555555555"
+ESP = "0FC6-3DAF"
+ESP_PART = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+ROOT_PART = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nID=debian\n'
+FEDORA = 'NAME="Fedora Linux"\nID=fedora\nVERSION_ID=44\nPLATFORM_ID="platform:f44"\n'
+WORDS = "linux {}/vmlinuz root=UUID=x prefix=$prefix root=$root cmdpath=$cmdpath\ninitrd {}/initrd.img"
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A PC whose disk has a GPT; its second partition is the root."""
+    root = tmp_path / "root"
+    root.mkdir()
+    machine = Machine(root).mount("/", "/dev/sda2").put("dev/sda1", "dev/sda2", "dev/sda3", "dev/dm-0")
+    return machine.by("uuid", UUID, "sda2").by("partuuid", ROOT_PART, "sda2").write("etc/os-release", DEBIAN)
+
+
+@pytest.fixture
+def uefi(machine):
+    """The same with an EFI system partition, which is the first."""
+    machine.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1").efi()
+    return machine.by("uuid", ESP, "sda1").by("partuuid", ESP_PART, "sda1")
+
+
+def locate(machine, *, is_host=False):
+    sysroot = machine.sysroot(is_host=is_host)
+    return kexec_hook_boot_config(sysroot, RootDisks(sysroot))
+
+
+def cfg(machine, path, body=WORDS, boot="/boot"):
+    """A configuration with one entry, and what it loads."""
+    text = body.format(boot, boot) if "{}" in body else body
+    return machine.write(path, f"menuentry Linux {{\n{text}\n}}\n").put("boot/vmlinuz", "boot/initrd.img")
+
+
+def booted(machine, capsys):
+    """The words of the command line by their names, as stage says them."""
+    machine.sysroot()
+    assert main(["--root", str(machine.root), "stage", "--dry-run", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    return dict(word.split("=", 1) for word in said["cmdline"].split() if "=" in word)
+
+
+# --- the directory ---
+
+
+def test_boot_on_the_root_file_system(machine, capsys):
+    cfg(machine, "boot/grub/grub.cfg")
+    found = locate(machine)
+    assert found.path == "/boot/grub/grub.cfg"
+    assert found.config == "(hd0,gpt2)/boot/grub/grub.cfg"
+    assert found.prefix == "(hd0,gpt2)/boot/grub"
+    assert (found.platform, found.cpu, found.globbing, found.notes) == ("pc", "i386", False, ())
+    words = booted(machine, capsys)
+    assert (words["prefix"], words["root"], words["cmdpath"]) == ("(hd0,gpt2)/boot/grub", "hd0,gpt2", "(hd0)")
+
+
+def test_boot_on_a_partition_of_its_own(machine, capsys):
+    machine.mount("/boot", "/dev/sda3", device="8:3").by("partuuid", ESP_PART, "sda3").by("uuid", "x-y", "sda3")
+    cfg(machine, "boot/grub/grub.cfg", boot="")
+    assert locate(machine).path == "/boot/grub/grub.cfg"
+    assert locate(machine).prefix == "(hd0,gpt3)/grub"
+    words = booted(machine, capsys)
+    assert (words["BOOT_IMAGE"], words["prefix"], words["root"]) == ("/vmlinuz", "(hd0,gpt3)/grub", "hd0,gpt3")
+
+
+def test_boot_in_a_subvolume(tmp_path, capsys):
+    machine = Machine(tmp_path).mount("/", "/dev/sda2", "btrfs", root="/@", options="rw,subvolid=256,subvol=/@")
+    machine.by("partuuid", ROOT_PART, "sda2").by("uuid", UUID, "sda2").put("dev/sda2")
+    cfg(machine, "boot/grub/grub.cfg", boot="/@/boot")
+    assert locate(machine).prefix == "(hd0,gpt2)/@/boot/grub"
+    assert booted(machine, capsys)["BOOT_IMAGE"] == "/@/boot/vmlinuz"
+
+
+def test_boot_on_zfs(tmp_path, capsys):
+    machine = Machine(tmp_path).mount("/", "rpool/ROOT/debian", "zfs", device="0:30")
+    machine.by("partuuid", ROOT_PART, "sda2").by("label", "rpool", "sda2").put("dev/sda2")
+    cfg(machine, "boot/grub/grub.cfg", boot="/ROOT/debian@/boot")
+    assert locate(machine).prefix == "(hd0,gpt2)/ROOT/debian@/boot/grub"
+    assert booted(machine, capsys)["BOOT_IMAGE"] == "/ROOT/debian@/boot/vmlinuz"
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        (DEBIAN, "/boot/grub/grub.cfg"),
+        (FEDORA, "/boot/grub2/grub.cfg"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "/boot/grub2/grub.cfg"),
+        ('ID="opensuse-tumbleweed"\nID_LIKE="opensuse suse"\n', "/boot/grub2/grub.cfg"),
+        ("", "/boot/grub/grub.cfg"),
+    ],
+)
+def test_of_two_directories_the_distribution_says_which(machine, release, expected):
+    cfg(machine, "boot/grub/grub.cfg")
+    cfg(machine, "boot/grub2/grub.cfg")
+    assert locate(machine.write("etc/os-release", release)).path == expected
+
+
+@pytest.mark.parametrize("directory", ["grub", "grub2"])
+@pytest.mark.parametrize("release", [DEBIAN, FEDORA])
+def test_of_one_directory_nobody_needs_to_say(machine, directory, release):
+    cfg(machine, f"boot/{directory}/grub.cfg")
+    assert locate(machine.write("etc/os-release", release)).path == f"/boot/{directory}/grub.cfg"
+
+
+def test_no_configuration(machine):
+    assert locate(machine) is None
+    assert locate(machine.mkdir("boot/grub")) is None
+
+
+@pytest.mark.parametrize("odd", ["directory", "dangling link", "looping link"])
+def test_what_is_no_file_is_still_the_place(machine, odd):
+    if odd == "directory":
+        machine.mkdir("boot/grub2/grub.cfg")
+    else:
+        machine.link("boot/grub2/grub.cfg", "grub.cfg" if odd == "looping link" else "gone")
+    assert locate(machine).path == "/boot/grub2/grub.cfg"
+    assert locate(cfg(machine, "boot/grub/grub.cfg")).path == "/boot/grub/grub.cfg", "a file is better"
+
+
+def test_a_root_without_mountinfo_is_taken_as_it_lies(tmp_path):
+    machine = cfg(Machine(tmp_path), "boot/grub/grub.cfg")
+    (tmp_path / "proc/self/mountinfo").unlink(missing_ok=True)
+    from kexec_hook.sysroot import Sysroot
+
+    found = kexec_hook_boot_config(Sysroot(machine.root), RootDisks(Sysroot(machine.root)))
+    assert (found.path, found.prefix) == ("/boot/grub/grub.cfg", "(hd0)/boot/grub")
+
+
+# --- names of volumes: grub-install writes (%s) of its drive's own name, lvmid/.., cryptouuid/.. or mduuid/.. ---
+
+LVM = "aaaaaabbbbccccddddeeeeffffgggggg" + "111111222233334444555566667777 77".replace(" ", "7")[:32]
+
+
+@pytest.mark.parametrize(
+    ("name", "uuid", "device"),
+    [
+        (
+            "vg-root",
+            "LVM-" + LVM,
+            "lvmid/aaaaaa-bbbb-cccc-dddd-eeee-ffff-gggggg/111111-2222-3333-4444-5555-6666-777777",
+        ),
+        ("vg-root", "", "lvm/vg-root"),
+        (
+            "luks-0b5e1e3c-6c7e-4d55-9d33-0123456789ab",
+            "CRYPT-LUKS2-0b5e1e3c6c7e4d559d330123456789ab-luks-0b5e1e3c",
+            "cryptouuid/0b5e1e3c6c7e4d559d330123456789ab",
+        ),
+    ],
+)
+def test_a_volume_is_known_by_its_id(tmp_path, name, uuid, device):
+    machine = Machine(tmp_path).mount("/", f"/dev/mapper/{name}", device="254:0").put("dev/dm-0")
+    machine.link(f"dev/mapper/{name}", "../dm-0").by("uuid", UUID, "dm-0")
+    if uuid:
+        machine.write("sys/class/block/dm-0/dm/uuid", uuid + "\n")
+    cfg(machine, "boot/grub/grub.cfg")
+    assert locate(machine).prefix == f"({device})/boot/grub"
+    assert locate(machine).cmdpath == "(hd0)", "the BIOS starts from a disk"
+
+
+def test_an_array_is_known_by_its_id(tmp_path):
+    machine = Machine(tmp_path).mount("/", "/dev/md127", device="9:127").put("dev/md127").by("uuid", UUID, "md127")
+    cfg(machine, "boot/grub/grub.cfg")
+    assert locate(machine).prefix == "(md/127)/boot/grub"
+    machine.link("dev/md/root", "../md127").by("id", "md-name-host:root", "md127")
+    assert locate(machine).prefix == "(md/root)/boot/grub"
+    machine.by("id", "md-uuid-3aaa0122:29827cfa:5331ad66:ca767371", "md127")
+    assert locate(machine).prefix == "(mduuid/3aaa012229827cfa5331ad66ca767371)/boot/grub"
+
+
+# --- EFI ---
+
+# Debian's grub-install (install-signed.patch) writes these lines, and the last one whatever comes before.
+DEBIAN_STUB = f"search.fs_uuid {UUID} root hd0,gpt2 \nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
+# Fedora's grub2 package, %posttrans efi; EL 9 and 10 have the same.
+FEDORA_STUB = (
+    f"search --no-floppy --root-dev-only --fs-uuid --set=dev {UUID}\n"
+    "set prefix=($dev)/grub2\nexport $prefix\nconfigfile $prefix/grub.cfg\n"
+)
+
+
+def test_debians_stub_leads_to_boot(uefi, capsys):
+    cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
+    found = locate(uefi)
+    assert found.path == "/boot/efi/EFI/debian/grub.cfg"
+    assert found.config == "(hd0,gpt1)/EFI/debian/grub.cfg"
+    assert found.prefix == found.cmdpath == "(hd0,gpt1)/EFI/debian"
+    assert (found.platform, found.cpu, found.globbing, found.notes) == ("efi", "x86_64", True, ())
+    words = booted(uefi, capsys)
+    assert words["prefix"] == "(hd0,gpt2)/boot/grub"
+    assert words["root"] == "hd0,gpt2"
+    assert words["cmdpath"] == "(hd0,gpt1)/EFI/debian"
+
+
+def test_fedoras_stub_leads_to_boot(tmp_path, capsys):
+    machine = Machine(tmp_path).mount("/", "/dev/sda3", "btrfs", root="/root", device="0:35").efi()
+    machine.mount("/boot", "/dev/sda2", id=50).mount("/boot/efi", "/dev/sda1", "vfat", device="8:1", parent=50)
+    for number, uuid, partuuid in (("1", ESP, ESP_PART), ("2", UUID, ROOT_PART)):
+        machine.put(f"dev/sda{number}").by("uuid", uuid, f"sda{number}").by("partuuid", partuuid, f"sda{number}")
+    machine.write("etc/os-release", FEDORA).write("boot/efi/EFI/fedora/grub.cfg", FEDORA_STUB)
+    cfg(machine, "boot/grub2/grub.cfg", "set root=hd0,gpt2\n" + WORDS.replace("{}", ""))
+    assert locate(machine).path == "/boot/efi/EFI/fedora/grub.cfg"
+    words = booted(machine, capsys)
+    assert words["prefix"] == "(hd0,gpt2)/grub2"
+    assert words["cmdpath"] == "(hd0,gpt1)/EFI/fedora"
+
+
+def test_fedoras_stub_does_not_leave_the_disk(tmp_path, capsys):
+    """--root-dev-only (CVE-2023-4001): what has the UUID on another disk is not booted."""
+    machine = Machine(tmp_path).mount("/", "/dev/sda3", "btrfs", root="/root", device="0:35").efi()
+    machine.mount("/boot", "/dev/sdb2", id=50).mount("/boot/efi", "/dev/sda1", "vfat", device="8:1", parent=50)
+    machine.put("dev/sda1", "dev/sdb2").by("uuid", UUID, "sdb2").by("uuid", ESP, "sda1").by(
+        "partuuid", ESP_PART, "sda1"
+    )
+    machine.write("etc/os-release", FEDORA).write("boot/efi/EFI/fedora/grub.cfg", FEDORA_STUB)
+    cfg(machine, "boot/grub2/grub.cfg", "set root=hd0,gpt2\n" + WORDS.replace("{}", ""))
+    machine.sysroot()
+    assert main(["--root", str(machine.root), "-v", "stage", "--dry-run"]) == 3
+    assert f"no such device: {UUID} (/boot/efi/EFI/fedora/grub.cfg:1)" in capsys.readouterr().out
+
+
+def test_the_whole_configuration_on_the_esp(uefi, capsys):
+    """Fedora up to 33 and RHEL 8: EFI/fedora/grub.cfg is grub2-mkconfig's, and grubenv lies beside it."""
+    body = f"search --fs-uuid --set=root {UUID}\n" + WORDS
+    uefi.write("etc/os-release", FEDORA.replace("44", "33"))
+    cfg(uefi, "boot/efi/EFI/fedora/grub.cfg", body)
+    assert locate(uefi).path == "/boot/efi/EFI/fedora/grub.cfg"
+    words = booted(uefi, capsys)
+    assert (words["prefix"], words["root"]) == ("(hd0,gpt1)/EFI/fedora", "hd0,gpt2")
+
+
+def test_without_a_stub_grub_install_has_written_where_boot_is(uefi, capsys):
+    """An unsigned image: its prefix is (,gpt2)/boot/grub, and it was loaded from the ESP."""
+    cfg(uefi, "boot/grub/grub.cfg").mkdir("boot/efi/EFI/debian")
+    found = locate(uefi)
+    assert (found.path, found.prefix) == ("/boot/grub/grub.cfg", "(hd0,gpt2)/boot/grub")
+    assert (found.cmdpath, found.globbing, found.notes) == ("(hd0,gpt1)/EFI/debian", False, ())
+    words = booted(uefi, capsys)
+    assert (words["prefix"], words["cmdpath"]) == ("(hd0,gpt2)/boot/grub", "(hd0,gpt1)/EFI/debian")
+
+
+def test_a_stub_on_no_fat_was_never_read_by_a_firmware(machine):
+    """The ESP is not mounted, and below its mount point something was left over."""
+    cfg(machine, "boot/grub/grub.cfg").efi().write("boot/efi/EFI/debian/grub.cfg", "set prefix=(hd9)/\n")
+    found = locate(machine)
+    assert (found.path, found.platform) == ("/boot/grub/grub.cfg", "efi")
+    assert found.notes == ("no EFI system partition with GRUB is mounted: it is taken to start in /boot/grub",)
+
+
+@pytest.mark.parametrize("point", ["/efi", "/boot", "/mnt/my esp"])
+def test_the_esp_is_wherever_fat_is_mounted(machine, point):
+    machine.mount(point.replace(" ", "\\040"), "/dev/sda1", "vfat", device="8:1").efi()
+    machine.by("partuuid", ESP_PART, "sda1")
+    cfg(machine, "boot/grub/grub.cfg").write(f"{point}/EFI/debian/grub.cfg", DEBIAN_STUB)
+    assert locate(machine).path == f"{point}/EFI/debian/grub.cfg"
+
+
+def test_without_mountinfo_the_usual_places_are_looked_at(tmp_path):
+    from kexec_hook.sysroot import Sysroot
+
+    machine = Machine(tmp_path).efi().write("etc/os-release", DEBIAN)
+    cfg(machine, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
+    found = kexec_hook_boot_config(Sysroot(machine.root), RootDisks(Sysroot(machine.root)))
+    assert (found.path, found.prefix) == ("/boot/efi/EFI/debian/grub.cfg", "(hd0)/boot/efi/EFI/debian")
+
+
+@pytest.mark.parametrize(
+    ("release", "directory"),
+    [
+        ("ID=rhel\nID_LIKE=fedora\n", "redhat"),
+        ("ID=ol\nID_LIKE=fedora\n", "redhat"),
+        ('ID="almalinux"\nID_LIKE="rhel centos fedora"\n', "almalinux"),
+        ('ID="centos"\nID_LIKE="rhel fedora"\n', "centos"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "ubuntu"),
+        ('ID=linuxmint\nID_LIKE="ubuntu debian"\n', "ubuntu"),
+        ("ID=devuan\nID_LIKE=debian\n", "debian"),  # install-efi-adjust-distributor.patch
+        ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "opensuse"),
+    ],
+)
+def test_the_vendor_names_the_directory(uefi, release, directory):
+    uefi.write("etc/os-release", release).write(f"boot/efi/EFI/{directory}/grub.cfg", DEBIAN_STUB)
+    cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/fremd/grub.cfg", "")
+    assert locate(uefi).path == f"/boot/efi/EFI/{directory}/grub.cfg"
+
+
+def test_what_the_firmware_has_started_goes_before_the_vendor(uefi):
+    """Two systems on one disk: GRUB of the other one has this system in its menu."""
+    cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
+    cfg(uefi, "boot/efi/EFI/ubuntu/grub.cfg")
+    uefi.option(1, "debian", ESP_PART, "\\EFI\\debian\\shimx64.efi")
+    uefi.option(2, "ubuntu", ESP_PART, "\\EFI\\ubuntu\\shimx64.efi")
+    assert locate(uefi.variable("BootCurrent", b"\2\0")).path == "/boot/efi/EFI/ubuntu/grub.cfg"
+    assert locate(uefi.variable("BootCurrent", b"\1\0")).path == "/boot/efi/EFI/debian/grub.cfg"
+
+
+def test_the_removable_path_starts_a_grub_that_knows_its_vendor(uefi):
+    """grub-install --force-extra-removable: the image is copied to EFI/BOOT, its prefix stays /EFI/debian."""
+    cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB).mkdir("boot/efi/EFI/BOOT")
+    uefi.option(5, "UEFI OS", ESP_PART, "\\EFI\\BOOT\\BOOTX64.EFI").variable("BootCurrent", b"\5\0")
+    assert locate(uefi).path == "/boot/efi/EFI/debian/grub.cfg"
+
+
+def test_a_mounted_esp_that_the_firmware_did_not_use_is_not_looked_at(uefi):
+    cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
+    other = "deadbeef-f81f-11d2-ba4b-00a0c93ec93b"
+    uefi.option(1, "debian", other, "\\EFI\\debian\\shimx64.efi").variable("BootCurrent", b"\1\0")
+    assert locate(uefi).path == "/boot/grub/grub.cfg"
+
+
+# --- platform and processor ---
+
+
+@pytest.mark.parametrize(
+    ("bits", "file", "cpu"),
+    [
+        (64, "boot/grub/x86_64-efi/normal.mod", "x86_64"),
+        (32, "boot/grub/i386-efi/normal.mod", "i386"),
+        (32, "boot/grub/x86_64-efi/normal.mod", "i386"),  # a 32-bit firmware runs no 64-bit GRUB
+        (64, "boot/grub/arm64-efi/normal.mod", "arm64"),
+        (64, "boot/efi/EFI/debian/grubaa64.efi", "arm64"),
+        (64, "boot/efi/EFI/debian/grubx64.efi", "x86_64"),
+        (64, "boot/grub/i386-pc/normal.mod", "x86_64"),
+    ],
+)
+def test_the_processor_is_that_of_the_firmware(uefi, bits, file, cpu):
+    cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
+    found = locate(uefi.efi(bits).put(file))
+    assert (found.platform, found.cpu) == ("efi", cpu)
+
+
+def test_without_efi_it_is_a_bios(machine):
+    cfg(machine, "boot/grub/grub.cfg").put("boot/grub/x86_64-efi/normal.mod", "boot/efi/EFI/debian/grub.cfg")
+    found = locate(machine)
+    assert (found.path, found.platform, found.cpu) == ("/boot/grub/grub.cfg", "pc", "i386")
+
+
+def test_entries_depend_on_platform_and_processor(uefi, capsys):
+    body = "linux {}/vmlinuz root=UUID=x on=$grub_cpu-$grub_platform"
+    cfg(uefi.efi(32), "boot/grub/grub.cfg", body.replace("{}", "/boot"))
+    assert booted(uefi, capsys)["on"] == "i386-efi"
+
+
+# --- flavour ---
+
+
+@pytest.mark.parametrize(
+    ("release", "flavour"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', "upstream"),
+        (DEBIAN, "upstream"),
+        ('ID=debian\nVERSION_ID="14"\n', "upstream-2.14"),
+        ("ID=debian\nVERSION_CODENAME=forky\n", "upstream-2.14"),  # as testing says it
+        ("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=24.04\n", "upstream"),
+        ("ID=arch\n", "upstream"),
+        (FEDORA, "rhboot"),
+        ("ID='fedora'\n", "rhboot"),
+        ('ID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.4"\n', "rhboot"),
+        ('ID="almalinux"\nID_LIKE="rhel centos fedora"\n', "rhboot"),
+        ("", "upstream"),
+        # nothing of this is as os-release(5) wants it
+        ("ID=debian\nVERSION_ID=trixie/sid\n", "upstream-2.14"),
+        ("ID=debian\nVERSION_ID=\n", "upstream-2.14"),
+        (f"ID=debian\nVERSION_ID={'9' * 5000}\n", "upstream-2.14"),
+        ("ID=debian\nVERSION_ID=-1\n", "upstream-2.14"),
+        ("ID=debian\nVERSION_ID=\u0661\u0663\n", "upstream-2.14"),
+        ("ID=debian\nVERSION_ID='12\n", "upstream"),
+        ("  ID = fedora\n", "upstream"),
+        ("#ID=fedora\nexport ID=fedora\n=fedora\nID\n", "upstream"),
+        ("ID=debian\r\nVERSION_ID=12\r\n", "upstream"),
+        (b"ID=\xff\xfe\0\nID_LIKE=\xc3 fedora\n", "rhboot"),
+        (b"\x7fELF" + bytes(range(256)), "upstream"),
+    ],
+)
+def test_the_distribution_tells_the_flavour(machine, release, flavour):
+    cfg(machine, "boot/grub/grub.cfg").write("etc/os-release", release)
+    assert locate(machine).flavour == flavour
+
+
+@pytest.mark.parametrize(
+    ("version", "flavour"),
+    [
+        ('grub_version="2.06"', "upstream"),
+        ("grub_version='2.12'", "upstream"),
+        ("grub_version=2.14~rc1", "upstream-2.14"),
+        ('grub_version="2.14"', "upstream-2.14"),
+        ('grub_version="3.0"', "upstream-2.14"),
+        ('grub_version="2.2"', "upstream"),
+        ('grub_version="new"', "upstream"),  # by VERSION_ID
+        ("grub_package_version=2.14", "upstream"),
+        ("", "upstream"),
+    ],
+)
+def test_the_installed_grub_tells_its_version(machine, version, flavour):
+    cfg(machine, "boot/grub/grub.cfg").write("boot/grub/i386-pc/modinfo.sh", f"#!/bin/bash\n\n# Version\n{version}\n")
+    assert locate(machine).flavour == flavour
+
+
+def test_what_was_installed_goes_before_what_could_be(machine):
+    """The package was upgraded, and grub-install has not run."""
+    cfg(machine, "boot/grub/grub.cfg").write("usr/lib/grub/i386-pc/modinfo.sh", 'grub_version="2.14"\n')
+    assert locate(machine).flavour == "upstream-2.14"
+    machine.write("boot/grub/i386-pc/modinfo.sh", 'grub_version="2.12"\n')
+    assert locate(machine).flavour == "upstream"
+
+
+def test_the_modules_of_this_platform_go_first(uefi):
+    cfg(uefi, "boot/grub/grub.cfg").write("boot/grub/i386-pc/modinfo.sh", 'grub_version="2.06"\n')
+    uefi.write("boot/grub/x86_64-efi/modinfo.sh", 'grub_version="2.14"\n')
+    assert locate(uefi).flavour == "upstream-2.14"
+
+
+def test_a_setting_goes_before_everything(machine, capsys):
+    """rhboot takes an id before a number."""
+    cfg(machine, "boot/grub/grub.cfg", "linux /boot/vmlinuz root=UUID=x first=yes")
+    config = (machine.root / "boot/grub/grub.cfg").read_text()
+    second = "menuentry Two --id 0 {\nlinux /boot/vmlinuz root=UUID=x first=no\n}\n"
+    machine.write("boot/grub/grub.cfg", "set default=0\n" + config + second)
+    assert booted(machine, capsys)["first"] == "yes"
+    machine.write("etc/kexec-hook.conf", "flavour = rhboot\n")
+    assert booted(machine, capsys)["first"] == "no"
+
+
+def test_os_release_of_usr_counts_where_etc_has_none(machine):
+    (machine.root / "etc/os-release").unlink()
+    machine.write("usr/lib/os-release", FEDORA)
+    assert os_release(machine.sysroot())["ID"] == "fedora"
+    machine.mkdir("etc/os-release")
+    assert os_release(machine.sysroot())["ID"] == "fedora"
+    assert os_release(Machine(machine.root / "usr").sysroot()) == {}
+
+
+# --- the firmware ---
+
+
+def objections(machine, *, is_host=True):
+    sysroot = machine.sysroot(is_host=is_host)
+    run = Run(Trigger(), sysroot, load_settings(sysroot))
+    return [objection.reason for objection in kexec_hook_objections(run, sysroot)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "\\EFI\\debian\\shimx64.efi",
+        "\\EFI\\debian\\grubx64.efi",
+        "\\EFI\\BOOT\\BOOTX64.EFI",
+        "\\EFI\\fedora\\shim.efi",
+        "\\EFI\\redhat\\SHIMAA64.EFI",
+        "\\EFI\\own\\loader.efi",
+    ],
+)
+def test_grub_and_what_starts_it_is_no_objection(uefi, path):
+    uefi.option(0x1F, "x", ESP_PART, path).variable("BootCurrent", b"\x1f\0").put("boot/efi/EFI/own/grub.cfg")
+    assert objections(uefi) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["\\EFI\\systemd\\systemd-bootx64.efi", "\\EFI\\Linux\\arch.efi", "\\EFI\\refind\\refind_x64.efi"]
+)
+def test_a_machine_that_grub_did_not_start_is_an_objection(uefi, path):
+    uefi.option(0xA, "Other", ESP_PART, path).variable("BootCurrent", b"\x0a\0")
+    shown = path.replace("\\", "/")
+    assert objections(uefi) == [f"the firmware started this machine with {shown}, which is not known to be GRUB"]
+    assert objections(uefi, is_host=False) == []
+
+
+def test_a_promise_for_the_next_boot_is_an_objection(uefi):
+    uefi.option(3, "Windows Boot Manager", ESP_PART, "\\EFI\\Microsoft\\Boot\\bootmgfw.efi")
+    assert objections(uefi) == []
+    uefi.variable("BootNext", b"\3\0")
+    assert objections(uefi) == [
+        "the firmware was told to start «Windows Boot Manager» at the next boot (BootNext; see efibootmgr)"
+    ]
+
+
+def test_load_options_are_read_as_efibootdump_reads_them(uefi):
+    uefi.option(1, "debian", ESP_PART, "\\EFI\\debian\\shimx64.efi").variable("BootCurrent", b"\1\0")
+    assert efi.started_by(uefi.sysroot()) == efi.Loader("debian", ESP_PART, "/EFI/debian/shimx64.efi")
+    assert efi.promised(uefi.sysroot()) is None
+
+
+def test_an_msdos_disk_is_named_as_udev_names_it(uefi):
+    drive = bytes((4, 1, 42, 0)) + bytes((2, 0, 0, 0)) + bytes(16) + bytes((0x78, 0x56, 0x34, 0x12)) + bytes(12)
+    option = b"\1\0\0\0" + bytes((42, 0)) + b"x\0\0\0" + drive + bytes((1, 1))
+    uefi.variable("Boot0000", option).variable("BootCurrent", b"\0\0")
+    assert efi.started_by(uefi.sysroot()) == efi.Loader("x", "12345678-02", "")
+
+
+def test_torn_variables_are_none(uefi):
+    whole = load_option("debian", ESP_PART, "\\EFI\\debian\\shimx64.efi")
+    uefi.variable("BootCurrent", b"\1\0")
+    for length in range(len(whole)):
+        found = efi.started_by(uefi.variable("Boot0001", whole[:length]).sysroot())
+        assert found is None or whole.startswith(whole[:length])
+    for value in (b"", b"\1", b"\1\0\0", b"\xff\xff"):
+        assert efi.started_by(uefi.variable("BootCurrent", value).sysroot()) is None
+    uefi.variable("BootCurrent", b"\2\0").mkdir(f"sys/firmware/efi/efivars/Boot0002-{GLOBAL}")
+    assert efi.started_by(uefi.sysroot()) is None
