@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 FindBy = Literal["fs_uuid", "label", "file"]
 
 
-@dataclass(frozen=True)
-class GrubPath:
+class GrubPath(NamedTuple):
     """A file as GRUB names it: `(hd0,gpt2)/vmlinuz-6.1`."""
 
     device: str  # without parentheses: hd0,gpt2
@@ -20,8 +18,7 @@ class GrubPath:
         return f"({self.device}){self.path}"
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """A disk or partition that GRUB could name; what is not known is empty."""
 
     name: str  # hd0,gpt2
@@ -33,8 +30,7 @@ class Device:
     assumed: str = ""  # not empty: why the name is a guess
 
 
-@dataclass(frozen=True)
-class Stat:
+class Stat(NamedTuple):
     """What GRUB's file systems tell of a file."""
 
     kind: Literal["file", "dir"]

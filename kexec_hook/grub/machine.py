@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.grub.disks import DiskError, Disks, GrubPath, Stat
@@ -40,8 +39,7 @@ _DEEPEST_NODE = 64  # execute.c:MAX_RECURSION_DEPTH
 _DEEPEST_EVIDENCE = 12  # how far back a value's reads are kept
 
 
-@dataclass(frozen=True)
-class Flavour:
+class Flavour(NamedTuple):
     """Where GRUBs differ in what they boot."""
 
     name: str
@@ -235,13 +233,13 @@ class EnvWrite(NamedTuple):
     span: Span
 
 
-@dataclass
 class Fuel:
     """What an evaluation may still spend; one budget for everything that is run for one answer."""
 
-    steps: int = 2_000_000  # statements
-    text: int = 64 << 20  # characters made by expansion
-    deadline: float = field(default_factory=lambda: time.monotonic() + 30.0)  # on the monotonic clock
+    def __init__(self) -> None:
+        self.steps = 2_000_000  # statements
+        self.text = 64 << 20  # characters made by expansion
+        self.deadline = time.monotonic() + 30.0
 
     def burn(self, span: Span | None) -> None:
         self.steps -= 1

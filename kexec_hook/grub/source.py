@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, eq=False)
 class Source:
     """Named text as GRUB's line reader delivers it: no carriage returns, every line ended by a newline.
 
@@ -18,9 +16,10 @@ class Source:
     stands for a generated line (the setparams line before a menu entry's body).
     """
 
-    name: str
-    text: str = field(repr=False)
-    numbers: Sequence[int] = field(repr=False)
+    def __init__(self, name: str, text: str, numbers: Sequence[int]) -> None:
+        self.name = name
+        self.text = text
+        self.numbers = numbers
 
     @cached_property
     def _starts(self) -> list[int]:
