@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kexec_hook import __version__, commands
-from kexec_hook.commands import OK
+from kexec_hook.commands import OK, looking, rebooting, staging
 from kexec_hook.world import World
 
 
@@ -66,7 +66,7 @@ def _add_entry(parser: argparse.ArgumentParser) -> None:
 def _add_staging(subparsers: Any) -> None:
     help_ = "stage what GRUB would boot"
     what = "show what would be staged, and why; change nothing"
-    parser = _command(subparsers, "stage", commands.stage, help_, "kexec-hook stage --dry-run", what)
+    parser = _command(subparsers, "stage", staging.stage, help_, "kexec-hook stage --dry-run", what)
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_entry(parser)
     parser.add_argument("--running", action="store_true", help="the running kernel with its own command line")
@@ -74,52 +74,52 @@ def _add_staging(subparsers: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace an image that somebody else has loaded")
     _add_json(parser)
     help_ = "unload what kexec-hook staged"
-    _command(subparsers, "unstage", commands.unstage, help_, "kexec-hook unstage", "the next reboot is an ordinary one")
+    _command(subparsers, "unstage", staging.unstage, help_, "kexec-hook unstage", "the next reboot is an ordinary one")
 
 
 def _add_looking(subparsers: Any) -> None:
     help_, what = "list GRUB's menu, and what each entry would boot", "a table with the default marked by a star"
-    parser = _command(subparsers, "list", commands.list_entries, help_, "kexec-hook list", what)
+    parser = _command(subparsers, "list", looking.list_entries, help_, "kexec-hook list", what)
     parser.add_argument("--sort", action="store_true", help="newest kernel first, instead of the menu's order")
     _add_json(parser)
     help_ = "show the chain of evidence behind the choice, with file and line"
     what = "which `set default` won, what grubenv said, why this root, what loads what"
-    parser = _command(subparsers, "explain", commands.explain_choice, help_, "kexec-hook explain", what)
+    parser = _command(subparsers, "explain", looking.explain_choice, help_, "kexec-hook explain", what)
     _add_entry(parser)
     _add_json(parser)
     help_ = "say what is staged, whether it is still right, and what each way to reboot would do"
-    parser = _command(subparsers, "status", commands.status, help_, "kexec-hook status", "how things stand")
+    parser = _command(subparsers, "status", looking.status, help_, "kexec-hook status", "how things stand")
     parser.add_argument("--verify", action="store_true", help="decompress the initrds to their ends as well")
     _add_json(parser)
 
 
 def _add_rebooting(subparsers: Any) -> None:
     help_, what = "reboot by kexec, or the ordinary way where that is declined", "stage first if needed, do not ask"
-    parser = _command(subparsers, "reboot", commands.reboot, help_, "kexec-hook reboot --yes", what)
+    parser = _command(subparsers, "reboot", rebooting.reboot, help_, "kexec-hook reboot --yes", what)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     help_, what = "reboot through the firmware, whatever is staged", "the long way, once"
-    _command(subparsers, "coldreboot", commands.coldreboot, help_, "kexec-hook coldreboot", what)
+    _command(subparsers, "coldreboot", rebooting.coldreboot, help_, "kexec-hook coldreboot", what)
     help_ = "allow jumps again into a kernel that did not come up after one"
     what = "`kexec-hook status` lists such kernels"
-    parser = _command(subparsers, "ack", commands.ack, help_, "kexec-hook ack 6.1.0-39-amd64", what)
+    parser = _command(subparsers, "ack", rebooting.ack, help_, "kexec-hook ack 6.1.0-39-amd64", what)
     parser.add_argument("release", nargs="?", metavar="RELEASE", help="this one (default: all of them)")
 
 
 def _add_called(subparsers: Any) -> None:
     help_, what = "what package managers call when they are done; exits 0 always", "as apt's hook does"
-    parser = _command(subparsers, "run", commands.run, help_, "kexec-hook run --source=apt", what)
+    parser = _command(subparsers, "run", staging.run, help_, "kexec-hook run --source=apt", what)
     parser.add_argument("--source", required=True, metavar="NAME", help="who calls: apt, dnf4, dnf5, dpkg-trigger, rpm")
     help_, what = "what the shutdown unit calls: approve the jump, or not", "declines unless a reboot is coming"
-    _command(subparsers, "finalize", commands.finalize, help_, "kexec-hook finalize", what)
+    _command(subparsers, "finalize", rebooting.finalize, help_, "kexec-hook finalize", what)
     help_ = "what a unit calls at boot: did the jump that was tried come up?"
     what = "remember a kernel that did not"
-    _command(subparsers, "judge-boot", commands.judge_boot, help_, "kexec-hook judge-boot", what)
+    _command(subparsers, "judge-boot", rebooting.judge_boot, help_, "kexec-hook judge-boot", what)
 
 
 def _add_grub_eval(subparsers: Any) -> None:
     help_ = "evaluate the GRUB configuration of a directory that stands for a partition"
     example, what = "kexec-hook grub-eval /mnt/boot --json --default-only", "what GRUB on that partition would boot"
-    parser = _command(subparsers, "grub-eval", commands.grub_eval, help_, example, what)
+    parser = _command(subparsers, "grub-eval", looking.grub_eval, help_, example, what)
     parser.add_argument("directory", metavar="DIR")
     parser.add_argument("--uuid", default="", help="UUID of DIR's file system (default: it answers to none)")
     parser.add_argument("--label", default="", help="label of DIR's file system")

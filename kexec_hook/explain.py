@@ -2,56 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kexec_hook.grub.menu import Choice, Sample, try_all
+from kexec_hook.grub.menu import Choice
 from kexec_hook.grub.source import point
-from kexec_hook.plan import make_plan
+from kexec_hook.terminal import Style, safe
 
 if TYPE_CHECKING:
-    from kexec_hook.grub.machine import Binding, Machine, Problem, Read
-    from kexec_hook.plan import Plan
+    from kexec_hook.grub.machine import Binding, Problem, Read
     from kexec_hook.run import Run
 
 SCHEMA = 1
-
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-
-
-def safe(text: str) -> str:
-    r"""Text from a disk, made harmless for a terminal: control characters become \xNN."""
-    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
-
-
-class Style:
-    """Colour, on a terminal and unless NO_COLOR is set (no-color.org)."""
-
-    def __init__(self, stream: Any = None) -> None:
-        stream = stream or sys.stdout
-        self._on = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-    def _paint(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._on else text
-
-    def good(self, text: str) -> str:
-        return self._paint(text, "32")
-
-    def bad(self, text: str) -> str:
-        return self._paint(text, "31")
-
-    def key(self, text: str) -> str:
-        return self._paint(text, "1")
-
-    def dim(self, text: str) -> str:
-        return self._paint(text, "2")
-
-
-# stage
 
 
 def stage_json(run: Run, outcome: str, commands: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
@@ -209,9 +172,6 @@ def _read_evidence(read: Read, depth: int) -> Iterator[str]:
         yield from evidence(read.name, read.binding, depth)
 
 
-# explain
-
-
 def explain_text(run: Run) -> str:
     style = Style()
     lines = []
@@ -235,8 +195,9 @@ def _chapters(run: Run) -> list[tuple[str, list[str]]]:
         ("default", list(_why(run))),
         ("root", list(_root(run))),
         ("loaded", list(_loaded(run))),
-        ("grubenv", [f"{_write(write.name, write.value)} ({write.path}, {write.span})" for write in pending]),
+        ("grubenv", [f"{write_text(write.name, write.value)} ({write.path}, {write.span})" for write in pending]),
         ("errors that GRUB would print", [point(p.message, p.span) for p in run.problems]),
+        ("settings", list(_settings(run))),
         ("notes", list(run.notes)),
         ("objections", [f"{objection.reason} [{objection.by}]" for objection in run.objections]),
     ]
@@ -245,7 +206,23 @@ def _chapters(run: Run) -> list[tuple[str, list[str]]]:
     return [(title, lines) for title, lines in chapters if lines]
 
 
-def _write(name: str, value: str | None) -> str:
+def _settings(run: Run) -> Iterator[str]:
+    """Every value, and where it comes from."""
+    from dataclasses import fields
+
+    for field in fields(run.settings):
+        setting = getattr(run.settings, field.name)
+        if field.name == "kexec_default":
+            continue
+        value = setting.value
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif isinstance(value, tuple):
+            value = " ".join(value)
+        yield f"{field.name} = {value} ({setting.origin})"
+
+
+def write_text(name: str, value: str | None) -> str:
     return f"{name} is deleted" if value is None else f'{name}="{value}" is written'
 
 
@@ -290,104 +267,3 @@ def _loaded(run: Run) -> Iterator[str]:
     if run.plan is not None:
         yield f"below the root: {run.plan.kernel}" + "".join(f", {initrd.path}" for initrd in run.plan.initrds)
         yield f"/proc/cmdline would be: {run.plan.cmdline}"
-
-
-# list
-
-
-def entries_json(run: Run) -> dict[str, Any]:
-    """The answer of `list --json`: every entry with what it would boot."""
-    return {"schema": SCHEMA, "entries": list(_entries(run))}
-
-
-def _entries(run: Run) -> Iterator[dict[str, Any]]:
-    default = run.result.default.path if run.result and run.result.default else ()
-    if run.menu_machine is None:
-        return
-    titles: dict[tuple[int, ...], str] = {}
-    for sample in try_all(run.menu_machine):
-        titles[sample.path] = sample.entry.title
-        plan = _plan(run, sample.machine) if sample.outcome.how == "boot" else None
-        why = _not_bootable(sample, plan)
-        yield {
-            "path": ">".join(map(str, sample.path)),
-            "titles": [titles[sample.path[: level + 1]] for level in range(len(sample.path))],
-            "id": sample.entry.id,
-            "submenu": sample.entry.submenu,
-            "kernel": plan.kernel if plan else None,
-            "initrds": [initrd.path for initrd in plan.initrds] if plan else [],
-            "cmdline": plan.cmdline if plan else None,
-            "release": plan.release if plan else None,
-            "default": default[: len(sample.path)] == sample.path,
-            "bootable": not why,
-            "why": why,
-        }
-
-
-def by_release(entries: list[dict[str, Any]], tail_key: Callable[[str], Any]) -> list[dict[str, Any]]:
-    """What boots a kernel, newest first; submenus and the rest behind, in the menu's order."""
-    from kexec_hook.releases import release_key
-
-    known = [entry for entry in entries if entry["release"]]
-    known.sort(key=lambda entry: release_key(entry["release"], tail_key), reverse=True)
-    return known + [entry for entry in entries if not entry["release"]]
-
-
-def _plan(run: Run, machine: Machine) -> Plan | None:
-    if machine.loaded is None or run.disks is None:
-        return None
-    return make_plan(machine.loaded, run.disks, run.sysroot, run.settings)
-
-
-def _not_bootable(sample: Sample, plan: Plan | None) -> str:
-    """Why kexec could not stand in for this entry; empty when it could."""
-    how, loaded = sample.outcome.how, sample.machine.loaded
-    if sample.entry.submenu:
-        return "a submenu"
-    if how == "password":
-        return "needs a password"
-    if how != "boot":
-        errors = [problem.message for problem in sample.machine.problems if problem.errno]
-        return how if how not in ("nothing", "menu") else errors[-1] if errors else "loads no kernel"
-    if loaded is not None and loaded.kind != "linux":
-        return f"not Linux ({loaded.kind})"
-    return "" if plan else "its files are on no mounted file system"
-
-
-def list_text(answer: dict[str, Any]) -> str:
-    """An aligned table, the default marked with a star."""
-    style = Style()
-    rows = [("", "path", "entry", "boots")]
-    for entry in answer["entries"]:
-        depth = len(entry["titles"]) - 1
-        what = entry["release"] or entry["kernel"] or "" if entry["bootable"] else f"- {entry['why']}"
-        mark = "*" if entry["default"] else ""
-        rows.append((mark, entry["path"], "  " * depth + safe(entry["titles"][-1]), safe(what)))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = []
-    for number, row in enumerate(rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths)) + "  " + row[3]
-        line = line.rstrip()
-        lines.append(style.dim(line) if number == 0 else style.good(line) if row[0] else line)
-    return "\n".join(lines)
-
-
-# grub-eval
-
-
-def grub_eval_text(answer: dict[str, Any]) -> str:
-    style = Style()
-    lines = []
-    default = answer["default"]
-    for entry in answer["entries"]:
-        depth = entry["path"].count(">")
-        mark = "*" if default and entry["path"] == default["path"] else " "
-        lines.append(f"{mark} {entry['path']:<8}{'  ' * depth}{safe(entry['title'])}")
-    if default:
-        lines += ["", style.key("default") + f" {default['path']}: " + " > ".join(map(safe, default["titles"]))]
-    lines += ["  " + safe(" ".join(words)) for words in answer["executed"]]
-    lines.append(style.good("GRUB boots this") if answer["booted"] else style.bad("GRUB boots nothing by itself"))
-    for name, value in answer["env_writes"].items():
-        lines.append(f"grubenv: {safe(_write(name, value))}")
-    lines += [f"{problem['source']}: {safe(problem['message'])}" for problem in answer["problems"]]
-    return "\n".join(lines)

@@ -9,13 +9,14 @@ from typing import Any
 
 from kexec_hook import attempts, record
 from kexec_hook.act import staged, still
-from kexec_hook.explain import Style, entry_json, safe
+from kexec_hook.explain import entry_json
 from kexec_hook.kexec import Kexec
 from kexec_hook.process import ProcessError
 from kexec_hook.record import Staged
 from kexec_hook.releases import newest
 from kexec_hook.run import Run
 from kexec_hook.state import StateError
+from kexec_hook.terminal import Style, safe
 from kexec_hook.world import World
 
 UNIT = "kexec-hook.service"

@@ -33,15 +33,16 @@ EDGES = [
 ]
 EDGES_KNOW = ["grub.source", "grub.disks", "grub.vercmp", "grub.grubenv"]  # of the interpreter
 ABOVE = [
+    ["terminal"],
     ["plan", "state", "initrds", "images", "quiet"],
-    ["record", "world"],
+    ["record", "world", "unpack"],
     ["run", "kexec", "attempts"],
     ["hookspecs"],
     ["builtin"],
     ["plugins"],
     ["stage", "grubeval", "glue"],
     ["explain", "act"],
-    ["finalize", "panic", "status"],
+    ["finalize", "listing", "panic", "status"],
     ["commands"],
     ["cli"],
     ["__main__"],

@@ -1,0 +1,195 @@
+"""stage, unstage, and run, which the package managers call."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from kexec_hook.commands import (
+    DECLINED,
+    OK,
+    decide_here,
+    expected_errors,
+    fail,
+    journal,
+    load_plugins,
+    refuse,
+    say_done,
+)
+from kexec_hook.run import Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kexec_hook.act import Done
+    from kexec_hook.run import Run
+    from kexec_hook.world import World
+
+_STAMP_BEFORE = 2.0  # seconds: file systems' times are as coarse as that
+
+
+def planned(run: Run) -> Sequence[Sequence[str]]:
+    return [run.plan.argv()] if run.plan else []
+
+
+def stage(world: World, args: Namespace) -> int:
+    if args.dry_run:
+        return _dry(world, args)
+    refused = refuse(world)
+    if refused:
+        return refused
+    done = _stage_panic(world, args) if args.panic else stage_now(world, args)
+    journal(world, say_done(done))
+    _print_stage(done.run, done.outcome, args)
+    if done.outcome == "failed":
+        return fail(done.error)
+    return DECLINED if done.outcome == "declined" else OK
+
+
+def _dry(world: World, args: Namespace) -> int:
+    run = _decide_panic(world, args) if args.panic else decide_here(world, _trigger(args))
+    _print_stage(run, "declined" if run.declined else "would-stage", args)
+    return DECLINED if run.declined else OK
+
+
+def _trigger(args: Namespace) -> Trigger:
+    return Trigger("cli", args.entry, dry=args.dry_run, force=args.force, running=args.running)
+
+
+def _print_stage(run: Run, outcome: str, args: Namespace) -> None:
+    from kexec_hook import explain
+
+    if args.json:
+        print(json.dumps(explain.stage_json(run, outcome, planned(run)), indent=1))
+    else:
+        print(explain.stage_text(run, outcome, planned(run), verbose=args.verbose))
+
+
+def stage_now(world: World, args: Namespace) -> Done:
+    from kexec_hook.act import carry_out
+
+    trigger = _trigger(args)
+    plugins = load_plugins()
+    with world.state() as state, state.lock() as held:
+        state.remove("stamp")  # this is not what `run` would decide
+        done = carry_out(world, held, lambda: decide_here(world, trigger, plugins))
+    if done.outcome == "staged":
+        plugins.staged(done.run)
+    return done
+
+
+def _decide_panic(world: World, args: Namespace) -> Run:
+    from kexec_hook import panic
+    from kexec_hook.settings import load_settings
+
+    sysroot = world.sysroot()
+    return panic.decide(world, sysroot, load_settings(sysroot), _trigger(args))
+
+
+def _stage_panic(world: World, args: Namespace) -> Done:
+    from kexec_hook import panic
+
+    with world.state() as state, state.lock():
+        return panic.act(world, _decide_panic(world, args))
+
+
+def unstage(world: World, args: Namespace) -> int:
+    from kexec_hook import record
+    from kexec_hook.act import forget
+    from kexec_hook.kexec import Kexec, KexecError
+
+    refused = refuse(world)
+    if refused:
+        return refused
+    with world.state() as state, state.lock() as held:
+        state.remove("stamp")
+        found = record.read_staged(state)
+        if isinstance(found, record.NoRecord) and not found.found:
+            if Kexec(world).loaded():
+                return fail("an image is loaded, but not by kexec-hook; `kexec --unload` unloads it", DECLINED)
+            print("nothing is staged")
+            return OK
+        try:
+            forget(world, held)
+        except KexecError as error:
+            return fail(str(error))
+    journal(world, "unstaged; the next reboot is an ordinary one")
+    print("unstaged; the next reboot is an ordinary one")
+    return OK
+
+
+def run(world: World, args: Namespace) -> int:
+    """What the package managers' glue calls: silent where nothing changed, and never a failure of theirs."""
+    from kexec_hook.state import Busy
+
+    started = time.time()
+    if os.environ.get("KEXEC_HOOK_SUSPEND") or not world.is_host:
+        return OK
+    try:
+        done = _run(world, args.source, started)
+    except Busy as error:
+        print(f"kexec-hook: {error}")
+        return OK
+    except expected_errors() as error:
+        _run_failed(world, str(error))
+        return OK
+    except Exception as error:  # a bug of ours is no failure of apt's; what is staged may be wrong by now
+        import traceback
+
+        for line in traceback.format_exc().splitlines():
+            journal(world, line)
+        _run_failed(world, f"{type(error).__name__}: {error}; this is a bug, its traceback is in the journal")
+        return OK
+    if done.outcome != "unchanged":
+        journal(world, f"{args.source}: {say_done(done)}")
+        print(f"kexec-hook: {say_done(done)}")
+    return OK
+
+
+def _run(world: World, source: str, started: float) -> Done:
+    from kexec_hook.act import carry_out
+    from kexec_hook.quiet import CHANGED, STAMP, format_stamp
+
+    plugins = load_plugins()
+    with world.state() as state, state.lock() as held:
+        state.remove(CHANGED)
+        done = carry_out(world, held, lambda: decide_here(world, Trigger(source, dry=False), plugins))
+        if done.outcome == "failed":
+            state.remove(STAMP)
+        else:
+            held.write(STAMP, format_stamp(done.run.sysroot.reads), mtime=started - _STAMP_BEFORE)
+    if done.outcome == "staged":
+        plugins.staged(done.run)
+    return done
+
+
+def _run_failed(world: World, reason: str) -> None:
+    """One line, and nothing of ours stays loaded."""
+    from kexec_hook.terminal import safe
+
+    left = forget_ours(world)
+    print(f"kexec-hook: {safe(reason)}; nothing is staged, the next reboot is an ordinary one{left}")
+    journal(world, f"{safe(reason)}{left}")
+
+
+def forget_ours(world: World) -> str:
+    """Unload what we staged, if anything; what to add where that fails."""
+    from kexec_hook import record
+    from kexec_hook.act import forget
+    from kexec_hook.kexec import KexecError
+    from kexec_hook.state import StateError
+
+    try:
+        with world.state(create=False) as state, state.lock() as held:
+            state.remove("stamp")
+            found = record.read_staged(state)
+            if isinstance(found, record.Staged) or found.found:
+                forget(world, held)
+    except FileNotFoundError:
+        pass
+    except (KexecError, StateError, OSError) as error:
+        return f" ({error})"
+    return ""
