@@ -1,0 +1,157 @@
+"""The command line: help with examples, exit codes, harmless output, colour where it is wanted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kexec_hook.cli import main, make_parser
+from tests.conftest import Tree
+from tests.machine import Box
+
+ROOTS = Path(__file__).parent / "roots"
+DEBIAN = str(ROOTS / "debian-12/tree")
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (action,) = [found for found in make_parser()._actions if isinstance(found, argparse._SubParsersAction)]
+    return dict(action.choices)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_help_of_each_command_has_an_example(name: str) -> None:
+    text = commands()[name].format_help()
+    assert "example:\n  kexec-hook " in text
+
+
+def test_commands_are_those_of_the_stable_command_line() -> None:
+    stable = "stage unstage reboot coldreboot list status explain ack run finalize grub-eval"
+    assert set(stable.split()) <= set(commands())
+
+
+def test_wrong_usage_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["stage", "--no-such-option"])
+    assert stop.value.code == 2
+    assert main(["--root", DEBIAN, "unstage"]) == 2
+
+
+def test_root_that_is_no_directory_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", "/no/such/root", "stage", "--dry-run"]) == 1
+    assert capsys.readouterr().err == (
+        "kexec-hook: /no/such/root: not a directory; the root must be an existing directory\n"
+    )
+
+
+def test_explain_has_file_and_line_of_what_decided(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(ROOTS / "debian-12-next/tree"), "explain"]) == 0
+    text = capsys.readouterr().out
+    assert 'next_entry="Advanced options for Debian GNU/Linux>' in text
+    assert "/boot/grub/grub.cfg:14: set default=" in text
+    assert 'next_entry="" is written' in text
+    assert "load = yes (built in)" in text
+    data = main(["--root", str(ROOTS / "debian-12-next/tree"), "explain", "--json"])
+    assert data == 0
+    about = [chapter["about"] for chapter in json.loads(capsys.readouterr().out)["evidence"]]
+    assert about[:4] == ["configuration", "default", "root", "loaded"]
+
+
+def test_sorted_list_has_the_newest_kernel_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", DEBIAN, "list", "--sort", "--json"]) == 0
+    releases = [entry["release"] for entry in json.loads(capsys.readouterr().out)["entries"] if entry["release"]]
+    assert releases[0] == "6.1.0-39-amd64"
+    assert releases[-1] == "6.1.0-9-amd64"
+
+
+def test_hostile_title_is_harmless_on_a_terminal(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    tree.grubcfg("menuentry 'evil \x1b]0;owned\x07 \u202e title' {\n linux /boot/k a\n}\n")
+    tree.write("boot/k", b"x")
+    for command in (["stage", "--dry-run"], ["list"], ["explain"], ["status"]):
+        main(["--root", str(tree), *command])
+        printed = capsys.readouterr()
+        text = printed.out + printed.err
+        assert "evil" in text
+        assert not set(text) & set("\x1b\x07\u202e")
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
+def test_colour_is_for_terminals_without_no_color(variable: str, coloured: bool) -> None:
+    ours, theirs = pty.openpty()
+    env = {"PATH": os.environ["PATH"], "TERM": "xterm", "NO_COLOR": variable, "PYTHONPATH": str(ROOTS.parents[1])}
+    argv = [sys.executable, "-m", "kexec_hook", "--root", DEBIAN, "list"]
+    with subprocess.Popen(argv, stdout=theirs, stdin=subprocess.DEVNULL, env=env) as process:
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            text += data
+    os.close(ours)
+    assert process.returncode == 0
+    assert (b"\x1b[" in text) is coloured
+
+
+def test_reader_that_goes_away_is_no_error() -> None:
+    argv = f"{sys.executable} -m kexec_hook --root {DEBIAN} explain | head -n 1"
+    done = subprocess.run(["sh", "-c", argv], capture_output=True, text=True, cwd=ROOTS.parents[1], check=True)
+    assert done.stdout == "configuration\n"
+    assert done.stderr == ""
+
+
+# status
+
+
+def test_status_tells_what_each_way_to_reboot_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = Box(tmp_path)
+    box.run("status", "--json")
+    before = json.loads(capsys.readouterr().out)
+    assert before["staged"] is None
+    assert set(before["reboot"].values()) == {"firmware"}
+    assert before["running"]["booted_by"] == "GRUB"
+    box.run("stage")
+    capsys.readouterr()
+    box.run("status", "--json")
+    without_units = json.loads(capsys.readouterr().out)
+    assert without_units["staged"]["right"] is True
+    assert without_units["reboot"] == {
+        "reboot": "kexec",
+        "systemctl reboot": "firmware",  # systemd 252
+        "shutdown -r now": "kexec",
+        "coldreboot": "firmware",
+    }
+    for name in ("systemd-reboot", "systemd-kexec"):
+        box.put(f"usr/lib/systemd/system/{name}.service.d/50-kexec-hook.conf", "")
+    box.run("status", "--json")
+    assert json.loads(capsys.readouterr().out)["reboot"]["systemctl reboot"] == "kexec"
+
+
+def test_status_sees_that_what_is_staged_is_not_right_any_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Box(tmp_path)
+    box.run("stage")
+    config = box / "boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace('set default="0"', 'set default="1>4"'))
+    capsys.readouterr()
+    box.run("status", "--json")
+    staged = json.loads(capsys.readouterr().out)["staged"]
+    assert staged["right"] is False
+    assert "something else" in staged["why"]
+    assert box.run("status") == 0
+    assert "something else" in capsys.readouterr().out
+
+
+def test_status_advises_to_install_the_hooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Box(tmp_path).run("status")
+    assert "kexec-hook hooks install" in capsys.readouterr().out
