@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -46,16 +47,20 @@ class Counts:
 
     agree: int = 0
     differ: int = 0
-    unknown: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)  # by the reason
 
     def __str__(self) -> str:
-        return f"{self.agree} agree, {self.differ} differ, {self.unknown} not judged"
+        text = f"{self.agree} agree, {self.differ} differ, {sum(self.unknown.values())} not run"
+        reasons = "; ".join(f"{count} {reason}" for reason, count in self.unknown.most_common())
+        return f"{text} ({reasons})" if reasons else text
 
 
 class Judged:
     """Puts one case to both and says where they differ."""
 
     mode = ""
+
+    reason = ""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -64,10 +69,11 @@ class Judged:
         raise NotImplementedError
 
     def safely(self, source: bytes) -> list[str] | None:
-        """None where GRUB gave no answer; that kexec-hook gave none is a difference."""
+        """None where GRUB gave no answer (`reason` says why); that kexec-hook gave none is a difference."""
         try:
             return self.differences(source)
-        except emu.GrubFailed:
+        except emu.GrubFailed as failed:
+            self.reason = str(failed).partition(":")[0].partition(";")[0]
             return None
         except ours.OursFailed as error:
             return [f"kexec-hook: {error}"]
@@ -181,7 +187,7 @@ def run(
     for name, source, judged in cases(mode, seed, count, corpus, directory):
         differences = judged.safely(source)
         if differences is None:
-            counts.unknown += 1
+            counts.unknown[judged.reason] += 1
         elif not differences:
             counts.agree += 1
         else:
