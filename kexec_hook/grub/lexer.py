@@ -76,14 +76,17 @@ def pieces(raw: str) -> tuple[tuple[Part, ...], str | None]:
     if raw[0] == "'" and raw.index("'", 1) == len(raw) - 1:
         return (Lit(raw[1:-1], True),), raw[1:-1]
     parts: list[Part] = []
+    text = ""  # not quoted
     for piece in _PIECE.finditer(raw):
         kind = piece.lastgroup
-        if kind == "plain":
-            parts.append(Lit(piece[0], False))
-        elif kind == "escape":
-            if piece[0] != "\\\n":
-                parts.append(Lit(piece[0], False))
-        elif kind == "single":
+        if kind == "plain" or kind == "escape":
+            text += "" if piece[0] == "\\\n" else piece[0]
+            continue
+        if text:
+            # The rule for `$"` gives its type to the text before it as well.
+            parts.append(Message(text) if kind == "message" else Lit(text, False))
+            text = ""
+        if kind == "single":
             parts.append(Lit(piece["single"], True))
         elif kind == "double":
             parts.extend(_double(piece["double"][1:-1], piece.start() + 1))
@@ -91,6 +94,8 @@ def pieces(raw: str) -> tuple[tuple[Part, ...], str | None]:
             parts.append(Message(_IN_MESSAGE.sub(_message_escape, piece["message"][2:-1])))
         else:
             parts.append(Var(piece["variable"].strip("${}"), False))
+    if text:
+        parts.append(Lit(text, False))
     return tuple(parts), _constant(parts)
 
 

@@ -20,14 +20,17 @@ from kexec_hook.grub.errors import (
     EXTRACTOR,
     FILE_NOT_FOUND,
     INVALID_COMMAND,
+    NET_BAD_ADDRESS,
     NOT_IMPLEMENTED_YET,
     OK,
     RECURSION_DEPTH,
     TEST_FAILURE,
     UNKNOWN_COMMAND,
     UNKNOWN_DEVICE,
+    UNKNOWN_FS,
     CommandError,
 )
+from kexec_hook.grub.numbers import strtoul
 from kexec_hook.grub.parser import parse
 from kexec_hook.grub.source import ScriptError, Source, Span, read_source
 from kexec_hook.grub.syntax import Command, For, If, Lit, Message, Statement, Unit, Var, Word
@@ -261,7 +264,7 @@ _ESCAPED = re.compile(r"\\([\s\S])")
 # rhboot leaves \xHH alone (execute.c:wildcard_escape, wildcard_unescape), so that systemd's escaped names survive.
 _WILD_BUT_HEX = re.compile(r"\\x[0-9A-Fa-f]{2}|([*?\\])")
 _ESCAPED_BUT_HEX = re.compile(r"(\\x[0-9A-Fa-f]{2})|\\([\s\S])")
-_MESSAGE = re.compile(r"\$(?:\{([^}]*)\}|([0-9]+|[A-Za-z_][A-Za-z0-9_]*|[?#]))|\\(\\|\$)|[\s\S]")
+_MESSAGE = re.compile(r"\$\{[^}]*\Z|\$(?:\{([^}]*)\}|([0-9]+|[A-Za-z_][A-Za-z0-9_]*|[?#]))|\\(\\|\$)|[\s\S]")
 
 
 class Machine:
@@ -443,17 +446,33 @@ class Machine:
         path = self.path(name)
         device = self.disks.device(path.device)
         if device is None:
-            raise CommandError(UNKNOWN_DEVICE, f"disk `{path.device}' not found")
+            # A name without a comma could be a protocol of the network (net/net.c:grub_net_open_real).
+            errno = UNKNOWN_DEVICE if "," in path.device else NET_BAD_ADDRESS
+            raise CommandError(errno, f"disk `{path.device}' not found")
         if not path.path.startswith("/"):
-            return path  # a block list: (hd0,gpt1)0+1
+            _check_block_list(path.path)
+            return path
+        if not device.fs:
+            raise CommandError(UNKNOWN_FS, "unknown filesystem")
         found = self.stat(path)
         if found is None:
-            raise CommandError(FILE_NOT_FOUND, f"file `{path.path}' not found")
+            raise self._missing(path)
         if found.kind == "dir":
             raise CommandError(BAD_FILE_TYPE, "not a regular file")
         return path
 
-    def read(self, name: str) -> bytes:
+    def _missing(self, path: GrubPath) -> CommandError:
+        above = path.path.rstrip("/")
+        while "/" in above:
+            above = above.rpartition("/")[0].rstrip("/")
+            found = self.stat(GrubPath(path.device, above or "/"))
+            if found is not None and found.kind == "file":
+                return CommandError(BAD_FILE_TYPE, "not a directory")
+            if found is not None:
+                break
+        return CommandError(FILE_NOT_FOUND, f"file `{path.path}' not found")
+
+    def read(self, name: str, call: Call | None = None) -> bytes:
         """The contents of a file, with what the script itself wrote to it.  CommandError."""
         path = self.open(name)
         if path in self.overlay:
@@ -461,6 +480,10 @@ class Machine:
         try:
             return self.disks.read(path)
         except DiskError as error:
+            if not path.path.startswith("/"):
+                if call:
+                    self.guesses.append(Refusal(f"what the blocks {path} hold is not known", call.span))
+                return b"\0" * 512
             raise CommandError(error.errno, error.message) from None
 
     def write_env(self, path: GrubPath, block: bytes, writes: Mapping[str, str | None], call: Call) -> None:
@@ -473,12 +496,12 @@ class Machine:
         self.overlay[path] = block
         self.pending += [EnvWrite(path, name, value, call.span) for name, value in writes.items()]
 
-    def run_file(self, name: str) -> bool:
+    def run_file(self, name: str, call: Call | None = None) -> bool:
         """Execute a configuration file into the current menu; False, with the error set, where it is missing."""
         if self.menu is None:
             self.menu = []
         try:
-            source = read_source(self._display(name), self.read(name))
+            source = read_source(self._display(name), self.read(name, call))
         except CommandError as error:
             self.fail(error)
             return False
@@ -750,7 +773,7 @@ class Machine:
         def value(match: re.Match[str]) -> str:
             name = match[1] if match[1] is not None else match[2]
             if name is None:
-                return match[3] or match[0]
+                return match[3] or ("" if match[0].startswith("${") else match[0])
             if name == "#":
                 return "" if self.params is None else str(len(self.params))
             binding = self.env.get(name)
@@ -778,6 +801,23 @@ class Machine:
         from kexec_hook.grub.wildcard import expand
 
         return expand(self, pattern) if _WILD.search(pattern) else []
+
+
+def _check_block_list(blocks: str) -> None:
+    """blocks = [ offset ] "+" length { "," [ offset ] "+" length }   in sectors (kern/fs.c:grub_fs_blocklist_open)"""
+    rest = blocks
+    for _ in range(blocks.count(",") + 1):
+        try:
+            if not rest.startswith("+"):
+                rest = strtoul(rest)[1]
+            if not rest.startswith("+"):
+                raise CommandError(BAD_FILENAME, "")
+            length, rest = strtoul(rest[1:])
+        except CommandError:
+            length, rest = 0, ""
+        if not length or (rest and rest[0] not in ", \n\r\t"):
+            raise CommandError(BAD_FILENAME, f"invalid file name `{blocks}'")
+        rest = rest[1:]
 
 
 def _append(slots: list[str | None], text: str | None) -> None:

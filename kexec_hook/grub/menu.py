@@ -212,7 +212,10 @@ def needs_password(machine: Machine, entry: Entry) -> bool:
 def _show(
     machine: Machine, path: tuple[int, ...], above: tuple[Entry, ...], result: Result, indices: Sequence[int] = ()
 ) -> None:
-    """Show the machine's menu: its default runs, then the fallbacks.  Always raises Halted."""
+    """Show the machine's menu: its default runs, then the fallbacks.
+
+    Raises Halted; returns where nothing boots and the menu is a submenu, which GRUB then leaves (menu.c:show_menu).
+    """
     menu = machine.menu
     if not menu or len(path) >= _DEEPEST_MENU:
         raise Halted("menu")
@@ -228,9 +231,10 @@ def _show(
         outcome = run_entry(machine, entry)
         if outcome.how == "menu":
             _show(machine, *here, result, indices)
-        result.tried.append(Tried(*here, choice, outcome))
-        if outcome.how != "nothing":
-            raise Halted(outcome.how)
+        else:
+            result.tried.append(Tried(*here, choice, outcome))
+            if outcome.how != "nothing":
+                raise Halted(outcome.how)
         if entry.submenu:
             machine.close_context()
         for name, value in zip(("chosen", "default"), before):
@@ -240,11 +244,16 @@ def _show(
                 machine.set(name, value)
         machine.unset("timeout")
         if machine.flavour.status_decides and outcome.status == OK:
-            raise Halted("menu")
+            break
         number = _take_fallback(machine, menu)
-        if number is None or not 0 <= number < len(menu):
-            raise Halted("menu")
+        if number is None:
+            break
+        if number >= len(menu):
+            machine.report(f"GRUB crashes here: `fallback` is {number}, and no such entry is in the menu", None, OK)
+            raise Halted("crash")
         choice = Choice(number, "fallback", True)
+    if not above or not above[-1].submenu:
+        raise Halted("menu")
 
 
 def _take_fallback(machine: Machine, menu: Sequence[Entry]) -> int | None:

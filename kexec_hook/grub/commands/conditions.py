@@ -160,13 +160,19 @@ class _Test:
         """What get_fileinfo finds; a trailing slash is dropped, a whole device is a directory."""
         machine = self._machine
         try:
-            path = machine.path(name)
+            device = machine.path(name).device
         except CommandError as error:
             machine.fail(error)
             return _Info(None, False, 0)
-        if machine.disks.device(path.device) is None:
+        if machine.disks.device(device) is None:
             return _Info(None, False, 0)
-        stat = machine.disks.entry(GrubPath(path.device, path.path.rstrip("/") or "/"))
+        # The first `)` counts, with a `(` or without; a name without a slash is looked for at the top.
+        path = (name.partition(")")[2] if ")" in name else name).rstrip("/")
+        if not path.startswith("/"):
+            if "/" in path:
+                return _Info(None, False, 0)
+            path = "/" + path
+        stat = machine.disks.entry(GrubPath(device, path))
         return _Info(stat, stat is not None, stat.mtime if stat else 0)
 
     def _kind(self, name: str) -> str | None:

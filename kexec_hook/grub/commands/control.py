@@ -63,7 +63,7 @@ def evaluate(m: Machine, call: Call) -> int:
 
 @command("source", ".")
 def source(m: Machine, call: Call) -> int:
-    m.run_file(_filename(call))
+    m.run_file(_filename(call), call)
     m.errno = OK
     return OK
 
@@ -73,7 +73,7 @@ def configfile(m: Machine, call: Call) -> int:
     """A configuration with a menu of its own, which GRUB shows at once and never leaves by itself."""
     name = _filename(call)
     m.open_context()
-    m.run_file(name)
+    m.run_file(name, call)
     m.errno = OK
     if m.menu:
         raise Halted("menu", call.span)
@@ -86,7 +86,7 @@ def normal(m: Machine, call: Call) -> int:
     """Start again with a configuration: its menu stands in for the one in the making."""
     m.menu = None
     name = call.args[0] if call.args else f"{m.get('prefix')}/grub.cfg"
-    m.run_file(name)
+    m.run_file(name, call)
     m.errno = OK
     raise Halted("menu", call.span)
 
@@ -99,7 +99,7 @@ def extract_entries(m: Machine, call: Call) -> int:
     outer = m.menu
     m.open_context(everything=share_variables)
     try:
-        m.run_file(name)
+        m.run_file(name, call)
         m.errno = OK
         if m.menu and not share_variables:
             raise Halted("menu", call.span)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kexec_hook.grub import grubenv
 from kexec_hook.grub.commands.registry import Option, Parsed, command, parse_options
-from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_FILE_TYPE, FILE_NOT_FOUND, INVALID_COMMAND, OK
+from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_FILE_TYPE, FILE_NOT_FOUND, INVALID_COMMAND, OK, CommandError
 from kexec_hook.grub.machine import Call, Machine, Refusal
 from kexec_hook.grub.numbers import strtoul
 
@@ -55,7 +55,11 @@ def shift(m: Machine, call: Call) -> int:
         return OK
     if len(call.args) > 1:
         return BAD_ARGUMENT
-    count, tail = strtoul(call.args[0], 10) if call.args else (1, "")
+    try:
+        count, tail = strtoul(call.args[0], 10) if call.args else (1, "")
+    except CommandError as error:  # is printed, and does not decide
+        m.fail(error)
+        count, tail = 0, call.args[0].lstrip("\n\r \t")
     if tail or count > len(m.params):
         return BAD_ARGUMENT
     m.params = m.params[count:]
@@ -85,7 +89,7 @@ def save_env(m: Machine, call: Call) -> int:
     if not parsed.args:
         raise call.error(BAD_ARGUMENT, "no variable is specified")
     name = _block_name(m, call, parsed)
-    block = m.read(name)
+    block = m.read(name, call)
     path = m.path(name)
     writes = {}
     for variable in parsed.args:
@@ -112,7 +116,7 @@ def _block_name(m: Machine, call: Call, parsed: Parsed) -> str:
 
 def _variables(m: Machine, call: Call, name: str) -> list[tuple[str, str]]:
     try:
-        return list(grubenv.variables(m.read(name), skip_blank=m.flavour.envblk_skips_blank))
+        return list(grubenv.variables(m.read(name, call), skip_blank=m.flavour.envblk_skips_blank))
     except grubenv.BadBlock as error:
         raise call.error(BAD_FILE_TYPE, str(error)) from None
 
