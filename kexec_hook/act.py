@@ -35,17 +35,20 @@ class Done:
     error: str = ""  # failed: one sentence
 
 
-def carry_out(world: World, held: Held, decide: Callable[[], Run]) -> Done:
-    """Decide and act.  Where files change between the two, decide once more."""
+def carry_out(world: World, held: Held, decide: Callable[[], Run], *, anew: bool = False) -> Done:
+    """Decide and act.  Where files change between the two, decide once more.
+
+    `anew`: load also what seems to be loaded, since the kernel does not tell whose image it holds.
+    """
     for again in (True, False):
         run = decide()
-        done = act(world, held, run)
+        done = act(world, held, run, anew=anew)
         if done.outcome != "failed" or not again or not run.sysroot.changed():
             break
     return done
 
 
-def act(world: World, held: Held, run: Run) -> Done:
+def act(world: World, held: Held, run: Run, *, anew: bool = False) -> Done:
     """Load what was decided; unload what was loaded by us and is no longer right.  Nothing stale survives a failure."""
     before = record.read_staged(held.state)
     ours = isinstance(before, Staged) or before.found
@@ -55,7 +58,9 @@ def act(world: World, held: Held, run: Run) -> Done:
                 forget(world, held)
             return Done("declined", run)
         wanted = staged(run, run.plan)
-        if isinstance(before, Staged) and still(before, wanted) and Kexec(world).loaded():
+        if anew:
+            Kexec(world).unload()  # before the load, so that memory need not hold both
+        elif isinstance(before, Staged) and still(before, wanted) and Kexec(world).loaded():
             if replace(before, time=wanted.time) != wanted:
                 record.write_staged(held, wanted)
             return Done("unchanged", run)

@@ -62,7 +62,8 @@ def _finalize(world: World, held: Held, decide: Callable[[], Run]) -> Verdict:
             forget(world, held)
             _remove_no_kexec(world)
             return Verdict(False, f"{NO_KEXEC} asks for a firmware boot")
-        done = carry_out(world, held, decide)
+        # Somebody may have loaded another image since (kexec-tools' own service, an administrator).
+        done = carry_out(world, held, decide, anew=True)
         if done.outcome == "failed":
             return Verdict(False, done.error, failed=True, done=done)
         if done.outcome == "declined":

@@ -336,9 +336,17 @@ def test_finalize_follows_what_has_changed_since(box: Box) -> None:
     config.write_text(config.read_text().replace('set default="0"', 'set default="1>4"'))
     box.rebooting("kexec.target")
     assert box.run("finalize") == 0
-    assert len(box.calls) == 2
+    assert box.calls[-1][2] == f"{box.root}/boot/vmlinuz-6.1.0-9-amd64"
     assert box.record
     assert box.record["kernel"] == "/boot/vmlinuz-6.1.0-9-amd64"
+
+
+def test_finalize_never_approves_an_image_that_it_has_not_loaded(box: Box) -> None:
+    box.run("stage")
+    box.put("sys/kernel/kexec_loaded", "1\n")  # by now somebody else's: the kernel does not tell
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert [call[1] for call in box.calls] == ["--load", "--unload", "--load"]
 
 
 def test_finalize_unloads_a_kernel_that_was_removed(box: Box) -> None:
