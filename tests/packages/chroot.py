@@ -26,9 +26,6 @@ SUITES = ("bookworm", "trixie", "testing")
 # What make_root needs; and what a run in a chroot needs.
 NEEDED = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "setpriv": "util-linux", "tar": "tar"}
 
-MIRROR = "http://deb.debian.org/debian"
-SECURITY = "http://deb.debian.org/debian-security"
-
 # The words after the script's name: the root, the network (host | none), the seconds it may take, and the program.
 # The nodes are bound one by one: a chroot that saw the host's disks could be written to them by grub-install.
 _ENTER = r"""
@@ -130,16 +127,9 @@ def _make(recipe: Recipe, path: Path) -> None:
     if recipe.suite == "testing":
         # Its Release file is valid for a week only; a mirror that stands still is no reason not to test.
         options.append('--aptopt=Acquire::Check-Valid-Until "false"')
-    components = f"[signed-by={KEYRING}]"
-    sources = [f"deb {components} {MIRROR} {recipe.suite} main"]
-    if recipe.suite != "testing":
-        sources += [
-            f"deb {components} {MIRROR} {recipe.suite}-updates main",
-            f"deb {components} {SECURITY} {recipe.suite}-security main",
-        ]
     new = path.with_suffix(".new")
     log = path.with_suffix(".log")
-    argv = ["mmdebstrap", *options, recipe.suite, str(new), *sources]
+    argv = ["mmdebstrap", *options, recipe.suite, str(new), *sources(recipe.suite)]
     env = {"PATH": _path(), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": str(CACHE)}
     with open(log, "wb") as output:
         status = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
@@ -148,6 +138,22 @@ def _make(recipe: Recipe, path: Path) -> None:
         last = log.read_text(errors="replace").splitlines()[-15:]
         raise ChrootError("\n".join([f"mmdebstrap failed ({status}), {log}:", *last]))
     new.rename(path)
+
+
+def sources(suite: str) -> list[str]:
+    """This system's Debian mirrors, asked for another suite of Debian."""
+    argv = ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)"]
+    said = subprocess.run([*argv, "Created-By: Packages"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    targets = {
+        tuple(line.split()) for line in said.splitlines() if line.startswith("Debian ") and line.endswith(" main")
+    }
+    if not targets:
+        raise ChrootError("apt knows no Debian mirror: has apt-get update run, with Debian's sources?")
+    ours = min((codename for _, _, codename, _ in targets), key=len)
+    pockets = sorted((codename[len(ours) :], uri) for _, uri, codename, _ in targets if codename.startswith(ours))
+    wanted = ("",) if suite == "testing" else ("", "-updates", "-security")
+    lines = [f"deb [signed-by={KEYRING}] {uri} {suite}{pocket} main" for pocket, uri in pockets if pocket in wanted]
+    return list(dict.fromkeys(lines))
 
 
 @dataclass(frozen=True)
