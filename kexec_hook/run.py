@@ -48,6 +48,7 @@ class Objection:
 
     reason: str
     by: str = "kexec-hook"
+    rights: bool = False  # nothing was decided, for want of rights: a failure (exit 1), no decline
 
 
 @dataclass(frozen=True)
