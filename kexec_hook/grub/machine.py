@@ -6,6 +6,7 @@ but for what Flavour names.  Commands come in as a table; nothing here knows one
 
 from __future__ import annotations
 
+import codecs
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -362,7 +363,10 @@ class Machine:
     # Messages
 
     def say(self, text: str) -> None:
+        """Write to the console, which shows what is no UTF-8 as `?` (normal/charset.c:grub_utf8_to_ucs4)."""
         self.fuel.take(len(text), None)
+        if not text.isascii():
+            text = text.encode("utf-8", "surrogateescape").decode("utf-8", "grub-console")
         self.output.append(text)
 
     def report(self, message: str, span: Span | None, errno: int) -> None:
@@ -736,7 +740,7 @@ class Machine:
             if slot is None:
                 continue
             found = self._glob(slot) if self.globbing and slot[:1] in ("/", "(", "*") else []
-            result.extend(found or [self._unescape(slot)])
+            result.extend(found or [self.unescape(slot)])
 
     def _values(self, part: Var, word: Word, source: Source, reads: list[Read]) -> list[str]:
         """What a variable adds: each element after the first begins a new word (execute.c:grub_script_env_get)."""
@@ -790,7 +794,8 @@ class Machine:
             return _WILD_BUT_HEX.sub(lambda m: "\\" + m[1] if m[1] else m[0], text)
         return _WILD.sub(r"\\\g<0>", text)
 
-    def _unescape(self, text: str) -> str:
+    def unescape(self, text: str) -> str:
+        """Take the protection away again."""
         if "\\" not in text:
             return text
         if self.flavour.keep_hex_escapes:
@@ -801,6 +806,15 @@ class Machine:
         from kexec_hook.grub.wildcard import expand
 
         return expand(self, pattern) if _WILD.search(pattern) else []
+
+
+def _show_broken(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    cut = error.reason == "unexpected end of data"  # GRUB waits for more, in vain
+    return "" if cut else "?", error.end
+
+
+codecs.register_error("grub-console", _show_broken)
 
 
 def _check_block_list(blocks: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kexec_hook.grub.disks import DiskError
@@ -10,6 +11,8 @@ from kexec_hook.grub.errors import CommandError
 
 if TYPE_CHECKING:
     from kexec_hook.grub.machine import Machine
+
+Matcher = Callable[[str], bool]
 
 
 def expand(machine: Machine, pattern: str) -> list[str]:
@@ -20,7 +23,7 @@ def expand(machine: Machine, pattern: str) -> list[str]:
     while start < len(pattern):
         plain, end = _split(pattern, start)
         if plain == end:
-            text = _unescape(pattern[start:end])
+            text = machine.unescape(pattern[start:end])
             if paths is None:
                 paths = [text]
             else:
@@ -29,12 +32,12 @@ def expand(machine: Machine, pattern: str) -> list[str]:
                     return []
         else:
             wild = True
-            regex = _regex(pattern[plain:end])
-            prefix = _unescape(pattern[start:plain])
+            matches = _matcher(pattern[plain:end])
             if paths is None and start == plain:
-                paths = _devices(machine, regex, whole_disks=pattern[start] != "(")
+                paths = _devices(machine, matches, whole_disks=pattern[start] != "(")
             else:
-                paths = [name for path in paths or [""] for name in _files(machine, path + prefix, regex)]
+                directory = _directory(pattern[start:plain])
+                paths = [name for path in paths or [""] for name in _files(machine, path + directory, matches)]
             if not paths:
                 return []
         start = end
@@ -59,33 +62,64 @@ def _split(pattern: str, start: int) -> tuple[int, int]:
     return (plain, end) if wild else (end, end)
 
 
-def _unescape(text: str) -> str:
-    return re.sub(r"\\([\s\S])", r"\1", text)
+def _directory(text: str) -> str:
+    """wildcard.c:make_dir takes a backslash away only before what regular expressions use."""
+    return re.sub(r"\\([*.\\|+{}\[\]?])", r"\1", text)
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
-    """Neighbouring stars are one, so that matching stays linear."""
-    out = ""
-    for piece in re.findall(r"\\[\s\S]|\*+|[\s\S]", pattern):
-        out += "[\\s\\S]*?" if piece[0] == "*" else "[\\s\\S]" if piece == "?" else re.escape(piece[-1])
-    return re.compile(out)
+def _matcher(pattern: str) -> Matcher:
+    """GRUB makes a regular expression of the name: a backslash stays, and with some letters it has a meaning there."""
+    pieces = re.findall(r"\\[\s\S]|\*+|[\s\S]", pattern)
+    if any(re.fullmatch(r"[\^$]|\\[wWsSbB<>`'1-9]", piece) for piece in pieces):
+        return _posix(pieces)
+    # Neighbouring stars are one and not greedy, so that matching stays fast.
+    out = "".join(".*?" if piece[0] == "*" else "." if piece == "?" else re.escape(piece[-1]) for piece in pieces)
+    regex = re.compile(out, re.DOTALL)
+    return lambda name: regex.fullmatch(name) is not None
 
 
-def _devices(machine: Machine, regex: re.Pattern[str], *, whole_disks: bool) -> list[str]:
+def _posix(pieces: list[str]) -> Matcher:
+    from kexec_hook.grub import ere  # few patterns need it
+
+    out = "".join(
+        ".*" if piece[0] == "*" else "." if piece == "?" else f"\\{piece}" if piece in ".()@+|{}[]" else piece
+        for piece in pieces
+    )
+    try:
+        regex = ere.compile(f"^{out}$")
+    except ere.EreError:
+        return lambda name: False
+
+    def matches(name: str) -> bool:
+        try:
+            return regex.search(name) is not None
+        except ere.EreError:
+            return False
+
+    return matches
+
+
+def _devices(machine: Machine, matches: Matcher, *, whole_disks: bool) -> list[str]:
     names = [f"({device.name})" for device in machine.disks.devices() if not (whole_disks and "," in device.name)]
-    return [name for name in names if regex.fullmatch(name)]
+    return [name for name in names if matches(name)]
 
 
-def _files(machine: Machine, directory: str, regex: re.Pattern[str]) -> list[str]:
+def _files(machine: Machine, directory: str, matches: Matcher) -> list[str]:
     try:
         names = machine.disks.list(machine.path(directory))
     except (CommandError, DiskError):
         return []
-    return [directory + name.rstrip("/") for name in names if regex.fullmatch(name.rstrip("/"))]
+    return [directory + name.rstrip("/") for name in names if matches(name.rstrip("/"))]
 
 
 def _exists(machine: Machine, name: str) -> bool:
+    """wildcard.c:check_file: its directory lists the name; with a final slash it is a directory itself."""
+    directory, slash, base = name.rpartition("/")
+    if not slash:
+        return True
     try:
-        return machine.stat(machine.path(name)) is not None
-    except CommandError:
+        path = machine.path(directory + "/")
+        names = machine.disks.list(path)
+    except (CommandError, DiskError):
         return False
+    return not base or base in (".", "..") or any(known.rstrip("/") == base for known in names)

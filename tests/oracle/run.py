@@ -147,7 +147,11 @@ class MutantCases(DefaultCases):
 
 
 def same_text(grub: str, got: str, tabs: bool) -> bool:
-    """GRUB's terminal makes blanks of a tab: as many as the column needs, which errors and wide characters move."""
+    """GRUB's terminal makes blanks of a tab: as many as the column needs, which errors and wide characters move.
+
+    A carriage return is not seen, since each line on a terminal has one.
+    """
+    got = got.replace("\r", "")
     if got == grub:
         return True
     return tabs and [line.split() for line in got.split("\n")] == [line.split() for line in grub.split("\n")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kexec_hook.grub import grubenv
 from kexec_hook.grub.commands.registry import Option, Parsed, command, parse_options
 from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_FILE_TYPE, FILE_NOT_FOUND, INVALID_COMMAND, OK, CommandError
@@ -129,7 +131,18 @@ def read(m: Machine, call: Call) -> int:
     return OK
 
 
-_ECHO_ESCAPES = {"\\": "\\", "a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "c": ""}
+_ECHO_ESCAPE = re.compile(r"\\[\s\S]?")
+_ECHO_ESCAPES = {"\\": "\\", "a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def _unescape(word: str) -> str:
+    """What `echo -e` makes of a word: a backslash takes one byte with it, and most say nothing."""
+
+    def escape(match: re.Match[str]) -> str:
+        rest = match[0][1:].encode("utf-8", "surrogateescape")[1:]
+        return _ECHO_ESCAPES.get(match[0][1:], "") + rest.decode("utf-8", "surrogateescape")
+
+    return _ECHO_ESCAPE.sub(escape, word)
 
 
 @command("echo")
@@ -138,15 +151,7 @@ def echo(m: Machine, call: Call) -> int:
     newline = "" not in parsed.options
     words = parsed.args
     if "\0" in parsed.options:
-        words = []
-        for word in parsed.args:
-            text, letters = "", iter(word)
-            for letter in letters:
-                if letter == "\\":
-                    letter = next(letters, "")
-                    newline = newline and letter != "c"
-                    letter = _ECHO_ESCAPES.get(letter, "")
-                text += letter
-            words.append(text)
+        newline = newline and not any("\\c" in _ECHO_ESCAPE.findall(word) for word in words)
+        words = [_unescape(word) for word in words]
     m.say(" ".join(words) + ("\n" if newline else ""))
     return OK
