@@ -1,4 +1,4 @@
-"""The machine that all tests share, and what is kept when one of them fails."""
+"""The machine that the tests of a file share, and what is kept when one of them fails."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from tests.vm.lab import Lab
 _LAB = pytest.StashKey[Lab]()
 
 
-@pytest.fixture(scope="session")
-def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
-    lab = Lab()
-    pytestconfig.stash[_LAB] = lab
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A machine of the module's RECIPE."""
+    lab = Lab(request.module.RECIPE)
+    request.config.stash[_LAB] = lab
     yield lab
     lab.close()
+    del request.config.stash[_LAB]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -24,4 +26,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallI
     outcome = yield
     report = outcome.get_result()
     if report.failed and report.when != "teardown" and _LAB in item.config.stash:
-        report.sections.append(("evidence", item.config.stash[_LAB].keep_evidence(item.name)))
+        evidence = item.config.stash[_LAB].keep_evidence(item.name)
+        report.sections.append(("evidence", evidence))
+        # At once: whoever waits for the end may be cut off before it.
+        reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            reporter.write(f"\n{report.longreprtext}\n{evidence}\n")

@@ -4,7 +4,8 @@ Needs root (for a chroot and the owners of files), but no loop device and no mou
 `mkfs.ext4 -d` puts it into the image, GRUB's boot.img and a core.img are written in front of it.  Then the machine is
 booted once, where the real grub-install and update-grub replace what was put there by hand.
 
-    python3 -m tests.vm.image    makes the image of Debian 12, and says where it is
+    python3 -m tests.vm.image --needs       installs what is missing on this system
+    python3 -m tests.vm.image [NAME...]     makes images (debian12, ...), and says where they are
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ from tests.vm.machine import Machine
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache" / "vm"
 
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Programs or files, and the packages they come in.
 NEEDED = {
-    "grub-mkimage": "grub-common",
     "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "qemu-system-x86_64": "qemu-system-x86",
+    "/usr/share/seabios/bios-256k.bin": "seabios",
     "sfdisk": "fdisk",
+    "setpriv": "util-linux",
+    KEYRING: "debian-archive-keyring",
 }
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "mount", "util-linux", "initramfs-tools", "zstd", "e2fsprogs"),
     *("grub-pc", "kexec-tools", "python3", "python3-pluggy", "python3-packaging", "python3-installer"),
@@ -70,8 +74,10 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    name: str = "debian12"
-    suite: str = "bookworm"
+    name: str
+    suite: str
+    also: tuple[str, ...] = ()  # suites for what this one does not have
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,19 +87,41 @@ class Image:
     newer: str
 
 
-DEBIAN_12 = Recipe()
+DEBIAN_12 = Recipe("debian12", "bookworm")
+DEBIAN_13 = Recipe("debian13", "trixie")
+RECIPES = {recipe.name: recipe for recipe in (DEBIAN_12, DEBIAN_13)}
 
 
-def make(recipe: Recipe = DEBIAN_12) -> Image:
+def missing() -> list[str]:
+    """Packages that this system lacks."""
+    return sorted(
+        package for needed, package in NEEDED.items()
+        if not (Path(needed).exists() if needed.startswith("/") else shutil.which(needed, path=_path()))
+    )  # fmt: skip
+
+
+def install_missing() -> None:
+    packages = missing()
+    if not packages:
+        return
+    apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
+    if os.geteuid() != 0:
+        raise ImageError(f"missing packages; as root: apt-get install {' '.join(packages)}")
+    with _told(f"installed {' '.join(packages)}"):
+        do(*apt, "update")
+        do("env", "DEBIAN_FRONTEND=noninteractive", *apt, "install", "-y", "--no-install-recommends", *packages)
+
+
+def make(recipe: Recipe) -> Image:
     """The image, from the cache where nothing has changed since."""
-    missing = sorted(package for program, package in NEEDED.items() if not shutil.which(program, path=_path()))
-    if missing:
-        raise ImageError(f"missing programs: apt-get install {' '.join(missing)}")
+    packages = missing()
+    if packages:
+        raise ImageError(f"missing packages: apt-get install {' '.join(packages)}")
     CACHE.mkdir(parents=True, exist_ok=True)
     with _told(f"{recipe.name}: packages"):
-        apt = Apt(CACHE / f"apt-{recipe.suite}", recipe.suite)
+        apt = Apt(CACHE / f"apt-{recipe.suite}", (recipe.suite, *recipe.also))
         older, newer = apt.two_kernels()
-        packages = (*PACKAGES, *(f"linux-image-{release}" for release in (older, newer)))
+        packages = (*PACKAGES, *recipe.packages, *(f"linux-image-{release}" for release in (older, newer)))
         versions = apt.versions(packages)
     root_key = _key(recipe, _files("early"), MMDEBSTRAP, packages, versions)
     disk_key = _key(root_key, _files("root"), Path(__file__).read_bytes())
@@ -119,10 +147,10 @@ def make(recipe: Recipe = DEBIAN_12) -> Image:
 
 
 class Apt:
-    """A package manager of that suite's own, with the mirrors that this system is configured for."""
+    """A package manager of these suites' own, with the mirrors that this system is configured for."""
 
-    def __init__(self, directory: Path, suite: str) -> None:
-        self.sources = tuple(_sources(suite))
+    def __init__(self, directory: Path, suites: Sequence[str]) -> None:
+        self.sources = tuple(line for suite in suites for line in _sources(suite))
         for name in ("etc", "lists/partial", "cache/archives/partial"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         (directory / "status").touch()
@@ -235,10 +263,9 @@ def _make_disk(root_tar: Path, release: str, disk: Path) -> None:
         (units / "multi-user.target.wants").mkdir(exist_ok=True)
         for unit in ("e2e-ready.service", "e2e-shell.service"):
             (units / "multi-user.target.wants" / unit).symlink_to(f"../{unit}")
-        modules = root / "usr/lib/grub/i386-pc"
-        shutil.copytree(modules, root / "boot/grub/i386-pc")
+        shutil.copytree(root / "usr/lib/grub/i386-pc", root / "boot/grub/i386-pc")
         (root / "boot/grub/grub.cfg").write_text(FIRST_GRUB_CFG.format(release=release, uuid=UUID))
-        _write_grub(modules, scratch / "core.img", disk)
+        _write_grub(root, disk)
         blocks = SIZE // 4096 - FIRST_SECTOR * SECTOR // 4096
         do(
             *("mkfs.ext4", "-q", "-F", "-L", "root", "-U", UUID, "-b", "4096", "-m", "1", "-d", str(root)),
@@ -246,16 +273,17 @@ def _make_disk(root_tar: Path, release: str, disk: Path) -> None:
         )
 
 
-def _write_grub(modules: Path, core: Path, disk: Path) -> None:
+def _write_grub(root: Path, disk: Path) -> None:
     """What grub-install does on a disk that is a block device."""
+    core = root / "core.img"
     do(
-        *("grub-mkimage", "-d", str(modules), "-O", "i386-pc", "-p", "(,msdos1)/boot/grub", "-o", str(core)),
+        *("chroot", str(root), "grub-mkimage", "-O", "i386-pc", "-p", "(,msdos1)/boot/grub", "-o", "/core.img"),
         *("biosdisk", "part_msdos", "ext2"),
     )
     with disk.open("wb") as image:
         image.truncate(SIZE)
     do("sfdisk", "-q", str(disk), stdin=f"start={FIRST_SECTOR},type=83,bootable\n")
-    boot = bytearray((modules / "boot.img").read_bytes()[:440])
+    boot = bytearray((root / "usr/lib/grub/i386-pc/boot.img").read_bytes()[:440])
     boot[0x66:0x68] = b"\x90\x90"  # as grub-bios-setup does: the drive that the BIOS names is believed
     if core.stat().st_size > (FIRST_SECTOR - 1) * SECTOR:
         raise ImageError("GRUB's core.img does not fit before the partition")
@@ -263,6 +291,7 @@ def _write_grub(modules: Path, core: Path, disk: Path) -> None:
         image.write(boot)
         image.seek(SECTOR)
         image.write(core.read_bytes())
+    core.unlink()
 
 
 def _set_up(disk: Path) -> None:
@@ -341,5 +370,20 @@ def do(*argv: str, stdin: str = "") -> None:
         raise ImageError(f"{argv[0]} failed ({done.returncode}):\n{done.stdout[-4000:]}")
 
 
+def main(words: Sequence[str]) -> str:
+    """What to say at the end; empty where all is well."""
+    try:
+        if list(words) == ["--needs"]:
+            install_missing()
+            return ""
+        for name in words or RECIPES:
+            print(make(RECIPES[name]))
+    except ImageError as error:
+        return str(error)
+    except KeyError as name:
+        return f"no image is called {name}: {', '.join(RECIPES)}"
+    return ""
+
+
 if __name__ == "__main__":
-    print(make())
+    sys.exit(main(sys.argv[1:]))

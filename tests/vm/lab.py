@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm import image, product
-from tests.vm.image import CACHE, Image
+from tests.vm.image import CACHE, Image, Recipe
 from tests.vm.machine import Booted, Machine, MachineError
 
 FAILURES = CACHE / "failures"
@@ -27,11 +27,12 @@ class State:
 class Lab:
     """Tests may leave the machine as they like: hung, off, or gone."""
 
-    def __init__(self) -> None:
-        self.image: Image = image.make()
+    def __init__(self, recipe: Recipe) -> None:
+        self.image: Image = image.make(recipe)
         self._machine: Machine | None = None
         self._by_grub: dict[str, Booted] = {}
-        shutil.rmtree(FAILURES, ignore_errors=True)
+        self._failures = FAILURES / recipe.name
+        shutil.rmtree(self._failures, ignore_errors=True)
         self._directory = tempfile.TemporaryDirectory(prefix="kexec-hook-lab.")
         self._payload = Path(self._directory.name, "payload.img")
         product.make_payload(self._payload)
@@ -81,7 +82,7 @@ class Lab:
         """Console and journal of what has just failed, where CI shows them."""
         if not self._machine:
             return "the machine was never switched on"
-        directory = FAILURES / re.sub(r"[^\w.-]+", "-", name).strip("-")
+        directory = self._failures / re.sub(r"[^\w.-]+", "-", name).strip("-")
         directory.mkdir(parents=True, exist_ok=True)
         console = directory / "console.log"
         console.write_text(self._machine.console())

@@ -1,4 +1,4 @@
-"""kexec-hook as it comes into a machine without network: a wheel and the systemd units, on a second disk.
+"""kexec-hook as it comes into a machine without network: a wheel, the settings and the systemd units, on a second disk.
 
 KEXEC_HOOK_WHEEL names a finished wheel to be installed in place of one built from this checkout.
 """
@@ -22,9 +22,10 @@ set -e
 mount -o ro LABEL=payload /mnt
 DEB_PYTHON_INSTALL_LAYOUT=deb python3 -m installer /mnt/*.whl
 cp -r /mnt/systemd/. /usr/lib/systemd/system/
+cp /mnt/kexec-hook.conf /etc/
 umount /mnt
 systemctl daemon-reload
-systemctl enable --now kexec-hook.service
+systemctl enable --now kexec-hook.service kexec-hook-judge.service
 /usr/bin/kexec-hook --version
 """
 
@@ -33,6 +34,7 @@ def make_payload(disk: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="kexec-hook-payload.") as name:
         content = Path(name, "content")
         shutil.copytree(ROOT / "systemd", content / "systemd")
+        shutil.copy(ROOT / "kexec_hook/data/kexec-hook.conf", content)
         wheel = os.environ.get("KEXEC_HOOK_WHEEL")
         if wheel:
             shutil.copy(wheel, content)

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.vm import product
+from tests.vm import image, product
 from tests.vm.lab import Lab, State
 from tests.vm.machine import Machine
 
 pytestmark = pytest.mark.vm
+RECIPE = image.DEBIAN_12
 
 LOGIND = "busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager Reboot b false"
 
@@ -132,7 +133,7 @@ def load_kexec(machine: Machine, value: str) -> None:
     """Debian's own setting, which is true where nobody has changed it; ours has the last word."""
     machine.ok(f"sed -i 's/^LOAD_KEXEC=.*/LOAD_KEXEC={value}/' /etc/default/kexec")
     if value == "false":
-        machine.ok("echo 'load = yes' > /etc/kexec-hook.conf")
+        machine.write("/etc/kexec-hook.conf.d/e2e.conf", b"load = yes\n")
 
 
 # No jump.
