@@ -6,9 +6,12 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.oracle.disk import Partition
 
 ROOTS = Path(__file__).resolve().parent / "roots"
 NAMES = sorted(path.parent.name for path in ROOTS.glob("*/expected.json"))
@@ -110,6 +113,29 @@ def partition(name: str, scratch: Path) -> tuple[Path, str]:
     return scratch, boot
 
 
+def stub(name: str) -> Path | None:
+    """The stub on the EFI system partition of a tree."""
+    return next((ROOTS / name / "tree/boot/efi/EFI").glob("*/grub.cfg"), None)
+
+
+def follow(start: Path, partitions: list[Partition], scratch: Path) -> tuple[str, dict[str, str]]:
+    """Where GRUB gets from a stub, which ends in `configfile`, and with which variables.
+
+    The ESP is ext2 here and the second partition, for neither of which a stub asks.
+    """
+    from tests.oracle.disk import Partition
+    from tests.oracle.emu import Grub
+
+    lines = start.read_text().splitlines()
+    assert lines.pop() == "configfile $prefix/grub.cfg"
+    grub = Grub([*partitions, Partition(start.parents[2])], scratch)
+    there = f"(hd0,gpt2)/EFI/{start.parent.name}"
+    settings = {"prefix": there, "root": "hd0,gpt2", "grub_platform": "efi", "grub_cpu": "x86_64"}
+    said = grub.script("\n".join([*lines, "echo $root", "echo $prefix", ""]), settings)
+    root, prefix = said.text.split()
+    return f"{prefix}/grub.cfg", {**settings, "root": root, "prefix": prefix}
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", NAMES)
 def test_expected_is_what_grub_does(name: str, tmp_path: Path) -> None:
@@ -119,6 +145,8 @@ def test_expected_is_what_grub_does(name: str, tmp_path: Path) -> None:
     why = missing()
     if why:
         pytest.skip(why)
+    if "bls" in name:
+        pytest.skip("grub-emu 2.06 has no blscfg; see tests/roots/README.md")
     wanted = expected(name)
     files, boot = partition(name, tmp_path / "files")
     config = f"{boot}/grub/grub.cfg"
@@ -126,8 +154,13 @@ def test_expected_is_what_grub_does(name: str, tmp_path: Path) -> None:
     text = (files / config.lstrip("/")).read_text()
     search = re.findall(r"search .*--set=root .*?([0-9a-f-]{36})$", text.partition("linux\t")[0], re.MULTILINE)
     assert search
-    grub = Grub([Partition(files, search[-1])], tmp_path / "disks")
+    partitions = [Partition(files, search[-1])]
     config, settings = f"(hd0,gpt1){config}", {"prefix": f"(hd0,gpt1){boot}/grub"}
+    start = stub(name)
+    if start:
+        config, settings = follow(start, partitions, tmp_path / "stub")
+        assert config == f"(hd0,gpt1){boot}/grub/grub.cfg"
+    grub = Grub(partitions, tmp_path / "disks")
     before = environment((files / f"{boot}/grub/grubenv".lstrip("/")).read_bytes())
 
     ran = grub.boot_default(config, settings, f"{boot}/grub/grubenv")
