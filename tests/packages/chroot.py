@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,8 @@ set -e
 root=$1 network=$2
 shift 2
 mount --make-rprivate /
+# As on a machine, / is a mount point: rpm 4.20's unshare plugin makes it private.
+mount --bind "$root" "$root"
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys" 2>/dev/null || mount --rbind -o ro /sys "$root/sys"
 mount -t tmpfs -o mode=755,nosuid tmpfs "$root/dev"
@@ -122,15 +125,20 @@ def _make(recipe: Recipe, path: Path) -> None:
         options.append(f"--include={','.join(recipe.include)}")
     for hook, script in (("--essential-hook", recipe.before), ("--customize-hook", recipe.after)):
         if script:
-            # mmdebstrap runs a hook by sh with the root as $1; the script itself goes in through standard input.
-            options.append(f"{hook}=chroot \"$1\" sh -e <<'END'\n{script}\nEND\n")
+            # Outside, a shell sees file names only: no word of the script can get out of the chroot.
+            file = path.with_suffix(f".{hook.strip('-')}.sh")
+            file.write_text(script)
+            inside = '"$1"/root/hook.sh'
+            options.append(
+                f'{hook}=cp {shlex.quote(str(file))} {inside} && chroot "$1" sh -e /root/hook.sh && rm {inside}'
+            )
     if recipe.suite == "testing":
         # Its Release file is valid for a week only; a mirror that stands still is no reason not to test.
         options.append('--aptopt=Acquire::Check-Valid-Until "false"')
     new = path.with_suffix(".new")
     log = path.with_suffix(".log")
     argv = ["mmdebstrap", *options, recipe.suite, str(new), *sources(recipe.suite)]
-    env = {"PATH": _path(), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": str(CACHE)}
+    env = {"PATH": _path(), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": _fast_directory()}
     with open(log, "wb") as output:
         status = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
     if status != 0:
@@ -267,6 +275,12 @@ def _lock(name: str) -> Iterator[None]:
     with open(CACHE / f".{name}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _fast_directory() -> str:
+    """Where a root is put together: in memory, if there is enough."""
+    memory = Path("/dev/shm")
+    return str(memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30 else CACHE)
 
 
 def _path() -> str:
