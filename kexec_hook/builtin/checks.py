@@ -1,17 +1,19 @@
-"""What speaks against a choice: its entry, its files, and how its words came about."""
+"""What speaks against a choice: the entry itself and how its words came about; and the plugin `checks` as a whole."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pluggy
 
+from kexec_hook.builtin import files
 from kexec_hook.grub.commands.refused import describe
 from kexec_hook.run import Objection, Run
 from kexec_hook.sysroot import Sysroot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kexec_hook.grub.machine import Binding, Call, Read
     from kexec_hook.grub.menu import Result
@@ -28,14 +30,30 @@ _LEAVES = {
 
 @hookimpl
 def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection]:
-    if run.result is None:
-        return []
-    return [Objection(reason, "checks") for check in _CHECKS for reason in check(run)]
+    """About the choice always, about the machine only where the root is that of the running one."""
+    found = _named("checks", (reason for check in CHECKS for reason in check(run)) if run.result else ())
+    found += _named("files", files.objections(run))
+    if sysroot.is_host:
+        from kexec_hook.builtin import firmware, machine, trust  # most runs on a directory need none of them
+
+        found += _named("machine", machine.objections(run))
+        found += _named("firmware", firmware.objections(run))
+        found += _named("trust", trust.objections(run))
+    return found
 
 
 @hookimpl
 def kexec_hook_notes(run: Run, sysroot: Sysroot) -> list[str]:
-    return [note for notes in (_assumed, _denied, _waits, _unset, _fallbacks) for note in notes(run)]
+    found = [note for notes in NOTES for note in notes(run)]
+    if sysroot.is_host:
+        from kexec_hook.builtin import machine
+
+        found += machine.notes(run)
+    return found
+
+
+def _named(by: str, reasons: Iterable[str | Objection]) -> list[Objection]:
+    return [replace(reason, by=by) if isinstance(reason, Objection) else Objection(reason, by) for reason in reasons]
 
 
 def title(run: Run) -> str:
@@ -50,13 +68,14 @@ def _no_menu(run: Run) -> Iterator[str]:
     if result.default or result.ended == "no such entry":
         return
     if result.ended == "no menu":
-        yield f"{run.config.path} makes no menu entry: GRUB would wait at its prompt"
+        yield f"{run.config.path} makes no menu entry, so GRUB would wait at its prompt; run update-grub"
     elif result.ended == "missing":
-        yield f"{run.config.path} cannot be read"
+        yield f"{run.config.path} cannot be read; run kexec-hook as root, or make it with update-grub"
     elif result.ended == "boot":
-        yield f"{run.config.path} boots without a menu, which is not followed"
+        yield f"{run.config.path} boots without a menu, which is not followed; put that into a menuentry"
     else:
-        yield f"{run.config.path} ends before a menu: `{result.ended}` {_LEAVES.get(result.ended, 'leaves GRUB')}"
+        what = _LEAVES.get(result.ended, "leaves GRUB")
+        yield f"{run.config.path} ends before a menu, as `{result.ended}` {what}; put that into a menuentry"
 
 
 def _entry(run: Run) -> Iterator[str]:
@@ -68,18 +87,20 @@ def _entry(run: Run) -> Iterator[str]:
     how = default.outcome.how
     loaded = machine.loaded
     if how == "password":
-        yield f"{title(run)} needs a password in GRUB, so it does not boot unattended"
+        yield (
+            f"{title(run)} needs a password in GRUB, so it does not boot unattended; "
+            "give it --unrestricted, or choose another entry with grub-set-default"
+        )
     elif how in _LEAVES:
-        yield f"{title(run)} {_LEAVES[how]} ({how}) and boots no Linux; choose another with grub-set-default"
+        yield f"{title(run)} {_LEAVES[how]} ({how}) and boots no Linux; choose another entry with grub-set-default"
     elif how == "boot" and loaded is not None and loaded.kind != "linux":
-        yield f"{title(run)} starts {describe(loaded.kind)} ({loaded.kind}), not Linux; choose another default"
+        what = f"{describe(loaded.kind)} ({loaded.kind})"
+        yield f"{title(run)} starts {what}, not Linux; choose another entry with grub-set-default"
     elif how != "boot":
-        yield f"{title(run)} does not boot in GRUB: {_failure(run)}"
+        yield f"{title(run)} does not boot in GRUB: {_failure(run)}; choose another entry, or run update-grub"
         return
-    if how == "boot" and run.plan is not None and run.plan.release == "Memtest86+":
-        yield f"{title(run)} starts Memtest86+, not Linux; choose another default with grub-set-default"
     if how == "boot" and loaded is not None and loaded.kind == "linux" and run.plan is None:
-        yield f"{title(run)}: {_unreachable(run)}"
+        yield f"{title(run)} is out of reach: {_unreachable(run)}; mount what it is on, or run update-grub"
 
 
 def _result(run: Run) -> Result:
@@ -121,9 +142,9 @@ def _initrds(run: Run) -> Iterator[str]:
         return
     wanted = [words for words in machine.executed if words[0].startswith("initrd")]
     if wanted and machine.loaded.initrd_call is None:
-        yield f"{title(run)}: its initrd cannot be loaded: {_failure(run)}"
+        yield f"{title(run)} would lack its initrd: {_failure(run)}; make it with update-initramfs or dracut"
     elif wanted and wanted[-1][1:] != machine.loaded.initrd_call.args:  # type: ignore[union-attr]
-        yield f"{title(run)}: the initrd of its last initrd command cannot be loaded: {_failure(run)}"
+        yield f"{title(run)} would lack its last initrd: {_failure(run)}; make it with update-initramfs or dracut"
 
 
 def _unreachable(run: Run) -> str:
@@ -144,9 +165,9 @@ def _refused(run: Run) -> Iterator[str]:
     if machine is None:
         return
     for refusal in machine.refusals:
-        yield f"{refusal.reason} ({refusal.span}), which a kexec cannot bring about"
+        yield f"{refusal.reason} ({refusal.span}), which a kexec cannot bring about; choose another entry"
     for guess in machine.guesses:
-        yield f"what GRUB boots cannot be known: {guess.reason} ({guess.span})"
+        yield f"what GRUB boots cannot be known: {guess.reason} ({guess.span}); take that out of the configuration"
 
 
 def _unset_words(run: Run) -> Iterator[str]:
@@ -156,7 +177,7 @@ def _unset_words(run: Run) -> Iterator[str]:
         return
     for call in filter(None, (machine.loaded.call, machine.loaded.initrd_call)):
         for word, name in _built_from_unset(call):
-            yield f"{word} was built from ${name}, which is not set ({call.span})"
+            yield f"{word} was built from ${name}, which is not set ({call.span}); set it, or correct the entry"
 
 
 def _built_from_unset(call: Call) -> Iterator[tuple[str, str]]:
@@ -190,7 +211,7 @@ def unset_behind(read: Read) -> str | None:
     return next((name for deeper in binding.via if (name := unset_behind(deeper))), None)
 
 
-_CHECKS = (_no_menu, _entry, _initrds, _refused, _unset_words)
+CHECKS = (_no_menu, _entry, _initrds, _refused, _unset_words)
 
 
 def _assumed(run: Run) -> Iterator[str]:
@@ -238,3 +259,6 @@ def _fallbacks(run: Run) -> Iterator[str]:
     if result and len(result.tried) > 1:
         last = result.tried[-1]
         yield f"GRUB's fallback would then try «{last.entries[-1].title}»"
+
+
+NOTES = (_assumed, _denied, _waits, _unset, _fallbacks)
