@@ -530,12 +530,12 @@ class Machine:
 
     # Control flow
 
-    def _enter(self) -> bool:
+    def _enter(self, statements: Iterable[Statement]) -> bool:
         """Count one nested node; every overflow leaks one level for good, as in GRUB."""
         self._depth += 1
         if self._depth < _DEEPEST_NODE:
             return True
-        self.fail(CommandError(RECURSION_DEPTH, "maximum recursion depth exceeded"))
+        self.fail(CommandError(RECURSION_DEPTH, "maximum recursion depth exceeded", _place(statements)))
         return False
 
     def _leave(self, status: int) -> int:
@@ -544,7 +544,7 @@ class Machine:
         return status
 
     def _list(self, statements: Iterable[Statement]) -> int:
-        if not self._enter():
+        if not self._enter(statements):
             return RECURSION_DEPTH
         status = OK
         for statement in statements:
@@ -556,7 +556,7 @@ class Machine:
         return self._leave(status)
 
     def _statement(self, statement: Statement) -> int:
-        if not self._enter():
+        if not self._enter((statement,)):
             return RECURSION_DEPTH
         if isinstance(statement, Command):
             status = self._command(statement)
@@ -600,8 +600,9 @@ class Machine:
 
     def _loop(self, statement: Loop) -> int:
         self._loops += 1
+        place = _place(statement.condition)
         while True:
-            self.fuel.burn(None)
+            self.fuel.burn(place)
             status = self._list(statement.condition)
             if self._returning or bool(status) != statement.until:
                 break
@@ -815,6 +816,15 @@ def _show_broken(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("grub-console", _show_broken)
+
+
+def _place(statements: Iterable[Statement]) -> Span | None:
+    """Where the first command of some statements stands."""
+    for statement in statements:
+        if isinstance(statement, Command):
+            return statement.span
+        return _place(statement.body if isinstance(statement, For) else statement.condition)
+    return None
 
 
 def _check_block_list(blocks: str) -> None:

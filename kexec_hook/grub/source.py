@@ -90,6 +90,9 @@ def _without_comments(text: str) -> tuple[str, list[int]]:
     return "".join(kept), numbers
 
 
+_LONGEST = 400  # characters of a line that a message shows: one line may be a whole file
+
+
 class Span(NamedTuple):
     """A place in a Source, as offsets into its text."""
 
@@ -136,4 +139,8 @@ def point(message: str, span: Span | None, hint: str = "") -> str:
         return said
     column = span.start - start
     width = max(1, min(span.end - span.start, len(line) - column))
+    if len(line) > _LONGEST:
+        first = max(0, column - 40)
+        line, column = line[first : first + _LONGEST], column - first
+        width = max(1, min(width, len(line) - column))
     return f"{said}\n    {line.expandtabs(1)}\n    {' ' * column}{'^' * width}"
