@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kexec_hook.grub import grubenv
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.disks import Disks, GrubPath
 from kexec_hook.grub.machine import FLAVOURS, Entry, Halted, Machine, Problem, platform_variables
@@ -78,10 +79,16 @@ def configuration(machine: Machine, config: str, *, default_only: bool = False) 
         "chosen": result.chosen or None,
         "env": env,
         "timeout": timeout,
-        "env_writes": {write.name: write.value for write in machine.pending},
+        "env_writes": _env_writes(machine),
         "output": "".join(machine.output),
         "problems": [problem(p) for p in machine.problems],
     }
+
+
+def _env_writes(machine: Machine) -> dict[str, str | None]:
+    """What the variables that were written have in their block now; a block may hold a name twice."""
+    held = {path: dict(grubenv.variables(block)) for path, block in machine.overlay.items()}
+    return {write.name: held[write.path].get(write.name) for write in machine.pending}
 
 
 def problem(found: Problem) -> dict[str, Any]:

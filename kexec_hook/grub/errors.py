@@ -21,10 +21,12 @@ UNKNOWN_COMMAND = 16
 INVALID_COMMAND = 17
 BAD_ARGUMENT = 18
 NO_KERNEL = 22
+BAD_FONT = 23
 NOT_IMPLEMENTED_YET = 24
 MENU = 27
 EXTRACTOR = 31
 NET_BAD_ADDRESS = 32
+NET_NO_CARD = 36
 RECURSION_DEPTH = 47
 
 
@@ -36,3 +38,8 @@ class CommandError(Exception):
         self.errno = errno
         self.message = message
         self.span = span
+
+
+def unknown_device(name: str) -> CommandError:
+    """A name without a comma could be a protocol of the network (net/net.c:grub_net_open_real)."""
+    return CommandError(UNKNOWN_DEVICE if "," in name else NET_BAD_ADDRESS, f"disk `{name}' not found")

@@ -73,7 +73,7 @@ def _fit(old: bytes, new: bytes, space: int) -> bytes:
 
 
 def _check(block: bytes) -> None:
-    if not block.startswith(SIGNATURE):
+    if not block.startswith(SIGNATURE) or len(block) == len(SIGNATURE):
         raise BadBlock("invalid environment block")
 
 

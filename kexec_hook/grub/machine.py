@@ -21,15 +21,14 @@ from kexec_hook.grub.errors import (
     EXTRACTOR,
     FILE_NOT_FOUND,
     INVALID_COMMAND,
-    NET_BAD_ADDRESS,
     NOT_IMPLEMENTED_YET,
     OK,
     RECURSION_DEPTH,
     TEST_FAILURE,
     UNKNOWN_COMMAND,
-    UNKNOWN_DEVICE,
     UNKNOWN_FS,
     CommandError,
+    unknown_device,
 )
 from kexec_hook.grub.numbers import strtoul
 from kexec_hook.grub.parser import parse
@@ -59,7 +58,7 @@ class Flavour(NamedTuple):
     status_decides: bool = False
     # rhboot: a `\xHH` in a word is left as it is (script/execute.c, lib/cmdline.c).
     keep_hex_escapes: bool = False
-    blscfg: str = ""  # rhboot | upstream | empty: no such command
+    blscfg: str = ""  # whose: rhboot | upstream
     # Before 2.14, not in rhboot: blank lines at the end of `eval`'s text set its status to 0.
     blank_line_is_true: bool = True
     # 2.14 (lib/envblk.c) skips blank lines; before, the variable after one was lost.
@@ -68,6 +67,7 @@ class Flavour(NamedTuple):
     cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
     # rhboot (CVE-2023-4001): search --root-dev-only looks at the disk of $root alone; Fedora's EFI stub asks for it.
     root_dev_only: bool = False
+    lacks: frozenset[str] = frozenset()  # commands of other GRUBs
     title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
     features: tuple[str, ...] = ()  # feature_* variables beside the common ones
     variables: tuple[tuple[str, str], ...] = ()  # further variables it starts with
@@ -78,7 +78,9 @@ _COMMON_FEATURES = (
     "nativedisk_cmd", "ntldr", "platform_search_hint", "timeout_style",
 )  # fmt: skip
 
-UPSTREAM = Flavour("upstream")
+_OF_RHBOOT = frozenset(["decrement", "efi-export-env", "efi-load-env", "getenv", "increment", "version"])
+
+UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | {"blscfg"})
 UPSTREAM_2_14 = Flavour(
     "upstream-2.14",
     blscfg="upstream",
@@ -86,6 +88,7 @@ UPSTREAM_2_14 = Flavour(
     envblk_skips_blank=True,
     cryptodisk_only=True,
     title_may_be_empty_source=False,
+    lacks=_OF_RHBOOT,
     features=("search_cryptodisk_only", "tpm2_cap_pcrs", "gcry_hw_accel"),
 )
 RHBOOT = Flavour(
@@ -98,6 +101,7 @@ RHBOOT = Flavour(
     users_optional=True,
     blscfg="rhboot",
     root_dev_only=True,
+    cryptodisk_only=True,
     blank_line_is_true=False,
     features=("search_cryptodisk_only",),
     variables=(
@@ -286,7 +290,9 @@ class Machine:
         self.params: list[str] | None = None  # $1...; None outside functions and entries
         self.functions: dict[str, tuple[Statement, ...]] = {}
         self.modules: set[str] = set()
+        self.pci: Sequence[str] | None = None  # the machine's PCI devices as hwmatch spells them; None: not known
         self.bls: dict[GrubPath, bool] = {}  # what rhboot's blscfg has read, and whether it is in the menu
+        self.found: dict[tuple[str, str], str] = {}  # what `search` has found
         self.globbing = True  # the regexp module expands * and ? once it is loaded
         self.extracting = 0  # inside extract_entries_*: few commands run
         self.loaded: Loaded | None = None
@@ -450,9 +456,7 @@ class Machine:
         path = self.path(name)
         device = self.disks.device(path.device)
         if device is None:
-            # A name without a comma could be a protocol of the network (net/net.c:grub_net_open_real).
-            errno = UNKNOWN_DEVICE if "," in path.device else NET_BAD_ADDRESS
-            raise CommandError(errno, f"disk `{path.device}' not found")
+            raise unknown_device(path.device)
         if not path.path.startswith("/"):
             _check_block_list(path.path)
             return path
@@ -650,7 +654,7 @@ class Machine:
                 return self.fail(CommandError(BAD_ARGUMENT, "no command is specified", span))
             del words[0]
         name = words[0]
-        handler = self.table.get(name)
+        handler = self.command(name)
         body = None
         if handler is None:
             self.errno = OK
@@ -666,6 +670,9 @@ class Machine:
             self.errno = OK
         self.print_error()
         return status
+
+    def command(self, name: str) -> Handler | None:
+        return None if name in self.flavour.lacks else self.table.get(name)
 
     def _call(self, handler: Handler | None, call: Call) -> int:
         assert handler is not None

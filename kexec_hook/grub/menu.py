@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kexec_hook.grub.errors import BAD_NUMBER, OK, CommandError
@@ -13,13 +12,13 @@ from kexec_hook.grub.numbers import as_int, strtoul
 _DEEPEST_MENU = 8
 
 
-@dataclass(frozen=True)
 class Choice:
     """Which entry of one menu a value of `default` stands for, and why."""
 
-    index: int
-    why: str  # number | id | title | unset | not found
-    matched: bool
+    def __init__(self, index: int, why: str, matched: bool) -> None:
+        self.index = index
+        self.why = why  # number | id | title | unset | not found
+        self.matched = matched
 
 
 def choose(menu: Sequence[Entry], value: str | None, flavour: Flavour) -> Choice:
@@ -130,18 +129,18 @@ class Tried(NamedTuple):
     outcome: Outcome
 
 
-@dataclass
 class Result:
     """What GRUB would do, left alone with a menu: the entries it tries in turn, the last one being what boots.
 
     `ended` is boot, menu (GRUB waits for somebody), password, crash, or the command that left GRUB.
     """
 
-    tried: list[Tried] = field(default_factory=list)
-    choices: list[tuple[Choice, Sequence[Entry]]] = field(default_factory=list)  # one a menu, down to the default
-    ended: str = "menu"
-    chosen: str = ""
-    root: str | None = None
+    def __init__(self, ended: str = "menu") -> None:
+        self.tried: list[Tried] = []
+        self.choices: list[tuple[Choice, Sequence[Entry]]] = []  # one a menu, down to the default
+        self.ended = ended
+        self.chosen = ""
+        self.root: str | None = None
 
     @property
     def booted(self) -> bool:

@@ -103,7 +103,7 @@ def build_whole(image: Path, files: Path) -> None:
     mib = _mib_for(files)
     with open(image, "wb") as stream:
         stream.truncate(mib * MIB)
-    _filesystem(image, 0, mib, Partition(files))
+    _filesystem(image, 0, mib, Partition(files, label="judge"))  # an empty label could be searched for
 
 
 def read_file(image: Path, path: str) -> bytes | None:

@@ -17,7 +17,6 @@ from kexec_hook.grub.errors import (
     BAD_FILENAME,
     MENU,
     OK,
-    UNKNOWN_COMMAND,
     UNKNOWN_FS,
     CommandError,
 )
@@ -33,12 +32,7 @@ _GRUBS_OWN = (4, 5, 7, 25)  # errors that GRUB meets as we do: no directory, not
 
 @command("blscfg")
 def blscfg(m: Machine, call: Call) -> int:
-    if m.flavour.blscfg == "rhboot":
-        return _rhboot(m, call)
-    if m.flavour.blscfg == "upstream":
-        return _upstream(m, call)
-    m.report("can't find command `blscfg'", call.span, UNKNOWN_COMMAND)
-    return OK
+    return _rhboot(m, call) if m.flavour.blscfg == "rhboot" else _upstream(m, call)
 
 
 def _rhboot(m: Machine, call: Call) -> int:
@@ -46,7 +40,7 @@ def _rhboot(m: Machine, call: Call) -> int:
 
     What it has read stays for the next call, and each entry gets into the menu once.
     """
-    args = parse_options(call.args, ()).args
+    args = parse_options(m, call.args, ()).args
     word = args[0] if len(args) == 1 else None
     files = {rhboot_key(_name(path)): path for path in m.bls}
     for path in _rhboot_files(m, call, word):
@@ -99,7 +93,7 @@ _OPTIONS = (
 
 def _upstream(m: Machine, call: Call) -> int:
     """blscfg [--path DIR] [--enable-fallback] [--show-default] [--show-non-default] [--entry FILE]."""
-    parsed = parse_options(call.args, _OPTIONS)
+    parsed = parse_options(m, call.args, _OPTIONS)
     if parsed.args:
         raise call.error(BAD_ARGUMENT, "unexpected argument(s) found, see --help")
     files: dict[tuple[object, ...], GrubPath] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kexec_hook.grub.commands.registry import command
 from kexec_hook.grub.errors import BAD_ARGUMENT, NO_KERNEL, OK
-from kexec_hook.grub.machine import Call, Flavour, Halted, Initrd, Loaded, Machine
+from kexec_hook.grub.machine import Call, Flavour, Halted, Initrd, Loaded, Machine, Refusal
 
 LINUX = ("linux", "linux16", "linuxefi")
 
@@ -17,6 +17,9 @@ def linux(m: Machine, call: Call) -> int:
     m.executed.append([call.name, *call.args])
     if not call.args:
         raise call.error(BAD_ARGUMENT, "filename expected")
+    for name in ("check_signatures", "check_appended_signatures"):
+        if m.get(name) in ("enforce", "forced"):
+            m.guesses.append(Refusal(f"GRUB checks signatures (${name}), which is not done here", call.span))
     m.loaded = None
     m.kcmdline = command_line(call.args, m.flavour)
     path = m.open(call.args[0])

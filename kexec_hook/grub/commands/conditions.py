@@ -205,7 +205,7 @@ def regexp(m: Machine, call: Call) -> int:
     from kexec_hook.grub import ere
 
     m.globbing = True  # loading the module registers the expansion of * and ?
-    parsed = parse_options(call.args, (Option("set", "s", value=True, repeatable=True),))
+    parsed = parse_options(m, call.args, (Option("set", "s", value=True, repeatable=True),))
     if len(parsed.args) != 2:
         raise call.error(BAD_ARGUMENT, "two arguments expected")
     pattern, text = parsed.args

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import command
-from kexec_hook.grub.errors import BAD_ARGUMENT, OK, TEST_FAILURE, CommandError
+from kexec_hook.grub.errors import BAD_ARGUMENT, OK, TEST_FAILURE, UNKNOWN_COMMAND, CommandError
 from kexec_hook.grub.machine import Call, Halted, Machine
 from kexec_hook.grub.numbers import strtoul
 from kexec_hook.grub.source import Source
@@ -117,10 +117,22 @@ def _filename(call: Call) -> str:
     return call.args[0]
 
 
-@command("exit", "halt", "reboot", "fwsetup", "lsefi", "normal_exit")
+@command("time")
+def time(m: Machine, call: Call) -> int:
+    """Runs a command, and says how long that took; functions are not looked for."""
+    if not call.args:
+        raise call.error(BAD_ARGUMENT, "no command is specified")
+    handler = m.command(call.args[0])
+    if handler is None:
+        raise call.error(UNKNOWN_COMMAND, f"can't find command `{call.args[0]}'", 0)
+    return handler(m, call._replace(name=call.args[0], args=call.args[1:], offset=call.offset + 1))
+
+
+@command("exit", "halt", "reboot", "fwsetup", "normal_exit")
 def leave(m: Machine, call: Call) -> int:
     """Leave GRUB: for the firmware, its setup, or off."""
-    if call.name in ("fwsetup",) and "--is-supported" in call.args:
+    if call.name == "fwsetup" and "--is-supported" in call.args:
         return OK
-    m.executed.append([call.name, *call.args])
+    if call.name != "normal_exit":
+        m.executed.append([call.name, *call.args])
     raise Halted(call.name, call.span)

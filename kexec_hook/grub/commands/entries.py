@@ -21,7 +21,7 @@ _RHBOOT_OPTIONS = tuple(option._replace(optional=option.long == "users") for opt
 @command("menuentry", "submenu")
 def menuentry(m: Machine, call: Call) -> int:
     options = _RHBOOT_OPTIONS if m.flavour.users_optional else _OPTIONS
-    parsed = parse_options(call.args, options, accept_dash=True)
+    parsed = parse_options(m, call.args, options, accept_dash=True)
     args = parsed.args
     text = parsed.value("source")
     block = call.command.block

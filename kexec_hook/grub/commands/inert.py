@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import command
-from kexec_hook.grub.errors import BAD_ARGUMENT, OK
+from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_DEVICE, BAD_FONT, OK
 from kexec_hook.grub.machine import Call, Machine
 
 
 @command(
-    "all_functional_test", "background_color", "background_image", "boottime", "cat", "clear", "cls", "cryptomount",
-    "date", "gptsync", "help", "hexdump", "keymap", "list_trusted", "loopback", "lsacpi", "lsapm", "lsmod",
-    "lsmmap", "lspci", "nativedisk", "net_add_addr", "net_add_dns", "net_add_route", "net_bootp", "net_bootp6",
-    "net_del_addr", "net_del_dns", "net_del_route", "net_dhcp", "net_get_dhcp_option", "net_ipv6_autoconf",
-    "net_ls_addr", "net_ls_cards", "net_ls_dns", "net_ls_routes", "net_nslookup", "password", "password_pbkdf2",
-    "play", "rmmod", "serial", "sleep", "terminal", "terminfo", "time",
-    "usb", "verify_detached", "videoinfo", "vbeinfo", "videotest", "vbetest", "zfskey", "zfsinfo", "dump",
-    "trust", "distrust", "rdmsr", "efi-watchdog", "efitextmode", "gdbinfo", "gettext", "menu_color",
-    "tpm_record_pcrs", "uppermem",
+    "all_functional_test", "backtrace", "blocklist", "boottime", "cat", "cbmemc", "clear", "cmosdump",
+    "coreboot_boottime", "cryptomount", "date", "distrust", "dump", "efi-export-env", "efiemu_prepare",
+    "efiemu_unload", "efitextmode", "fdtdump", "fix_video", "functional_test", "gdbstub", "gdbstub_break",
+    "gdbstub_stop", "gettext", "hello", "help", "hexdump", "hexdump_random", "keymap", "legacy_password",
+    "list_trusted", "lsacpi", "lsapm", "lscoreboot", "lsefi", "lsefimmap", "lsefisystab", "lsfonts", "lsmmap", "lsmod",
+    "lspci", "lssal", "net_ls_addr", "net_ls_cards", "net_ls_dns", "net_ls_routes", "password", "password_pbkdf2",
+    "pcidump", "play", "rmmod", "sendkey", "serial", "sleep", "terminfo", "test_blockarg", "testload", "testspeed",
+    "tpm2_dump_pcr", "tpm2_key_protector_clear", "trust", "usb", "vbeinfo", "vbetest", "version", "videoinfo",
+    "videotest", "xnu_devprop_load", "xnu_splash", "xnu_uuid", "zfsinfo", "zfskey",
 )  # fmt: skip
 def inert(m: Machine, call: Call) -> int:
+    return OK
+
+
+@command("background_color", "background_image")
+def background(m: Machine, call: Call) -> int:
+    """Fails where no graphics are on; whether they are can be seen in colours only."""
+    return BAD_DEVICE
+
+
+@command("loopback")
+def loopback(m: Machine, call: Call) -> int:
+    """A file becomes a device, and whatever is on it is out of our sight."""
+    words = [word for word in call.args if word not in ("-d", "-D", "--delete", "--decompress")]
+    if not words:
+        raise call.error(BAD_ARGUMENT, "device name required")
+    if len(words) == len(call.args):
+        if len(words) < 2:
+            raise call.error(BAD_ARGUMENT, "filename expected")
+        m.open(words[1])
     return OK
 
 
@@ -32,14 +51,18 @@ def insmod(m: Machine, call: Call) -> int:
     return OK
 
 
-@command("loadfont", "load_font")
+_FONT = b"FILE\0\0\0\4PFF2"
+
+
+@command("loadfont")
 def loadfont(m: Machine, call: Call) -> int:
-    """Fails when a font file is missing; grub-mkconfig's header asks."""
+    """Fails when a font file is missing or no font; grub-mkconfig's header asks."""
+    if not call.args:
+        raise call.error(BAD_ARGUMENT, "filename expected")
     for name in call.args:
-        if name.startswith(("/", "(")):
-            m.open(name)
-        else:
-            m.open(f"{m.get('prefix')}/fonts/{name}.pf2")
+        path = name if name.startswith(("/", "(", "+")) else f"{m.get('prefix')}/fonts/{name}.pf2"
+        if not m.read(path, call).startswith(_FONT):
+            raise call.error(BAD_FONT, "invalid font")
     return OK
 
 

@@ -12,19 +12,18 @@ _WHAT = {
     "multiboot2": "a multiboot kernel such as Xen",
     "xen_hypervisor": "the Xen hypervisor",
     "ntldr": "the Windows boot loader",
-    "linux_uki": "a unified kernel image",
 }
-_OTHER_LOADERS = (
-    "appleloader", "freedos", "kfreebsd", "knetbsd", "kopenbsd", "macbless", "ntldr", "plan9", "pxechainloader",
-    "truecrypt", "xnu_kernel", "xnu_kernel64", "xnu_resume", "legacy_kernel", "syslinux_configfile",
-    "syslinux_source", "legacy_configfile", "legacy_source", "efi_chainloader",
+_NOTED = ("chainloader", "multiboot", "multiboot2", "xen_hypervisor")
+
+
+@command(
+    *_NOTED, "appleloader", "freedos", "kfreebsd", "knetbsd", "kopenbsd", "legacy_kernel", "ntldr", "plan9",
+    "pxechainloader", "truecrypt", "xnu_kernel", "xnu_kernel64", "xnu_resume",
 )  # fmt: skip
-
-
-@command("chainloader", "multiboot", "multiboot2", "xen_hypervisor", *_OTHER_LOADERS)
 def other_loader(m: Machine, call: Call) -> int:
     """Something is loaded and would boot, but not Linux."""
-    m.executed.append([call.name, *call.args])
+    if call.name in _NOTED:
+        m.executed.append([call.name, *call.args])
     words = [word for word in call.args if not word.startswith("--")]
     if not words:
         raise call.error(BAD_ARGUMENT, "filename expected")
@@ -34,9 +33,17 @@ def other_loader(m: Machine, call: Call) -> int:
     return OK
 
 
-@command("module", "module2", "xen_linux", "xen_module", "xen_initrd")
+_NOTED_MODULES = ("module", "module2", "xen_initrd", "xen_linux", "xen_module")
+
+
+@command(
+    *_NOTED_MODULES, "kfreebsd_loadenv", "kfreebsd_module", "kfreebsd_module_elf", "knetbsd_module",
+    "knetbsd_module_elf", "kopenbsd_ramdisk", "legacy_initrd", "legacy_initrd_nounzip", "xnu_kext", "xnu_kextdir",
+    "xnu_mkext", "xnu_ramdisk",
+)  # fmt: skip
 def other_module(m: Machine, call: Call) -> int:
-    m.executed.append([call.name, *call.args])
+    if call.name in _NOTED_MODULES:
+        m.executed.append([call.name, *call.args])
     if m.loaded is None or m.loaded.kind == "linux":
         raise call.error(BAD_ARGUMENT, "you need to load the kernel first")
     words = [word for word in call.args if not word.startswith("--")]
@@ -47,18 +54,27 @@ def other_module(m: Machine, call: Call) -> int:
 
 
 @command(
-    "acpi", "badram", "cutmem", "drivemap", "hdparm", "inb", "inl", "inw", "outb", "outl", "outw", "parttool",
-    "read_byte", "read_dword", "read_word", "setpci", "write_byte", "write_dword", "write_word", "wrmsr",
-    "fdt", "lockdown",
+    "915resolution", "acpi", "badram", "cmosclean", "cmosset", "cutmem", "drivemap", "efiemu_loadcore", "fakebios",
+    "gptsync", "hdparm", "inb", "inl", "inw", "loadbios", "macppcbless", "mactelbless", "nativedisk", "outb", "outl",
+    "outw", "parttool", "read_byte", "read_dword", "read_word", "setpci", "write_byte", "write_dword", "write_word",
+    "wrmsr",
 )  # fmt: skip
 def hardware(m: Machine, call: Call) -> int:
-    m.refusals.append(Refusal(f"`{call.name}` changes hardware or memory before Linux starts", call.span))
+    m.refusals.append(Refusal(f"`{call.name}` changes hardware, disks or memory before Linux starts", call.span))
     return OK
 
 
-@command("cpuid", "keystatus", "usbtest", "smbios", "getenv", "rtc", "tpm", "tpm2_key_protector_init")
-def hardware_probe(m: Machine, call: Call) -> int:
-    m.guesses.append(Refusal(f"`{call.name}` asks the hardware or somebody at the keyboard", call.span))
+@command(
+    "extract_legacy_entries_configfile", "extract_legacy_entries_source", "extract_syslinux_entries_configfile",
+    "extract_syslinux_entries_source", "legacy_configfile", "legacy_source", "syslinux_configfile", "syslinux_source",
+)  # fmt: skip
+def other_language(m: Machine, call: Call) -> int:
+    """A configuration of GRUB Legacy or Syslinux, which GRUB translates."""
+    words = [word for word in call.args if not word.startswith("-")]
+    if len(words) != 1:
+        raise call.error(BAD_ARGUMENT, "filename expected")
+    m.open(words[0])
+    m.refusals.append(Refusal(f"`{call.name}` reads a configuration that is not GRUB's own", call.span))
     return OK
 
 

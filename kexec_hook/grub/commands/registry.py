@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kexec_hook.grub.errors import BAD_ARGUMENT, CommandError
-from kexec_hook.grub.machine import Handler
+from kexec_hook.grub.machine import Handler, Machine
 
 TABLE: dict[str, Handler] = {}
 
@@ -59,13 +59,20 @@ _HELP = (Option("help", "h"), Option("usage", "u"))
 
 
 def parse_options(
-    words: Sequence[str], options: Sequence[Option], *, accept_dash: bool = False, at_start: bool = False
+    m: Machine, words: Sequence[str], options: Sequence[Option], *, accept_dash: bool = False, at_start: bool = False
 ) -> Parsed:
     """Split words into options and arguments as grub_arg_parse does.  Raises CommandError.
 
     accept_dash (GRUB_COMMAND_ACCEPT_DASH): unknown options are arguments;
     at_start (GRUB_COMMAND_OPTIONS_AT_START): options end at the first argument.
     """
+    parsed = _parse(words, options, accept_dash, at_start)
+    if parsed.options and m.errno:
+        raise CommandError(m.errno, "")  # an error that nothing has printed yet stops GRUB at the first option
+    return parsed
+
+
+def _parse(words: Sequence[str], options: Sequence[Option], accept_dash: bool, at_start: bool) -> Parsed:
     known = (*options, *_HELP)
     parsed = Parsed({}, [])
     args = parsed.args

@@ -10,8 +10,9 @@ from kexec_hook.grub.errors import (
     INVALID_COMMAND,
     NOT_IMPLEMENTED_YET,
     OK,
-    UNKNOWN_DEVICE,
     UNKNOWN_FS,
+    CommandError,
+    unknown_device,
 )
 from kexec_hook.grub.machine import Call, Machine
 
@@ -33,10 +34,10 @@ _HINTS_OF = {"pc": ("hint", "hint-bios"), "efi": ("hint", "hint-efi"), "ieee1275
 def search(m: Machine, call: Call) -> int:
     options = _SEARCH_OPTIONS
     if m.flavour.cryptodisk_only:
-        options = (*options, Option("cryptodisk-only"))
+        options = (*options, Option("cryptodisk-only"), Option("efidisk-only"))
     if m.flavour.root_dev_only:
         options = (*options, Option("root-dev-only", "r"))
-    parsed = parse_options(call.args, options, accept_dash=True)
+    parsed = parse_options(m, call.args, options, accept_dash=True)
     names = list(parsed.args)
     while names and names[0].startswith("--hint-"):
         del names[0]  # hints for platforms this GRUB does not know
@@ -74,13 +75,17 @@ def search_short(m: Machine, call: Call) -> int:
 def _find(
     m: Machine, call: Call, by: FindBy, name: str, variable: str | None, hints: list[str], root_only: bool = False
 ) -> int:
-    found = m.disks.find(by, name, [hint for hint in hints if hint])
+    # search.c keeps the first answer to each question, and tries that before the hints.
+    question = by, name.lower() if by == "fs_uuid" else name
+    known = m.found.get(question)
+    found = m.disks.find(by, name, [hint for hint in (known, *hints) if hint])
     disk = (m.get("root") or "").partition(",")[0] if root_only else ""
     if disk:
         found = [device for device in found if device.partition(",")[0] == disk]
     if not found:
         where = next((i for i, word in enumerate(call.args) if word == name), -1)
         raise call.error(FILE_NOT_FOUND, f"no such device: {name}", where)
+    m.found[question] = found[0]
     if variable is None:
         m.say("".join(f" {device}" for device in found))
     else:
@@ -101,7 +106,7 @@ _PROBE_OPTIONS = (
 
 @command("probe")
 def probe(m: Machine, call: Call) -> int:
-    parsed = parse_options(call.args, _PROBE_OPTIONS)
+    parsed = parse_options(m, call.args, _PROBE_OPTIONS)
     if not parsed.args:
         raise call.error(BAD_ARGUMENT, "device name required")
     name = parsed.args[0]
@@ -109,7 +114,7 @@ def probe(m: Machine, call: Call) -> int:
         name = name[1:-1]
     device = m.disks.device(name)
     if device is None:
-        raise call.error(UNKNOWN_DEVICE, f"disk `{name}' not found")
+        raise unknown_device(name)
     chosen = next((option.long for option in _PROBE_OPTIONS[1:] if option.long in parsed.options), None)
     order = ("driver", "partmap", "part-uuid", "fs", "fs-uuid", "label")
     chosen = next((option for option in order if option in parsed.options), None)
@@ -147,27 +152,34 @@ def _driver(name: str) -> str:
     return "biosdisk"
 
 
+_LS_OPTIONS = (Option("long", "l"), Option("human-readable", "h"), Option("all", "a"))
+
+
 @command("ls")
 def ls(m: Machine, call: Call) -> int:
     """List devices or a directory; only whether it succeeds can matter."""
-    if not call.args:
+    parsed = parse_options(m, call.args, _LS_OPTIONS)
+    if not parsed.args:
         m.say("".join(f"({device.name}) " for device in m.disks.devices()) + "\n")
-        return OK
-    name = call.args[-1]
-    if name.startswith("(") and name.endswith(")"):
-        if m.disks.device(name[1:-1]) is None:
-            raise call.error(UNKNOWN_DEVICE, f"disk `{name[1:-1]}' not found")
-        m.say(f"\tDevice {name[1:-1]}\n")
-        return OK
+    for name in parsed.args:
+        try:
+            m.say(_listing(m, name))
+        except CommandError as error:
+            m.fail(error)
+    return OK
+
+
+def _listing(m: Machine, name: str) -> str:
     path = m.path(name)
     if m.disks.device(path.device) is None:
-        raise call.error(UNKNOWN_DEVICE, f"disk `{path.device}' not found")
+        raise unknown_device(path.device)
+    if name == f"({path.device})":
+        return f"\tDevice {path.device}\n"
     stat = m.stat(path)
-    if stat is None:
-        raise call.error(FILE_NOT_FOUND, f"file `{path.path}' not found")
+    if stat is None or stat.kind == "file":
+        m.open(name)
+        return path.path.rpartition("/")[2] + " \n"
     try:
-        names = m.disks.list(path) if stat.kind == "dir" else [path.path.rpartition("/")[2]]
+        return "".join(f"{entry} " for entry in m.disks.list(path)) + "\n"
     except DiskError as error:
-        raise call.error(error.errno, error.message) from None
-    m.say("".join(f"{entry} " for entry in names) + "\n")
-    return OK
+        raise CommandError(error.errno, error.message) from None

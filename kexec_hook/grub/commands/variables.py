@@ -6,7 +6,14 @@ import re
 
 from kexec_hook.grub import grubenv
 from kexec_hook.grub.commands.registry import Option, Parsed, command, parse_options
-from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_FILE_TYPE, FILE_NOT_FOUND, INVALID_COMMAND, OK, CommandError
+from kexec_hook.grub.errors import (
+    BAD_ARGUMENT,
+    BAD_FILE_TYPE,
+    FILE_NOT_FOUND,
+    INVALID_COMMAND,
+    OK,
+    CommandError,
+)
 from kexec_hook.grub.machine import Call, Machine, Refusal
 from kexec_hook.grub.numbers import strtoul
 
@@ -23,6 +30,20 @@ def set_variable(m: Machine, call: Call) -> int:
     if not equals:
         raise call.error(BAD_ARGUMENT, "not an assignment", 0)
     m.set(name, value, call)
+    return OK
+
+
+@command("increment", "decrement")
+def count(m: Machine, call: Call) -> int:
+    """rhboot's (commands/increment.c), for the counting of boots that fail."""
+    if len(call.args) != 1:
+        raise call.error(BAD_ARGUMENT, "no variable specified" if not call.args else "too many arguments")
+    value = m.get(call.args[0])
+    if value is None:
+        raise call.error(FILE_NOT_FOUND, f'No such variable "{call.args[0]}"', 0)
+    value = value.lstrip("\n\r \t")
+    number = strtoul(value[value.startswith("-") :])[0] * (-1 if value.startswith("-") else 1)
+    m.set(call.args[0], str(number + (1 if call.name == "increment" else -1)), call)
     return OK
 
 
@@ -70,7 +91,7 @@ def shift(m: Machine, call: Call) -> int:
 
 @command("load_env")
 def load_env(m: Machine, call: Call) -> int:
-    parsed = parse_options(call.args, _ENV_OPTIONS)
+    parsed = parse_options(m, call.args, _ENV_OPTIONS)
     for name, value in _variables(m, call, _block_name(m, call, parsed)):
         if not parsed.args or name in parsed.args:
             m.set(name, value, call)
@@ -79,7 +100,7 @@ def load_env(m: Machine, call: Call) -> int:
 
 @command("list_env")
 def list_env(m: Machine, call: Call) -> int:
-    parsed = parse_options(call.args, _ENV_OPTIONS)
+    parsed = parse_options(m, call.args, _ENV_OPTIONS)
     for name, value in _variables(m, call, _block_name(m, call, parsed)):
         m.say(f"{name}={value}\n")
     return OK
@@ -87,7 +108,7 @@ def list_env(m: Machine, call: Call) -> int:
 
 @command("save_env")
 def save_env(m: Machine, call: Call) -> int:
-    parsed = parse_options(call.args, _ENV_OPTIONS)
+    parsed = parse_options(m, call.args, _ENV_OPTIONS)
     if not parsed.args:
         raise call.error(BAD_ARGUMENT, "no variable is specified")
     name = _block_name(m, call, parsed)
@@ -147,7 +168,7 @@ def _unescape(word: str) -> str:
 
 @command("echo")
 def echo(m: Machine, call: Call) -> int:
-    parsed = parse_options(call.args, (Option("", "n"), Option("\0", "e")), accept_dash=True, at_start=True)
+    parsed = parse_options(m, call.args, (Option("", "n"), Option("\0", "e")), accept_dash=True, at_start=True)
     newline = "" not in parsed.options
     words = parsed.args
     if "\0" in parsed.options:
