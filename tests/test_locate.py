@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,10 @@ ESP_PART = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 ROOT_PART = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nID=debian\n'
 FEDORA = 'NAME="Fedora Linux"\nID=fedora\nVERSION_ID=44\nPLATFORM_ID="platform:f44"\n'
-WORDS = "linux {}/vmlinuz root=UUID=x prefix=$prefix root=$root cmdpath=$cmdpath\ninitrd {}/initrd.img"
+STAND_INS = Path(__file__).resolve().parent / "roots/debian-12/tree/boot"
+KERNEL = (STAND_INS / "vmlinuz-6.1.0-39-amd64").read_bytes()
+INITRD = (STAND_INS / "initrd.img-6.1.0-39-amd64").read_bytes()
+WORDS = "linux {}/vmlinuz root=/dev/sda2 prefix=$prefix root=$root cmdpath=$cmdpath\ninitrd {}/initrd.img"
 
 
 @pytest.fixture
@@ -47,7 +51,8 @@ def locate(machine, *, is_host=False):
 def cfg(machine, path, body=WORDS, boot="/boot"):
     """A configuration with one entry, and what it loads."""
     text = body.format(boot, boot) if "{}" in body else body
-    return machine.write(path, f"menuentry Linux {{\n{text}\n}}\n").put("boot/vmlinuz", "boot/initrd.img")
+    machine.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    return machine.write(path, f"menuentry Linux {{\n{text}\n}}\n")
 
 
 def booted(machine, capsys):
@@ -352,7 +357,7 @@ def test_without_efi_it_is_a_bios(machine):
 
 
 def test_entries_depend_on_platform_and_processor(uefi, capsys):
-    body = "linux {}/vmlinuz root=UUID=x on=$grub_cpu-$grub_platform"
+    body = "linux {}/vmlinuz root=/dev/sda2 on=$grub_cpu-$grub_platform"
     cfg(uefi.efi(32), "boot/grub/grub.cfg", body.replace("{}", "/boot"))
     assert booted(uefi, capsys)["on"] == "i386-efi"
 
@@ -428,9 +433,9 @@ def test_the_modules_of_this_platform_go_first(uefi):
 
 def test_a_setting_goes_before_everything(machine, capsys):
     """rhboot takes an id before a number."""
-    cfg(machine, "boot/grub/grub.cfg", "linux /boot/vmlinuz root=UUID=x first=yes")
+    cfg(machine, "boot/grub/grub.cfg", "linux /boot/vmlinuz root=/dev/sda2 first=yes")
     config = (machine.root / "boot/grub/grub.cfg").read_text()
-    second = "menuentry Two --id 0 {\nlinux /boot/vmlinuz root=UUID=x first=no\n}\n"
+    second = "menuentry Two --id 0 {\nlinux /boot/vmlinuz root=/dev/sda2 first=no\n}\n"
     machine.write("boot/grub/grub.cfg", "set default=0\n" + config + second)
     assert booted(machine, capsys)["first"] == "yes"
     machine.write("etc/kexec-hook.conf", "flavour = rhboot\n")
