@@ -6,8 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kexec_hook import __version__, record
 from kexec_hook.initrds import join
@@ -25,8 +24,7 @@ Outcome = Literal["staged", "unchanged", "declined", "failed"]
 _CHUNK = 1 << 20  # bytes
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """What came of a run."""
 
     outcome: Outcome
@@ -61,7 +59,7 @@ def act(world: World, held: Held, run: Run, *, anew: bool = False) -> Done:
         if anew:
             Kexec(world).unload()  # before the load, so that memory need not hold both
         elif isinstance(before, Staged) and still(before, wanted) and Kexec(world).loaded():
-            if replace(before, time=wanted.time) != wanted:
+            if before._replace(time=wanted.time) != wanted:
                 record.write_staged(held, wanted)
             return Done("unchanged", run)
         return _load(world, held, run, run.plan, wanted)
@@ -106,7 +104,7 @@ def still(before: Staged, wanted: Staged) -> bool:
 def _load(world: World, held: Held, run: Run, plan: Plan, wanted: Staged) -> Done:
     kexec = Kexec(world)
     record.withdraw(held.state)
-    record.write_staged(held, replace(wanted, state="loading"))
+    record.write_staged(held, wanted._replace(state="loading"))
     started = time.monotonic()
     try:
         with initrd_argument(run.sysroot, plan) as (initrd, fds):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kexec_hook.state import Held, State
 from kexec_hook.world import VAR, World
@@ -22,8 +21,7 @@ _KEXEC = "208"
 Verdict = Literal["none", "pending", "jumped", "failed"]
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One jump."""
 
     release: str
@@ -40,7 +38,7 @@ def note(world: World, release: str, kernel: str) -> None:
     """Before the jump.  StateError."""
     attempt = Attempt(release, kernel, world.boot_id, time.time())
     with world.state(VAR) as state, state.lock() as held:
-        held.write(ATTEMPT, json.dumps(asdict(attempt)).encode() + b"\n")
+        held.write(ATTEMPT, json.dumps(attempt._asdict()).encode() + b"\n")
 
 
 def withdraw(world: World) -> None:
@@ -104,7 +102,7 @@ def _failed(state: State) -> dict[str, Attempt]:
 
 def _write(held: Held, known: dict[str, Attempt]) -> None:
     if known:
-        data = json.dumps({name: asdict(attempt) for name, attempt in known.items()}, indent=1)
+        data = json.dumps({name: attempt._asdict() for name, attempt in known.items()}, indent=1)
         held.write(FAILED, data.encode() + b"\n")
     else:
         held.state.remove(FAILED)

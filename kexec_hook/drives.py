@@ -8,7 +8,6 @@ device in BOOT_IMAGE, which GRUB itself wrote at the last boot; the hint of a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Literal
 
 Family = Literal["hd", "lvm", "md", "crypto"]
@@ -20,28 +19,30 @@ _FIRMWARE = re.compile(r"(hd|fd|cd)\d*")
 _FAMILIES = {"lvm": ("lvm/", "lvmid/"), "md": ("md", "mduuid/"), "crypto": ("crypto", "cryptouuid/")}
 
 
-@dataclass
 class Drive:
     """A disk, or what GRUB treats as one: a logical volume, an array, an unlocked container."""
 
-    key: str  # of the kernel: sda, nvme0n1, md0, mapper/vg-root
-    family: Family
-    name: str  # GRUB's
-    aliases: list[str] = field(default_factory=list)
-    why: str = ""  # where the name comes from
-    settled: bool = False  # it was seen by somebody, or proven: it does not change any more
+    def __init__(self, key: str, family: Family, name: str, why: str = "") -> None:
+        self.key = key  # of the kernel: sda, nvme0n1, md0, mapper/vg-root
+        self.family = family
+        self.name = name  # GRUB's
+        self.aliases: list[str] = []
+        self.why = why  # where the name comes from
+        self.settled = False  # it was seen by somebody, or proven: it does not change any more
 
 
-@dataclass
 class Unit:
     """What may hold a file system: a partition, or a drive without partitions."""
 
-    drive: Drive
-    number: int | None = None  # 0: the drive itself; None: not known
-    partmap: str = ""  # gpt, msdos; empty: not known, or none
-    partuuid: str = ""
-    exact: bool = True  # is the kind of the partition map known?
-    told: list[str] = field(default_factory=list)  # names that a search gave for it, and those we gave out
+    def __init__(
+        self, drive: Drive, number: int | None = None, partmap: str = "", partuuid: str = "", exact: bool = True
+    ) -> None:
+        self.drive = drive
+        self.number = number  # 0: the drive itself; None: not known
+        self.partmap = partmap  # gpt, msdos; empty: not known, or none
+        self.partuuid = partuuid
+        self.exact = exact  # is the kind of the partition map known?
+        self.told: list[str] = []  # names that a search gave for it, and those we gave out
 
     @property
     def name(self) -> str:

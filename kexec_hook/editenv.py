@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .process import ProcessError, Programs
 
@@ -17,8 +17,7 @@ class EditenvError(Exception):
     """The environment block was not read or not written; one sentence.  A failing program is the `__cause__`."""
 
 
-@dataclass(frozen=True)
-class Editenv:
+class Editenv(NamedTuple):
     """grub-editenv or grub2-editenv.  Files are absolute paths of blocks that exist, but for `create`."""
 
     programs: Programs

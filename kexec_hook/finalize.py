@@ -7,7 +7,7 @@ timeout, a full disk, ends in an ordinary reboot.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kexec_hook import attempts, record
 from kexec_hook.act import Done, carry_out, forget
@@ -26,8 +26,7 @@ _JUMPS = ("reboot.target", "kexec.target")
 _NO_JUMP = ("poweroff.target", "halt.target", "soft-reboot.target", "exit.target")
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Approved, or why not; `failed` where something that should have worked did not."""
 
     approved: bool

@@ -6,11 +6,10 @@ Follows grub-core/loader/linux.c:grub_initrd_load.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of the joined initrd: bytes as they are, or (path) a whole file."""
 
     data: bytes = b""

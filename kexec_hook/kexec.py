@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kexec_hook.process import ProcessError
 from kexec_hook.world import World
@@ -20,8 +20,7 @@ class KexecError(Exception):
     """kexec did not do it; one sentence with what it said.  The failing program is the `__cause__`."""
 
 
-@dataclass(frozen=True)
-class Kexec:
+class Kexec(NamedTuple):
     """kexec on one machine."""
 
     world: World

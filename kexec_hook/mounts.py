@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kexec_hook.sysroot import Sysroot, SysrootError, join, parts_of
 
@@ -38,8 +38,7 @@ GRUB_NAMES = {
 _NEVER_GRUB = re.compile(r"(loop|zram|ram|fd|nbd)\d")
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """One line of mountinfo (proc(5))."""
 
     id: int
@@ -57,8 +56,7 @@ class Mount:
         return f"subvol={join(self.root)}" in self.options
 
 
-@dataclass(frozen=True)
-class FileSystem:
+class FileSystem(NamedTuple):
     """A file system that a root knows of, mounted or not."""
 
     kind: str  # GRUB's name of its type; empty: not known (not mounted), or GRUB cannot read it

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kexec_hook.drives import part_of, split
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Stat
@@ -46,8 +46,7 @@ class VolumeDisks:
         return [name + "/" if is_dir else name for name, is_dir in self.volume(path.device).names(path.path)]
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(NamedTuple):
     """A directory, and what the file system answers to; nothing: to no UUID, and to the empty label."""
 
     directory: Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ class InitrdFile(NamedTuple):
     newc: str = ""  # the name it gets as a cpio member
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What kexec would be given; paths are below the root."""
 
     kernel: str
@@ -50,7 +48,7 @@ class Plan:
     def below(self, sysroot: Sysroot) -> Plan:
         """The plan with kernel and device tree as they are called from outside the root."""
         devicetree = str(sysroot.host(self.devicetree)) if self.devicetree else None
-        return replace(self, kernel=str(sysroot.host(self.kernel)), devicetree=devicetree)
+        return self._replace(kernel=str(sysroot.host(self.kernel)), devicetree=devicetree)
 
     @property
     def joined(self) -> str:

@@ -6,8 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import subprocess
@@ -21,8 +20,7 @@ _GRACE = 0.2  # seconds a finished program's own children may keep its output op
 _REAP = 5.0  # seconds to wait for a killed program, which may sit in the kernel
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     argv: tuple[str, ...]
     status: int  # as subprocess has it: -9 is "killed by signal 9"
     stdout: str  # bytes that are not UTF-8 survive as surrogates
@@ -52,8 +50,7 @@ class TimedOut(ProcessError):
     """The program took too long and was killed, with everything it had started."""
 
 
-@dataclass(frozen=True)
-class Programs:
+class Programs(NamedTuple):
     """The programs below some directories, first one wins; tests put a directory with their own kexec first."""
 
     path: tuple[str, ...] = SYSTEM_PATH

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from .state import Held, State
 from .sysroot import Identity
@@ -24,8 +23,7 @@ SCHEMA = 1
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Staged:
+class Staged(NamedTuple):
     """One decision, and everything it was read from.  Paths are below the root."""
 
     state: Literal["loading", "staged"]
@@ -46,8 +44,7 @@ class Staged:
     reads: Mapping[str, Identity | None]  # None: was missing
 
 
-@dataclass(frozen=True)
-class NoRecord:
+class NoRecord(NamedTuple):
     """There is no record that could be believed."""
 
     reason: str  # one sentence
@@ -92,7 +89,7 @@ def withdraw(state: State) -> bool:
 
 
 def format_staged(staged: Staged) -> bytes:
-    values = {field.name: getattr(staged, field.name) for field in fields(staged)}
+    values = staged._asdict()
     values.update(env_writes=dict(staged.env_writes), reads=dict(staged.reads))
     return json.dumps({"schema": SCHEMA, **values}, indent=1).encode("ascii") + b"\n"
 

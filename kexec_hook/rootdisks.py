@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kexec_hook.drives import BOOT_IMAGE, Drives, Unit, split, split_node
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath
@@ -15,8 +15,7 @@ from kexec_hook.sysroot import Sysroot, SysrootError, join, parts_of
 from kexec_hook.volumes import UNKNOWN_DEVICE, UNKNOWN_FS, Node, NotFound, Volume
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """A file that GRUB names, and where it is for us."""
 
     grub: GrubPath  # (hd0,gpt2)/vmlinuz-6.1, as the script wrote it

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.process import Programs
 
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from kexec_hook.sysroot import Sysroot
 
 
-@dataclass(frozen=True)
-class Trigger:
+class Trigger(NamedTuple):
     """Who asked for this run: `cli`, or the --source of the glue (apt, dnf4, dnf5, dpkg-trigger, ...)."""
 
     source: str = "cli"
@@ -27,8 +25,7 @@ class Trigger:
     running: bool = False  # the running kernel, with its command line, instead of GRUB's choice
 
 
-@dataclass(frozen=True)
-class BootConfig:
+class BootConfig(NamedTuple):
     """Where GRUB's configuration is and what kind of GRUB reads it."""
 
     path: str  # below the root: /boot/grub/grub.cfg
@@ -42,8 +39,7 @@ class BootConfig:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Objection:
+class Objection(NamedTuple):
     """Why nothing is staged, in one sentence, and which plugin says so."""
 
     reason: str
@@ -51,8 +47,7 @@ class Objection:
     rights: bool = False  # nothing was decided, for want of rights: a failure (exit 1), no decline
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One run up to, not including, its act; what is printed, explained and tested."""
 
     trigger: Trigger
@@ -68,7 +63,7 @@ class Run:
     problems: tuple[Problem, ...] = ()
     objections: tuple[Objection, ...] = ()
     notes: tuple[str, ...] = ()
-    programs: Programs = field(default_factory=Programs)  # kexec, grub-editenv, systemctl
+    programs: Programs = Programs()  # kexec, grub-editenv, systemctl
     owner: int = 0  # the user who must own what is believed: root
 
     @property

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[^\s;&|<>()]+")
@@ -24,8 +24,7 @@ _ENDS = " \t\n;"
 _OPERATORS = "&|<>()"
 
 
-@dataclass(frozen=True)
-class Assigned:
+class Assigned(NamedTuple):
     value: str
     origin: str  # file:line of the name
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kexec_hook.grub.commands import TABLE
@@ -29,21 +28,21 @@ def decide(world: World, sysroot: Sysroot, settings: Settings, plugins: Plugins,
     run = Run(trigger, sysroot, settings, programs=world.programs, owner=world.owner, disks=RootDisks(sysroot))
     try:
         if trigger.running:
-            run = replace(run, plan=_running_plan(world, sysroot, settings))
+            run = run._replace(plan=_running_plan(world, sysroot, settings))
         elif trigger.entry is None and settings.select.value.how == "kexec-default":
-            run = replace(run, plan=_kexec_default_plan(world, sysroot, settings))
+            run = run._replace(plan=_kexec_default_plan(world, sysroot, settings))
         else:
             run = _by_grub(run, world, plugins)
     except _Refused as refused:
         run = refused.run or run
-        run = replace(run, objections=(*run.objections, Objection(str(refused))))
+        run = run._replace(objections=(*run.objections, Objection(str(refused))))
     if sysroot.is_host:
         for file in plugins.files:
             sysroot.stat(file)  # a changed plugin may decide otherwise
-    run = replace(run, objections=(*run.objections, *map(Objection, _unwritable(run))))
+    run = run._replace(objections=(*run.objections, *map(Objection, _unwritable(run))))
     found = [*run.objections, *plugins.objections(run, sysroot)]
     notes = [*run.notes, *plugins.notes(run, sysroot), *plugins.complaints]
-    return replace(run, objections=tuple(dict.fromkeys(found)), notes=tuple(dict.fromkeys(notes)))
+    return run._replace(objections=tuple(dict.fromkeys(found)), notes=tuple(dict.fromkeys(notes)))
 
 
 def _unwritable(run: Run) -> Iterator[str]:
@@ -80,18 +79,19 @@ def _by_grub(run: Run, world: World, plugins: Plugins) -> Run:
     if config is None:
         raise _Refused("no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)")
     if settings.flavour.value:
-        config = replace(config, flavour=settings.flavour.value)
-    run = replace(run, config=config)
+        config = config._replace(flavour=settings.flavour.value)
+    run = run._replace(config=config)
     machine = make_machine(config, disks)
     try:
         run = _choose_and_enter(run, machine, world, plugins)
     except (Limit, ScriptError) as error:
-        run = replace(run, machine=machine, problems=tuple(machine.problems))
-        raise _Refused(f"GRUB's configuration: {error}", run) from None
-    run = replace(run, problems=tuple(run.problems or machine.problems))
+        run = run._replace(machine=machine, problems=tuple(machine.problems))
+        where = f" ({error.span})" if error.span else ""
+        raise _Refused(f"GRUB's configuration: {error.message}{where}", run) from None
+    run = run._replace(problems=tuple(run.problems or machine.problems))
     assert run.machine is not None
     if run.machine.loaded and run.result and run.result.ended in ("boot", "password"):
-        run = replace(run, plan=make_plan(run.machine.loaded, disks, run.sysroot, settings))
+        run = run._replace(plan=make_plan(run.machine.loaded, disks, run.sysroot, settings))
     return run
 
 
@@ -118,25 +118,25 @@ def _choose_and_enter(run: Run, machine: Machine, world: World, plugins: Plugins
     assert run.config is not None
     ended = evaluate(machine, run.config.config)
     shown = machine.fork()
-    run = replace(run, machine=machine, menu_machine=shown)
+    run = run._replace(machine=machine, menu_machine=shown)
     if ended != "menu" or not machine.menu:
-        return replace(run, result=Result(ended=ended if ended != "menu" else "no menu"))
+        return run._replace(result=Result(ended=ended if ended != "menu" else "no menu"))
     wanted, by = _wanted(run, machine, plugins)
     indices: Sequence[int] = ()
     if wanted is not None:
         if not choose(machine.menu, wanted, machine.flavour).matched:
             head = split_path(wanted)[0]
             reason = f"{by} names no entry of GRUB's menu: {head!r} (`kexec-hook list` shows them)"
-            return replace(run, result=Result(ended="no such entry"), objections=(Objection(reason),))
+            return run._replace(result=Result(ended="no such entry"), objections=(Objection(reason),))
         machine.set("default", wanted)
-        run = replace(run, chosen_by=by)
+        run = run._replace(chosen_by=by)
     elif run.settings.select.value.how in ("newest", "running"):
         how = run.settings.select.value.how
         indices = _entry_of(how, run, machine, world, plugins)
         if not indices:
             reason = f"select = {how} ({run.settings.select.origin}): no entry of GRUB's menu boots that kernel"
-            return replace(run, result=Result(ended="no such entry"), objections=(Objection(reason),))
-        run = replace(run, chosen_by=f"select = {how} ({run.settings.select.origin})")
+            return run._replace(result=Result(ended="no such entry"), objections=(Objection(reason),))
+        run = run._replace(chosen_by=f"select = {how} ({run.settings.select.origin})")
     machine.executed = []
     before = machine.fork()
     result = boot_default(machine, indices)
@@ -144,8 +144,8 @@ def _choose_and_enter(run: Run, machine: Machine, world: World, plugins: Plugins
         # For the eye alone: what the entry would load if somebody typed the password.
         before.unset("superusers")
         boot_default(before, indices)
-        run = replace(run, machine=before, problems=tuple(machine.problems))
-    return replace(run, result=result)
+        run = run._replace(machine=before, problems=tuple(machine.problems))
+    return run._replace(result=result)
 
 
 def _wanted(run: Run, machine: Machine, plugins: Plugins) -> tuple[str | None, str]:

@@ -7,8 +7,7 @@ Read in GRUB 2.06: grub-core/fs/fshelp.c (grub_fshelp_find_file), fs/btrfs.c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kexec_hook.grub.disks import DiskError, Stat
 from kexec_hook.mounts import Mount, Mounts
@@ -55,8 +54,7 @@ class Unreadable(DiskError):
     """A file that GRUB would have read and we could not: no rights, or too large."""
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A file, directory or link as GRUB's driver sees it."""
 
     kind: Kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kexec_hook.process import Programs
 from kexec_hook.state import State
@@ -13,12 +13,11 @@ RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
 VAR = "/var/lib/kexec-hook"  # over boots: jumps that were tried
 
 
-@dataclass(frozen=True)
-class World:
+class World(NamedTuple):
     """A machine.  With a root other than `/` nothing is acted on, unless it `stands_for` the running one."""
 
     root: str = "/"
-    programs: Programs = field(default_factory=Programs)
+    programs: Programs = Programs()
     owner: int = 0  # the user who must own what is believed
     stands_for_host: bool | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -53,7 +52,7 @@ def kexec_hook_notes(run: Run, sysroot: Sysroot) -> list[str]:
 
 
 def _named(by: str, reasons: Iterable[str | Objection]) -> list[Objection]:
-    return [replace(reason, by=by) if isinstance(reason, Objection) else Objection(reason, by) for reason in reasons]
+    return [reason._replace(by=by) if isinstance(reason, Objection) else Objection(reason, by) for reason in reasons]
 
 
 def title(run: Run) -> str:
