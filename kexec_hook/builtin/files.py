@@ -227,7 +227,7 @@ def _crypttab(run: Run) -> Iterator[tuple[str, str, str]]:
 
 
 def _options(text: str) -> Iterator[tuple[str, str]]:
-    for option in text.partition(":")[2].split(",") if re.match("[0-9a-f-]{36}=", text) else text.split(","):
+    for option in text.partition("=")[2].split(",") if re.match("[0-9a-f-]{36}=", text) else text.split(","):
         key, _, value = option.partition("=")
         yield key, value
 
