@@ -28,10 +28,19 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     return code
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Of one width: argparse would ask the terminal for its own, at each option of each start, for 4 ms."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=78)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Every command and option; man page and completions are made from it."""
     parser = argparse.ArgumentParser(
-        prog="kexec-hook", description="Stage what GRUB would boot, so that the next reboot is a kexec into it."
+        prog="kexec-hook",
+        description="Stage what GRUB would boot, so that the next reboot is a kexec into it.",
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"kexec-hook {__version__}")
     parser.add_argument("--root", default="/", metavar="DIR", help="the root directory of the machine (default: /)")
@@ -49,7 +58,7 @@ def _command(subparsers: Any, name: str, run: Any, help_: str, example: str, wha
         help=help_,
         description=help_[0].upper() + help_[1:] + ".",
         epilog=f"example:\n  {example}\n    {what}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.set_defaults(run=run)
     return parser
