@@ -1,0 +1,540 @@
+"""Every objection to a jump on this machine and every note about it, on a directory that stands for the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kexec_hook.plugins import Plugins
+from kexec_hook.run import Run, Trigger
+from kexec_hook.settings import load_settings
+from kexec_hook.stage import decide
+from tests.bootfiles import bzimage
+from tests.machine import Box
+
+KERNEL, INITRD = "/boot/vmlinuz-6.1.0-39-amd64", "/boot/initrd.img-6.1.0-39-amd64"
+ORDINARY = "reboot the ordinary way"
+GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+NO_WATCHDOG = "no watchdog ends a jump that hangs; KExecWatchdogSec= in /etc/systemd/system.conf.d sets one"
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    """A machine that nothing speaks against, though its tree may come from a checkout with a generous umask."""
+    box = Box(tmp_path)
+    for path in (*box.root.rglob("*"), box.root, box.bin):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~0o022)
+    return box
+
+
+def run(box: Box, *, dry: bool = False, **trigger: Any) -> Run:
+    sysroot = box.world.sysroot()
+    plugins = Plugins(installed=False)
+    return decide(box.world, sysroot, load_settings(sysroot), plugins, Trigger(dry=dry, **trigger))
+
+
+def reasons(box: Box, **trigger: Any) -> list[str]:
+    return [objection.reason for objection in run(box, **trigger).objections]
+
+
+def notes(box: Box, **trigger: Any) -> list[str]:
+    return list(run(box, **trigger).notes)
+
+
+def remove(box: Box, path: str) -> None:
+    (box / path).unlink()
+
+
+def test_nothing_speaks_against_a_plain_machine(box: Box) -> None:
+    assert reasons(box) == []
+    assert notes(box) == [NO_WATCHDOG]
+
+
+def test_a_root_that_is_only_looked_at_is_not_taken_for_the_machine(box: Box) -> None:
+    box.put("/run/ostree-booted", "")
+    box.put("/proc/1/comm", "bash\n")
+    box.put("/etc/systemd/system.conf", "[Manager]\n")
+    assert box.run("--root", str(box.root), "stage", "--dry-run") in (0, 3)
+    from kexec_hook.world import World
+
+    world = World(str(box.root), box.world.programs, os.geteuid())
+    sysroot = world.sysroot()
+    found = decide(world, sysroot, load_settings(sysroot), Plugins(installed=False), Trigger())
+    assert (found.objections, found.notes) == ((), ())
+
+
+# --- where we run ---
+
+
+@pytest.mark.parametrize(("value", "declined"), [("1", True), ("yes", True), ("0", False), ("", False)])
+def test_kexec_hook_suspend_is_heeded(box: Box, value: str, declined: bool) -> None:
+    process = box.start(
+        "stage", "--dry-run", "--json", limits=f"import os; os.environ['KEXEC_HOOK_SUSPEND'] = {value!r}"
+    )
+    out, error = process.communicate()
+    assert error == ""
+    found = [objection["reason"] for objection in json.loads(out)["objections"]]
+    why = f"KEXEC_HOOK_SUSPEND={value} is set where kexec-hook was called; unset it to stage"
+    assert found == ([why] if declined else [])
+
+
+def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box: Box) -> None:
+    box.put("/proc/self/status", "Name:\tpython3\nCapEff:\t000001ffffbfffff\n")
+    (objection,) = run(box).objections
+    assert objection.reason == "loading a kernel needs root with CAP_SYS_BOOT; run kexec-hook as root"
+    assert objection.rights
+    assert reasons(box, dry=True) == []
+    assert "this user may not load a kernel (CAP_SYS_BOOT); run kexec-hook as root to stage" in notes(box, dry=True)
+    box.put("/proc/self/status", "CapEff:\t0000000000400000\n")
+    assert reasons(box) == []
+    assert notes(box, dry=True) == [NO_WATCHDOG]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "what"),
+    [
+        ("/run/host/container-manager", "systemd-nspawn\n", "systemd-nspawn"),
+        ("/run/systemd/container", "lxc\n", "lxc"),
+        ("/run/.containerenv", "", "podman"),
+        ("/.dockerenv", "", "docker"),
+        ("/proc/vz/version", "", "openvz"),
+        ("/proc/sys/kernel/osrelease", "5.15.90.1-microsoft-standard-WSL2\n", "wsl"),
+        ("/proc/1/environ", "HOME=/\0container=oci\0", "oci"),
+        ("/proc/self/uid_map", "         0     100000      65536\n", "a user namespace"),
+    ],
+)
+def test_a_container_is_left_alone(box: Box, path: str, content: str, what: str) -> None:
+    box.put(path, content)
+    why = f"this is a container ({what}), which has no kernel of its own; run kexec-hook on its host"
+    assert reasons(box) == [why]
+
+
+def test_what_looks_a_little_like_a_container_is_none(box: Box) -> None:
+    box.put("/proc/self/uid_map", "         0          0 4294967295\n")
+    box.put("/proc/1/environ", "HOME=/\0container=\0")
+    box.put("/proc/vz/version", "")
+    box.put("/proc/bc/0", "")
+    assert reasons(box) == []
+
+
+MACHINE = "28 1 8:2 / / rw - ext4 /dev/sda2 rw\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "chroot"),
+    [
+        (MACHINE, False),
+        ("99 1 8:2 / / rw - ext4 /dev/sda2 rw\n", False),  # a mount namespace of our own has other numbers
+        ("28 1 8:3 / / rw - ext4 /dev/sda3 rw\n", True),
+        ("28 1 8:2 /srv/image / rw - ext4 /dev/sda2 rw\n", True),
+        ("28 1 0:1 / / rw - rootfs rootfs rw\n29 28 8:2 / / rw - ext4 /dev/sda2 rw\n", False),
+        ("", False),
+    ],
+)
+def test_a_chroot_is_left_alone(box: Box, first: str, chroot: bool) -> None:
+    box.put("/proc/1/mountinfo", first)
+    why = "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
+    assert reasons(box) == ([why] if chroot else [])
+
+
+def test_a_chroot_into_a_plain_directory_sees_no_root_of_its_own(box: Box) -> None:
+    box.put("/proc/1/mountinfo", MACHINE)
+    box.put("/proc/self/mountinfo", "30 28 0:22 / /proc rw - proc proc rw\n")
+    assert "this is a chroot: its / is not that of the first process; run kexec-hook outside of it" in reasons(box)
+
+
+def test_without_proc_nothing_is_done(box: Box) -> None:
+    remove(box, "/proc/self/mountinfo")
+    why = "there is no /proc here, as in a chroot or an image that is being built; run kexec-hook on the machine"
+    assert why in reasons(box)
+
+
+@pytest.mark.parametrize("first", ["bash", "mkosi", "mmdebstrap", "sh", "anaconda"])
+def test_an_image_that_is_being_built_is_left_alone(box: Box, first: str) -> None:
+    box.put("/proc/1/comm", f"{first}\n")
+    why = f"the first process is {first} and no init, as where an image is built; run kexec-hook once it has booted"
+    assert reasons(box) == [why]
+
+
+@pytest.mark.parametrize("first", ["systemd", "init", "runit", "openrc-init"])
+def test_an_init_is_no_image_that_is_being_built(box: Box, first: str) -> None:
+    box.put("/proc/1/comm", f"{first}\n")
+    assert reasons(box) == []
+
+
+def test_ostree_has_a_way_of_its_own(box: Box) -> None:
+    box.put("/run/ostree-booted", "")
+    assert reasons(box) == [
+        "this system is booted by ostree, which has a way of its own: `ostree admin upgrade --kexec`"
+    ]
+
+
+# --- what the kernel allows ---
+
+
+def test_a_kernel_without_kexec(box: Box) -> None:
+    remove(box, "/sys/kernel/kexec_loaded")
+    why = "the running kernel cannot kexec (no /sys/kernel/kexec_loaded); boot one that has CONFIG_KEXEC_FILE"
+    assert reasons(box) == [why]
+
+
+def test_a_machine_without_kexec_tools(box: Box) -> None:
+    (box.bin / "kexec").unlink()
+    assert reasons(box) == [f"there is no program kexec in {box.bin}; install kexec-tools"]
+
+
+def test_kexec_is_switched_off_by_sysctl(box: Box) -> None:
+    box.put("/proc/sys/kernel/kexec_load_disabled", "1\n")
+    why = "kernel.kexec_load_disabled is 1 until the next boot; take it out of sysctl.d to use kexec"
+    assert reasons(box) == [why]
+
+
+@pytest.mark.parametrize(("limit", "declined"), [("0", True), ("-1", False), ("5", False)])
+def test_kexec_is_limited_by_sysctl(box: Box, limit: str, declined: bool) -> None:
+    box.put("/proc/sys/kernel/kexec_load_limit_reboot", f"{limit}\n")
+    why = "kernel.kexec_load_limit_reboot allows no more kernels to be loaded; the next boot allows them again"
+    assert reasons(box) == ([why] if declined else [])
+
+
+@pytest.mark.parametrize("how", ["integrity", "confidentiality"])
+def test_lockdown_wants_a_signed_kernel(box: Box, how: str) -> None:
+    known = "none integrity confidentiality\n"
+    box.put("/sys/kernel/security/lockdown", known.replace(how, f"[{how}]"))
+    locked = f"the running kernel is locked down ({how}) and {KERNEL} has no signature"
+    why = f"{locked}; install a signed kernel, or {ORDINARY}"
+    assert reasons(box) == [why]
+    (box / KERNEL).write_bytes(bzimage(signed=True))
+    assert reasons(box) == []
+    (box / KERNEL).write_bytes(bzimage())
+    box.put("/sys/kernel/security/lockdown", known.replace("none", "[none]"))
+    assert reasons(box) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"type": "xen", "guest_type": "PV"}, "this is a paravirtualised guest of Xen, which cannot kexec"),
+        ({"type": "xen"}, "this is a paravirtualised guest of Xen, which cannot kexec"),
+        ({"type": "xen", "capabilities": "control_d\n"}, "this is Xen's dom0, which boots through Xen"),
+        ({"type": "xen", "guest_type": "HVM"}, ""),
+        ({"type": "xen", "guest_type": "PVH"}, ""),
+    ],
+)
+def test_xen_boots_its_own_way(box: Box, facts: dict[str, str], why: str) -> None:
+    for name, text in facts.items():
+        box.put("/proc/xen/capabilities" if name == "capabilities" else f"/sys/hypervisor/{name}", f"{text}\n")
+    assert reasons(box) == ([f"{why}; {ORDINARY}"] if why else [])
+
+
+CPU = "processor\t: 0\nflags\t\t: fpu vme @FLAGS@ sse\n\nprocessor\t: 1\nflags\t\t: fpu\n"
+
+
+@pytest.mark.parametrize(
+    ("device", "flags", "what"),
+    [
+        ("/dev/sev-guest", "", "SEV-SNP"),
+        ("/dev/tdx_guest", "", "TDX"),
+        ("", "hypervisor tdx_guest", "TDX"),
+        ("", "hypervisor sev", "SEV"),
+        ("", "hypervisor sev sev_es", "SEV"),
+        ("", "sev sev_es sev_snp", ""),  # the machine itself can have such guests
+        ("", "hypervisor", ""),
+    ],
+)
+def test_a_confidential_guest_stays_what_it_is(box: Box, device: str, flags: str, what: str) -> None:
+    box.put("/proc/cpuinfo", CPU.replace("@FLAGS@", flags))
+    if device:
+        box.put(device, "")
+    why = f"this is a confidential guest ({what}), which a kexec does not get out of; {ORDINARY}"
+    assert reasons(box) == ([why] if what else [])
+
+
+def module(name: str, origin: str) -> str:
+    return (
+        f"the module {name} is loaded, and its devices may not survive a jump ({origin}); "
+        "take it out of decline_if_module in /etc/kexec-hook.conf to jump all the same"
+    )
+
+
+def test_modules_whose_devices_do_not_survive(box: Box) -> None:
+    box.put("/proc/modules", "nvidia_drm 1 0 - Live 0x0\nnvidia 1 1 nvidia_drm, Live 0x0\next4 1 0 - Live 0x0\n")
+    assert reasons(box) == [module("nvidia", "built in"), module("nvidia_drm", "built in")]
+    box.put("/etc/kexec-hook.conf", "decline_if_module = snd-hda ext4\n")
+    assert reasons(box) == [module("ext4", "/etc/kexec-hook.conf:1")]
+    box.put("/etc/kexec-hook.conf", "decline_if_module =\n")
+    assert reasons(box) == []
+
+
+def test_memory_for_two_copies_and_some_more(box: Box) -> None:
+    size = (box / KERNEL).stat().st_size + (box / INITRD).stat().st_size
+    needed = 2 * size + (64 << 20)
+    assert needed % 1024, "so that one kB decides"
+    box.put("/proc/meminfo", f"MemFree: 1 kB\nMemAvailable:   {needed // 1024 + 1} kB\n")
+    assert reasons(box) == []
+    box.put("/proc/meminfo", f"MemFree: 999999999 kB\nMemAvailable:   {needed // 1024} kB\n")
+    why = f"64 MiB of memory are available, and loading needs 65 MiB; stop something large, or {ORDINARY}"
+    assert reasons(box) == [why]
+
+
+# --- what else is going on ---
+
+FORCE = "`kexec-hook stage --force`"
+
+
+def test_an_image_of_somebody_else_is_left_alone(box: Box) -> None:
+    box.put("/sys/kernel/kexec_loaded", "1\n")
+    assert reasons(box) == [f"the kernel holds an image that kexec-hook did not load; {FORCE} replaces it"]
+    assert reasons(box, force=True) == []
+
+
+def test_our_own_image_is_no_objection(box: Box) -> None:
+    assert box.run("stage") == 0
+    assert box.loaded
+    assert reasons(box) == []
+
+
+def test_a_torn_record_is_ours_all_the_same(box: Box) -> None:
+    assert box.run("stage") == 0
+    (box / "/run/kexec-hook/staged.json").write_text("{")
+    assert reasons(box) == []
+
+
+def test_a_record_that_anybody_could_have_written_is_none(box: Box) -> None:
+    assert box.run("stage") == 0
+    (box / "/run/kexec-hook").chmod(0o777)
+    (why,) = reasons(box)
+    assert why.startswith("the kernel holds an image, and whose it is cannot be known (")
+    assert why.endswith(f"); {FORCE}")
+    assert reasons(box, dry=True) == []
+
+
+@pytest.mark.parametrize("path", ["/system-update", "/etc/system-update"])
+def test_an_offline_update_waits(box: Box, path: str) -> None:
+    (box / path).symlink_to("/var/lib/PackageKit/prepared-update")
+    assert reasons(box) == [f"an offline update waits for the next boot ({path}); {ORDINARY}"]
+
+
+def test_leapp_waits_for_the_next_boot(box: Box) -> None:
+    (box / KERNEL).rename(box / "/boot/vmlinuz-upgrade.x86_64")
+    config = box / "/boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace(KERNEL, "/boot/vmlinuz-upgrade.x86_64"))
+    assert reasons(box) == [f"a release upgrade waits for the next boot (/boot/vmlinuz-upgrade.x86_64); {ORDINARY}"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "upgrade"),
+    [
+        ("/usr/bin/python3\0/usr/bin/do-release-upgrade\0", True),
+        ("/usr/bin/python3\0/tmp/ubuntu-release-upgrader-1x2y/noble\0--mode=server\0", True),
+        ("/usr/bin/python3\0/usr/bin/leapp\0upgrade\0", True),
+        ("/usr/bin/dnf\0--releasever=44\0system-upgrade\0upgrade\0", True),
+        ("apt\0full-upgrade\0", False),
+        ("/usr/bin/python3\0/usr/bin/unattended-upgrade\0", False),
+    ],
+)
+def test_a_release_upgrade_is_under_way(box: Box, argv: str, upgrade: bool) -> None:
+    box.put("/proc/self/status", "Name:\tkexec-hook\nPPid:\t41\nCapEff:\t000001ffffffffff\n")
+    box.put("/proc/41/cmdline", "sh\0-c\0kexec-hook run\0")
+    box.put("/proc/41/status", "PPid:\t40\n")
+    box.put("/proc/40/cmdline", argv)
+    box.put("/proc/40/status", "PPid:\t1\n")
+    box.put("/proc/1/cmdline", "leapp\0")  # nobody's upgrade is the first process
+    shown = argv.replace("\0", " ").strip()[:60]
+    why = f"a release upgrade is under way (`{shown}`); {ORDINARY} when it is done"
+    assert reasons(box) == ([why] if upgrade else [])
+
+
+def test_what_grub_would_write_needs_the_shutdown_unit(box: Box) -> None:
+    config = box / "/boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace("\tload_video\n", "\trecordfail=1\n\tsave_env recordfail\n", 1))
+    assert reasons(box) == []
+    (box.lib / "active").write_text("inactive\n")
+    unit = "kexec-hook.service"
+    inactive = f"GRUB would write recordfail, and {unit}, which does so at shutdown, is not active"
+    why = f"{inactive}; `systemctl enable --now {unit}`"
+    assert reasons(box) == [why]
+    assert reasons(box, source="finalize") == [], "it runs while its own unit is being stopped"
+    (box.bin / "systemctl").unlink()
+    assert reasons(box) == [why]
+
+
+# --- firmware ---
+
+
+def variable(box: Box, name: str, value: bytes) -> None:
+    box.put(f"/sys/firmware/efi/efivars/{name}", b"\7\0\0\0" + value)
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(1, "its own setup"), (4, "an update from a file"), (0x20, "a recovery"), (0x40, "a recovery"), (0, "")],
+)
+def test_the_firmware_was_asked_for_something(box: Box, value: int, what: str) -> None:
+    variable(box, f"OsIndications-{GLOBAL}", struct.pack("<Q", value))
+    variable(box, f"OsIndicationsSupported-{GLOBAL}", struct.pack("<Q", 0xFF))
+    why = f"the firmware was asked for {what} at the next boot (OsIndications); {ORDINARY}"
+    assert reasons(box) == ([why] if what else [])
+
+
+@pytest.mark.parametrize(("status", "waits"), [(1, True), (2, False), (0, False)])
+def test_an_update_of_the_firmware_waits(box: Box, status: int, waits: bool) -> None:
+    """struct efi_update_info of fwupd: version, guid, flags, hardware instance, time, status, device path."""
+    info = struct.pack("<I16sIQ16sI", 7, b"g" * 16, 0, 0, b"t" * 16, status) + b"\x7f\xff\4\0"
+    variable(box, "fwupd-61b65ccc-0116-4b62-80ed-ec5f089ae523-0-0abba7dc-e516-4167-bbf5-4d9d1c739416", info)
+    why = f"fwupd has an update of the firmware waiting for the next boot; {ORDINARY}"
+    assert reasons(box) == ([why] if waits else [])
+
+
+def test_an_update_of_the_firmware_waits_on_the_esp(box: Box) -> None:
+    with (box / "/proc/self/mountinfo").open("a") as mountinfo:
+        mountinfo.write("40 28 8:1 / /boot/efi rw,relatime - vfat /dev/sda1 rw\n")
+    (box / "/boot/efi/EFI/UpdateCapsule").mkdir(parents=True)
+    assert reasons(box) == []
+    box.put("/boot/efi/EFI/UpdateCapsule/fw.cap", "capsule")
+    assert reasons(box) == [f"an update of the firmware waits in /boot/efi/EFI/UpdateCapsule; {ORDINARY}"]
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        *(("114", ""), ("208", ""), ("209", "")),
+        *(("113", "GRUB Legacy"), ("49", "Syslinux"), ("176", "QEMU itself"), ("255", "something else")),
+    ],
+)
+def test_a_machine_that_another_loader_boots(box: Box, number: str, what: str) -> None:
+    box.put("/proc/sys/kernel/bootloader_type", f"{number}\n")
+    why = f"this machine was started by {what} (bootloader_type {number}), not by GRUB; {ORDINARY}"
+    assert reasons(box) == ([why] if what else [])
+
+
+@pytest.mark.parametrize(
+    ("loader", "declined"),
+    [("systemd-boot 252.39-1", True), ("rEFInd 0.13.2", True), ("GRUB 2.12", False), ("", False)],
+)
+def test_a_machine_that_another_efi_loader_boots(box: Box, loader: str, declined: bool) -> None:
+    box.put("/sys/firmware/efi/fw_platform_size", "64\n")
+    box.put("/proc/sys/kernel/bootloader_type", "33\n")  # 0x21, as the kernel's EFI stub has it
+    if loader:
+        variable(box, f"LoaderInfo-{LOADER}", (loader + "\0").encode("utf-16-le"))
+    why = f"this machine was started by {loader}, not by GRUB, and so will it be again; {ORDINARY}"
+    assert reasons(box) == ([why] if declined else [])
+
+
+# --- whom we believe ---
+
+
+def writable(path: object, more: str = "") -> str:
+    return f"{path}{more} can be written by others than root; `chmod go-w {path}`"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/boot/grub/grub.cfg",
+        "/boot/grub/grubenv",
+        "/boot/grub",  # whoever may write there may put another grub.cfg into its place
+        "/boot",
+        "/etc",
+        KERNEL,
+        INITRD,
+        "/etc/kexec-hook.conf",
+        "/etc/default/kexec",
+    ],
+)
+@pytest.mark.parametrize("mode", [0o002, 0o020])
+def test_what_others_can_write_is_not_believed(box: Box, path: str, mode: int) -> None:
+    for name in ("/etc/kexec-hook.conf", "/etc/default/kexec"):
+        box.put(name, "# nothing\n").chmod(0o644)
+    assert reasons(box) == []
+    (box / path).chmod((box / path).stat().st_mode | mode)
+    assert reasons(box) == [writable(path)]
+
+
+def test_what_is_sourced_is_looked_at_too(box: Box) -> None:
+    box.put("/boot/grub/custom.cfg", "set timeout=1\n").chmod(0o666)
+    assert reasons(box) == [writable("/boot/grub/custom.cfg")]
+
+
+def test_several_files_are_one_sentence(box: Box) -> None:
+    for path in ("/boot/grub/grub.cfg", KERNEL, INITRD):
+        (box / path).chmod(0o666)
+    assert reasons(box) == [writable("/boot/grub/grub.cfg", " (and 2 more)")]
+
+
+def test_files_on_fat_belong_to_the_mount(box: Box) -> None:
+    (box / "/boot/grub/grub.cfg").chmod(0o777)
+    assert reasons(box) == [writable("/boot/grub/grub.cfg")]
+    mounts = box / "/proc/self/mountinfo"
+    mounts.write_text(mounts.read_text().replace("- ext4 /dev/sda2", "- vfat /dev/sda2"))
+    assert reasons(box) == []
+
+
+def test_what_does_not_belong_to_root_is_not_believed(box: Box) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    for path in ("/boot/grub/grub.cfg", INITRD):
+        os.chown(box / path, 12345, 0)
+    why = "/boot/grub/grub.cfg (and 1 more) does not belong to root, whose kernel it would choose"
+    assert reasons(box) == [f"{why}; `chown root /boot/grub/grub.cfg`"]
+
+
+@pytest.mark.parametrize("which", ["kexec", "."])
+def test_a_kexec_that_others_can_write_is_not_run(box: Box, which: str) -> None:
+    path = (box.bin / which).resolve()
+    path.chmod(0o777)
+    assert reasons(box) == [writable(path)]
+
+
+# --- notes ---
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/proc/cpuinfo", CPU.replace("@FLAGS@", "hypervisor")),
+        ("/proc/device-tree/hypervisor/compatible", "linux,kvm"),
+        ("/sys/hypervisor/type", "other\n"),
+    ],
+)
+def test_a_virtual_machine_is_noted(box: Box, path: str, content: str) -> None:
+    box.put(path, content)
+    note = "this is a virtual machine, whose firmware is quick: a kexec gains little here"
+    assert notes(box) == [note, NO_WATCHDOG]
+    assert reasons(box) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "noted"),
+    [
+        ({"/etc/systemd/system.conf": "[Manager]\n#KExecWatchdogSec=10min\n"}, True),
+        ({"/etc/systemd/system.conf": "[Manager]\nKExecWatchdogSec=off\n"}, True),
+        ({"/etc/systemd/system.conf": "[Manager]\nKExecWatchdogSec=10min\n"}, False),
+        ({"/usr/lib/systemd/system.conf.d/10.conf": "[Manager]\nKExecWatchdogSec = 10min\n"}, False),
+        (
+            {
+                "/etc/systemd/system.conf": "KExecWatchdogSec=10min\n",
+                "/run/systemd/system.conf.d/50.conf": "KExecWatchdogSec=0\n",
+            },
+            True,
+        ),
+        (
+            {
+                "/usr/lib/systemd/system.conf.d/10.conf": "KExecWatchdogSec=0\n",
+                "/etc/systemd/system.conf.d/10.conf": "KExecWatchdogSec=1min\n",
+            },
+            False,
+        ),
+        ({"/etc/systemd/system.conf.d/10.conf.bak": "KExecWatchdogSec=1min\n"}, True),
+    ],
+)
+def test_no_watchdog_is_noted(box: Box, files: dict[str, str], noted: bool) -> None:
+    for path, text in files.items():
+        box.put(path, text)
+    assert notes(box) == ([NO_WATCHDOG] if noted else [])
