@@ -13,7 +13,7 @@ DEMO := tests/roots/debian-12-microcode/tree
 N ?= 200
 SEED ?= 0
 
-.PHONY: demo test oracle bench roots clean
+.PHONY: demo test oracle e2e e2e-all bench roots clean
 
 demo: $(VENV)/runs
 	$(BIN)/kexec-hook --root $(DEMO) stage --dry-run
@@ -23,6 +23,18 @@ test: $(VENV)/tests
 
 oracle: $(VENV)/tests
 	N=$(N) SEED=$(SEED) $(BIN)/python -m pytest -m oracle $(ARGS)
+
+# Virtual machines with real GRUBs and kernels, emulated (no KVM).  Needs a Debian system with a mirror; root, for
+# chroots and to install what is missing.  Images are kept in .cache; `ARGS=-x` and other words go to pytest.
+E2E := $(BIN)/python -m pytest -m vm -v --tb=short --durations=0
+
+e2e: $(VENV)/tests
+	$(BIN)/python -m tests.vm.image --needs
+	$(E2E) tests/vm/test_debian12.py tests/vm/test_debian13.py $(ARGS)
+
+e2e-all: $(VENV)/tests
+	$(BIN)/python -m tests.vm.image --needs
+	$(E2E) tests/vm $(ARGS)
 
 # Needs hyperfine, time, grub-emu and e2fsprogs.
 bench: $(VENV)/runs

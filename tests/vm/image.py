@@ -85,6 +85,7 @@ class Image:
     disk: Path
     older: str  # releases of the two kernels
     newer: str
+    newer_package: Path
 
 
 DEBIAN_12 = Recipe("debian12", "bookworm")
@@ -114,15 +115,15 @@ def install_missing() -> None:
 
 def make(recipe: Recipe) -> Image:
     """The image, from the cache where nothing has changed since."""
-    packages = missing()
-    if packages:
-        raise ImageError(f"missing packages: apt-get install {' '.join(packages)}")
+    if missing():
+        raise ImageError(f"missing packages: apt-get install {' '.join(missing())}")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with _told(f"{recipe.name}: packages"):
+    with _told(f"{recipe.name}: package lists"):
         apt = Apt(CACHE / f"apt-{recipe.suite}", (recipe.suite, *recipe.also))
         older, newer = apt.two_kernels()
         packages = (*PACKAGES, *recipe.packages, *(f"linux-image-{release}" for release in (older, newer)))
         versions = apt.versions(packages)
+        newer_package = apt.download(f"linux-image-{newer}")
     root_key = _key(recipe, _files("early"), MMDEBSTRAP, packages, versions)
     disk_key = _key(root_key, _files("root"), Path(__file__).read_bytes())
     disk = CACHE / f"{recipe.name}-disk-{disk_key}.raw"
@@ -140,7 +141,7 @@ def make(recipe: Recipe) -> Image:
                 _set_up(path)
         _forget_others(f"{recipe.name}-root-*", root)
         _forget_others(f"{recipe.name}-disk-*", disk)
-    return Image(disk, older, newer)
+    return Image(disk, older, newer, newer_package)
 
 
 # What the archive has.
@@ -150,6 +151,7 @@ class Apt:
     """A package manager of these suites' own, with the mirrors that this system is configured for."""
 
     def __init__(self, directory: Path, suites: Sequence[str]) -> None:
+        self._directory = directory
         self.sources = tuple(line for suite in suites for line in _sources(suite))
         for name in ("etc", "lists/partial", "cache/archives/partial"):
             (directory / name).mkdir(parents=True, exist_ok=True)
@@ -193,10 +195,19 @@ class Apt:
         said = self._run("apt-get", "--simulate", "install", "?essential", "apt", *packages)
         return "\n".join(sorted(line.partition(" [")[0] for line in said.splitlines() if line.startswith("Inst ")))
 
-    def _run(self, program: str, *words: str) -> str:
+    def download(self, package: str) -> Path:
+        """The package's file, from the cache where it is there."""
+        [uri] = self._run("apt-get", "--print-uris", "download", package).splitlines()
+        file = self._directory / "cache/archives" / uri.split()[1]
+        if not file.exists():
+            self._run("apt-get", "download", package, cwd=file.parent)
+        _forget_others(f"{file.parent.relative_to(CACHE)}/{package}_*", file)
+        return file
+
+    def _run(self, program: str, *words: str, cwd: Path | None = None) -> str:
         done = subprocess.run(
             [program, *self._options, *words],
-            env=_environment(), capture_output=True, text=True,
+            env=_environment(), cwd=cwd, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
             raise ImageError(f"{program} {' '.join(words)}:\n{done.stderr}")

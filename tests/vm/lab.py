@@ -35,7 +35,7 @@ class Lab:
         shutil.rmtree(self._failures, ignore_errors=True)
         self._directory = tempfile.TemporaryDirectory(prefix="kexec-hook-lab.")
         self._payload = Path(self._directory.name, "payload.img")
-        product.make_payload(self._payload)
+        product.make_payload(self.image, self._payload)
 
     def close(self) -> None:
         if self._machine:

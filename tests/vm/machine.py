@@ -160,7 +160,8 @@ class Machine:
         return reply["return"]
 
     def _monitor(self, line: str) -> None:
-        said = self.qmp("human-monitor-command", **{"command-line": line})
+        arguments: dict[str, Any] = {"command-line": line}
+        said = self.qmp("human-monitor-command", **arguments)
         if said.strip():
             raise MachineError(f"QEMU, {line}: {said}")
 

@@ -1,4 +1,4 @@
-"""kexec-hook as it comes into a machine without network: a wheel, the settings and the systemd units, on a second disk.
+"""kexec-hook as it comes into a machine without network: a wheel, settings, units and glue, on a second disk.
 
 KEXEC_HOOK_WHEEL names a finished wheel to be installed in place of one built from this checkout.
 """
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.vm.image import do
+from tests.vm.image import Image, do
 from tests.vm.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,13 +28,26 @@ systemctl daemon-reload
 systemctl enable --now kexec-hook.service kexec-hook-judge.service
 /usr/bin/kexec-hook --version
 """
+APT_GLUE = """
+set -e
+mount -o ro LABEL=payload /mnt
+install -D -m 755 /mnt/hooks/run /usr/lib/kexec-hook/run
+install -m 644 /mnt/hooks/apt/80kexec-hook /etc/apt/apt.conf.d/
+for directory in kernel/postinst.d kernel/postrm.d initramfs/post-update.d; do
+    install -D -m 755 /mnt/hooks/apt/zzz-kexec-hook /etc/$directory/zzz-kexec-hook
+done
+umount /mnt
+"""
 
 
-def make_payload(disk: Path) -> None:
+def make_payload(image: Image, disk: Path) -> None:
+    """The newer kernel's package as well, for a machine that is to install it."""
     with tempfile.TemporaryDirectory(prefix="kexec-hook-payload.") as name:
         content = Path(name, "content")
         shutil.copytree(ROOT / "systemd", content / "systemd")
+        shutil.copytree(ROOT / "hooks", content / "hooks")
         shutil.copy(ROOT / "kexec_hook/data/kexec-hook.conf", content)
+        shutil.copy(image.newer_package, content / "newer.deb")
         wheel = os.environ.get("KEXEC_HOOK_WHEEL")
         if wheel:
             shutil.copy(wheel, content)
@@ -49,8 +62,12 @@ def make_payload(disk: Path) -> None:
                     shutil.copy(ROOT / item, source)
             options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--wheel-dir", str(content))
             do(sys.executable, "-m", "pip", "wheel", *options, str(source))
-        do("mkfs.ext4", "-q", "-F", "-L", "payload", "-d", str(content), str(disk), "64M")
+        do("mkfs.ext4", "-q", "-F", "-L", "payload", "-d", str(content), str(disk), "256M")
 
 
 def install(machine: Machine) -> None:
     machine.ok(INSTALL, 300)
+
+
+def install_apt_glue(machine: Machine) -> None:
+    machine.ok(APT_GLUE)

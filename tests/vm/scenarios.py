@@ -1,0 +1,42 @@
+"""What the machines of all distributions go through: staged, rebooted by anybody who can, and compared with GRUB.
+
+GRUB is the oracle: the machine in the same state is switched off and on, and release, /proc/cmdline and grubenv are
+compared byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from tests.vm.lab import Lab
+from tests.vm.machine import Machine
+
+LOGIND = "busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager Reboot b false"
+
+
+def stage(machine: Machine, *words: str) -> dict[str, Any]:
+    command = shlex.join(["kexec-hook", "stage", "--json", *words])
+    answer: dict[str, Any] = json.loads(
+        machine.ok(f"{command} 2> /run/stage.stderr || {{ code=$?; cat /run/stage.stderr; exit $code; }}")
+    )
+    return answer
+
+
+def jump(machine: Machine, command: str = "reboot") -> tuple[str, bytes, bytes]:
+    """Reboot into what is to be the same as with GRUB; nothing of the decision is left."""
+    booted = machine.reboot(command)
+    assert booted.kind == "kexec"
+    assert loaded(machine) == "0"
+    assert machine.shell("test -e /no-kexec-reboot || test -e /run/kexec-hook/approved").code
+    return booted.same_as_grub
+
+
+def loaded(machine: Machine) -> str:
+    return machine.ok("cat /sys/kernel/kexec_loaded")
+
+
+def boot_the_older(lab: Lab, machine: Machine) -> None:
+    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
+    assert machine.power_cycle().release == lab.image.older
