@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
+import re
 import struct
 import threading
 import time
@@ -164,6 +166,12 @@ def test_an_entry_on_a_disk_that_is_not_mounted(disk: Disk) -> None:
     (why,) = disk.reasons()
     assert why.startswith("«Linux» does not boot in GRUB: ")
     assert why.endswith("; choose another entry, or run update-grub")
+
+
+def test_an_entry_whose_kernel_is_no_file_but_blocks_of_a_disk(disk: Disk) -> None:
+    disk.config("menuentry 'Linux' {\n linux (hd0)+100 root=/dev/sda2\n}\n")
+    why = "«Linux» is out of reach: (hd0)+100: unknown filesystem; mount what it is on, or run update-grub"
+    assert disk.reasons() == [why]
 
 
 def test_an_initrd_that_is_gone(disk: Disk) -> None:
@@ -717,3 +725,40 @@ def test_a_fallback_is_noted(disk: Disk) -> None:
     run = disk.run()
     assert "GRUB's fallback would then try «Linux»" in run.notes
     assert run.declined
+
+
+# --- the documentation ---
+
+DOCS = Path(__file__).resolve().parents[1] / "docs/how-it-decides.md"
+BUILTIN = Path(files.__file__).parent
+
+
+def sentences() -> set[str]:
+    """What the built-in plugins can say, with … for what is different each time."""
+    found = set()
+    for path in BUILTIN.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            said: ast.AST | None = None
+            if isinstance(node, ast.Yield):
+                said = node.value
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Objection":
+                said = node.args[0]
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "reason":
+                said = node.value
+            if isinstance(said, ast.Call) and said.args:  # yield Objection(...)
+                said = said.args[0]
+            text = ""
+            if isinstance(said, ast.Constant) and isinstance(said.value, str):
+                text = said.value
+            elif isinstance(said, ast.JoinedStr):
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in said.values)
+            if " " in text:
+                found.add(text.replace("……", "…"))
+    return found
+
+
+def test_every_sentence_is_in_the_documentation_and_no_other() -> None:
+    rows = [line[2:].partition(" | ")[0] for line in DOCS.read_text().splitlines() if line.startswith("| ")]
+    told = {re.sub(r"\*[^*]+\*", "…", row.replace("\\`", "`")) for row in rows if row != "what it says"}
+    assert sentences() - told == set()
+    assert told - sentences() == set()
