@@ -18,6 +18,7 @@ GRUB = [
     ["source"],
     ["syntax", "errors", "disks", "grubenv", "vercmp", "ere"],
     ["lexer", "numbers"],
+    ["plain"],
     ["parser"],
     ["wildcard"],
     ["machine"],

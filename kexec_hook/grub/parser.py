@@ -15,15 +15,14 @@ that were complete before the error stay defined.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from functools import lru_cache
 
 from kexec_hook.grub.lexer import LONGEST_TOKEN, NAME, RESERVED, TOKEN, WHOLE_WORD, BadDollar, pieces
+from kexec_hook.grub.plain import PlainBlocks
 from kexec_hook.grub.source import ScriptError, Source, Span
 from kexec_hook.grub.syntax import Block, Broken, Command, For, Function, If, Loop, Part, Statement, Unit, Word
 
-# Compiling the pattern for plain bodies costs more than parsing a small file.
+# The patterns for plain blocks cost more than parsing a small file.
 _LARGE = 100_000
 # The Python stack is finite; GRUB's parser stops at 10000 symbols (bison's YYMAXDEPTH).
 _DEEPEST = 150
@@ -48,7 +47,7 @@ class _Parser:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._text = source.text
-        self._large = len(source.text) > _LARGE
+        self._plain = PlainBlocks(source.text) if len(source.text) > _LARGE else None
         self._end = 0  # of the current token
         self._start = 0
         self._kind = "\n"  # "word", "eof", "bad", an operator or a reserved word
@@ -206,9 +205,9 @@ class _Parser:
 
     def _block(self) -> Block:
         start = self._end
-        plain = _plain_body().match(self._text, start) if self._large else None
-        if plain:
-            self._end = plain.end()
+        end = self._plain.end(start) if self._plain else -1
+        if end >= 0:
+            self._end = end + 1
         else:
             self._nest()
             self._advance()
@@ -272,24 +271,3 @@ class _Parser:
         body = self._commands("}")
         self._functions.append(Function(name, body))
         self._advance()
-
-
-@lru_cache(maxsize=1)
-def _plain_body() -> re.Pattern[str]:
-    """A block that surely parses, up to its brace: simple commands and ifs that hold only such, one level deep.
-
-    It spares the full parser on files with thousands of entries; whatever it does
-    not match is parsed as usual.
-    """
-    char = r"""[^{}|&$;<> \t\n'"\\\[\]]"""
-    variable = r"\$(?:\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)"
-    special = rf"""(?:'[^'\n]*'|"[^"\\$\n]*(?:{variable}[^"\\$\n]*)*"|{variable}|\[(?!\[)|\](?!\]))"""
-    word = rf"(?!\#)(?:{char}+(?:{special}{char}*)*|(?:{special}{char}*)+)"
-    reserved = "|".join(sorted(word for word in RESERVED if word.isalpha()))
-    simple = rf"(?!(?:{reserved})[ \t;\n]){word}(?:[ \t]+{word})*"
-    newline = r"[ \t]*\n[ \t\n]*(?:\#[^\n]*\n[ \t\n]*)*"
-    delimiter = rf"(?:{newline}|[ \t]*;[ \t]*(?:{newline})?)"
-    commands = rf"(?:{simple}{delimiter})+"
-    gap = rf"(?:{newline}|[ \t]+)"
-    branch = rf"if[ \t]+{commands}then{gap}{commands}(?:else{gap}{commands})?fi{delimiter}"
-    return re.compile(rf"{gap}(?:{simple}{delimiter}|{branch})+\}}", re.ASCII)
