@@ -113,7 +113,7 @@ def _fact(name: str, value: str, style: Style) -> str:
 def _remarks(run: Run, style: Style, *, verbose: bool) -> list[str]:
     lines = [f"{style.key('note:')} {safe(note)}" for note in run.notes]
     shown = run.problems if verbose else ()
-    lines += [f"{style.key('GRUB would print:')} {safe(problem.message)} ({problem.span})" for problem in shown]
+    lines += [f"{style.key('GRUB would print:')} {safe(f'{problem.message} ({problem.span})')}" for problem in shown]
     if run.problems and not verbose:
         count = len(run.problems)
         lines.append(style.dim(f"GRUB would print {count} error{'s' * (count != 1)} on the way (-v shows)"))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import Any
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-
 
 def safe(text: str) -> str:
-    r"""Text from a disk, made harmless for a terminal: control characters become \xNN."""
-    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    r"""Text from a disk, made harmless for a terminal: what is not printable becomes \xNN or \uNNNN."""
+    return text if text.isprintable() else "".join(map(_safe, text))
+
+
+def _safe(character: str) -> str:
+    """Control characters, what turns the direction of writing, and bytes that are no UTF-8 (surrogates of theirs)."""
+    if character.isprintable():
+        return character
+    code = ord(character)
+    code -= 0xDC00 if 0xDC80 <= code <= 0xDCFF else 0
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 class Style:

@@ -11,7 +11,7 @@ import pluggy
 
 from kexec_hook import efi
 from kexec_hook.run import BootConfig, Objection, Run
-from kexec_hook.sysroot import NotPermittedError, Sysroot, SysrootError
+from kexec_hook.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
 
 if TYPE_CHECKING:
     from kexec_hook.rootdisks import RootDisks
@@ -62,7 +62,7 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
         # Signed images (Debian's build-efi-images, Fedora's grub.macros) have the regexp module built in.
         globbing=bool(start.stub),
         cmdpath=start.cmdpath,
-        notes=(start.note,) if start.note else (),
+        notes=tuple(filter(None, (start.note, _wrong(sysroot, f"{directory}/grub.cfg")))),
     )
 
 
@@ -72,6 +72,11 @@ def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection]:
     if not sysroot.is_host:
         return []
     return [Objection(reason, "grub") for reason in _other_loaders(sysroot)]
+
+
+@hookimpl
+def kexec_hook_notes(run: Run, sysroot: Sysroot) -> list[str]:
+    return list(run.config.notes) if run.config else []
 
 
 def _other_loaders(sysroot: Sysroot) -> Iterator[str]:
@@ -131,6 +136,20 @@ def _look(sysroot: Sysroot, path: str) -> str:
         return "denied"
     except SysrootError:
         return "odd"
+
+
+def _wrong(sysroot: Sysroot, path: str) -> str:
+    """Why a file can be no configuration; what our rights do not let us see is told elsewhere."""
+    try:
+        info = sysroot.stat(path)
+        if info is None:
+            return f"{path} is a link that leads nowhere" if sysroot.readlink(path) is not None else ""
+        kind = kind_of(info.st_mode)
+    except SysrootError:
+        return ""
+    if kind != "file":
+        return f"{path} is {'a directory' if kind == 'dir' else 'no regular file'}"
+    return f"{path} is larger than {FILE_LIMIT >> 20} MiB" if info.st_size > FILE_LIMIT else ""
 
 
 def _start(sysroot: Sysroot, disks: RootDisks, release: dict[str, str], modules: str) -> _Start:
