@@ -116,6 +116,14 @@ def test_a_container_is_left_alone(box: Box, path: str, content: str, what: str)
     assert reasons(box) == [why]
 
 
+def test_a_container_is_told_in_one_sentence(box: Box) -> None:
+    box.put("/.dockerenv", "")
+    box.put("/proc/1/comm", "sh\n")
+    (box / "proc/self/mountinfo").unlink()
+    found = [reason for reason in reasons(box) if "run kexec-hook" in reason]
+    assert found == ["this is a container (docker), which has no kernel of its own; run kexec-hook on its host"]
+
+
 def test_what_looks_a_little_like_a_container_is_none(box: Box) -> None:
     box.put("/proc/self/uid_map", "         0          0 4294967295\n")
     box.put("/proc/1/environ", "HOME=/\0container=\0")

@@ -40,10 +40,10 @@ class Facts:
     def __init__(self, sysroot: Sysroot) -> None:
         self._sysroot = Sysroot(sysroot.root, is_host=True)
 
-    def text(self, path: str) -> str | None:
+    def text(self, path: str, limit: int = 1 << 16) -> str | None:
         """The beginning of a file; None where there is none, or we may not read it."""
         try:
-            return self._sysroot.head(path, 1 << 16).decode("utf-8", "replace").strip()
+            return self._sysroot.head(path, limit).decode("utf-8", "replace").strip()
         except SysrootError:
             return None
 
@@ -82,7 +82,16 @@ def _may_not_boot(facts: Facts) -> bool:
     return bool(found) and not int(found[1], 16) >> _CAP_SYS_BOOT & 1  # type: ignore[index]
 
 
-def _container(run: Run, facts: Facts) -> Iterator[str]:
+def _elsewhere(run: Run, facts: Facts) -> Iterator[str]:
+    """One sentence is enough: the first process of a container is no init either."""
+    for check in (_container, _chroot, _image_build):
+        found = list(check(facts))
+        if found:
+            yield from found
+            return
+
+
+def _container(facts: Facts) -> Iterator[str]:
     what = _container_kind(facts)
     if what:
         yield f"this is a container ({what}), which has no kernel of its own; run kexec-hook on its host"
@@ -108,7 +117,7 @@ def _container_kind(facts: Facts) -> str:
     return "a user namespace" if mapped and mapped != ["0", "0", "4294967295"] else ""
 
 
-def _chroot(run: Run, facts: Facts) -> Iterator[str]:
+def _chroot(facts: Facts) -> Iterator[str]:
     if not facts.exists("/proc/self/mountinfo"):
         yield "there is no /proc here, as in a chroot or an image that is being built; run kexec-hook on the machine"
         return
@@ -127,7 +136,7 @@ def _top(mountinfo: str | None) -> tuple[str, str] | None:
     return found
 
 
-def _image_build(run: Run, facts: Facts) -> Iterator[str]:
+def _image_build(facts: Facts) -> Iterator[str]:
     first = facts.text("/proc/1/comm")
     if first and first not in _INITS:
         yield f"the first process is {first} and no init, as where an image is built; run kexec-hook once it has booted"
@@ -198,20 +207,13 @@ def _confidential(run: Run, facts: Facts) -> Iterator[str]:
 
 def _module(run: Run, facts: Facts) -> Iterator[str]:
     unwanted = run.settings.decline_if_module
-    loaded = {line.split(" ")[0] for line in _long(facts, "/proc/modules").splitlines()}
+    loaded = {line.split(" ")[0] for line in (facts.text("/proc/modules", 1 << 20) or "").splitlines()}
     for name in unwanted.value:
         if name in loaded:
             yield (
                 f"the module {name} is loaded, and its devices may not survive a jump ({unwanted.origin}); "
                 "take it out of decline_if_module in /etc/kexec-hook.conf to jump all the same"
             )
-
-
-def _long(facts: Facts, path: str) -> str:
-    try:
-        return facts._sysroot.text(path, 1 << 22)
-    except SysrootError:
-        return ""
 
 
 def _memory(run: Run, facts: Facts) -> Iterator[str]:
@@ -292,9 +294,7 @@ def _pending_writes(run: Run, facts: Facts) -> Iterator[str]:
 CHECKS = (
     _suspended,
     _rights,
-    _container,
-    _chroot,
-    _image_build,
+    _elsewhere,
     _ostree,
     _no_support,
     _load_disabled,
