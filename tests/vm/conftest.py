@@ -1,8 +1,8 @@
-"""The machine that the tests of a file share, and what is kept when one of them fails."""
+"""The machine that the tests share, and what is kept when one of them fails."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -13,13 +13,23 @@ _LAB = pytest.StashKey[Lab]()
 
 
 @pytest.fixture(scope="module")
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A machine of the module's RECIPE."""
-    lab = Lab(request.module.RECIPE)
-    request.config.stash[_LAB] = lab
-    yield lab
-    lab.close()
-    del request.config.stash[_LAB]
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """A machine of the module's RECIPE; kept for the next module where that is the same."""
+    stash = request.config.stash
+    if _LAB not in stash or stash[_LAB].recipe != request.module.RECIPE:
+        _close(request.config)
+        stash[_LAB] = Lab(request.module.RECIPE)
+    return stash[_LAB]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _close(config)
+
+
+def _close(config: pytest.Config) -> None:
+    if _LAB in config.stash:
+        config.stash[_LAB].close()
+        del config.stash[_LAB]
 
 
 @pytest.hookimpl(hookwrapper=True)

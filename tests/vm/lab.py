@@ -28,6 +28,7 @@ class Lab:
     """Tests may leave the machine as they like: hung, off, or gone."""
 
     def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
         self.image: Image = image.make(recipe)
         self._machine: Machine | None = None
         self._by_grub: dict[str, Booted] = {}

@@ -296,6 +296,15 @@ class Machine:
             grubenv=self.read("/boot/grub/grubenv") if not self.shell("test -e /boot/grub/grubenv").code else b"",
         )
 
+    def say(self, command: str) -> None:
+        """Type this into the shell, and wait for nothing."""
+        self._ask(command)
+
+    def wait_for_console(self, text: str, since: Mark, timeout: float = BOOT_SECONDS) -> None:
+        end = time.monotonic() + timeout
+        while text not in self.console(since.console):
+            self._poll(end, f"waiting for {text} on the console")
+
     def power_off(self, command: str, timeout: float = SHELL_SECONDS) -> Mark:
         """Say this in the shell, and wait until the machine is off; the moment before."""
         before = self.mark()

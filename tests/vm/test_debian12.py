@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vm import image, product
+from tests.vm import image
 from tests.vm.lab import Lab, State
 from tests.vm.machine import Machine
-from tests.vm.scenarios import LOGIND, boot_the_older, jump, loaded, stage
+from tests.vm.scenarios import LOGIND, UPGRADED, early_cpio, jump, loaded, stage
 
 pytestmark = pytest.mark.vm
 RECIPE = image.DEBIAN_12
 
 # The states.
-
-
-def _install(lab: Lab, machine: Machine) -> None:
-    product.install(machine)
 
 
 def _one_shot(lab: Lab, machine: Machine) -> None:
@@ -50,21 +46,6 @@ def _purged(lab: Lab, machine: Machine) -> None:
     machine.ok(f"apt-get -y -qq purge linux-image-{lab.image.newer}", 600)
 
 
-def early_cpio(name: str, content: bytes) -> bytes:
-    """A newc archive with one file, its length no multiple of four: what follows it must be aligned."""
-    archive = b""
-    for number, (member, data, mode) in enumerate([(name, content, 0o100644), ("TRAILER!!!", b"", 0)], start=1):
-        archive += b"\0" * (-len(archive) % 4)
-        fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(member) + 1, 0)
-        archive += b"070701" + b"".join(b"%08X" % value for value in fields) + member.encode() + b"\0"
-        archive += b"\0" * (-len(archive) % 4) + data if data else b""
-    assert len(archive) % 4
-    return archive
-
-
-INSTALLED = State("installed", _install)
-# After a kernel upgrade: the older kernel runs, GRUB's default is the newer one, nothing is staged.
-UPGRADED = State("upgraded", boot_the_older, INSTALLED)
 # The newer kernel is staged in each of these, and then something changes.
 ONE_SHOT = State("one-shot", _one_shot, UPGRADED)
 SAVED = State("saved", _saved, UPGRADED)
