@@ -22,7 +22,7 @@ from kexec_hook.run import Run, Trigger
 from kexec_hook.settings import load_settings
 from kexec_hook.stage import decide
 from kexec_hook.world import World
-from tests.bootfiles import bzimage, cpio, image
+from tests.bootfiles import bzimage, cpio, elf, image
 
 UUID = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"
 KERNEL, INITRD = "/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"
@@ -252,6 +252,9 @@ def test_a_narrow_kernel_on_a_machine_that_starts_none(disk: Disk) -> None:
         ("x86_64", bzimage(), ""),
         ("i386", bzimage(wide=False), ""),
         ("i386", bzimage(protocol=0x208), ""),
+        ("x86_64", bzimage(protocol=0x208), ""),
+        ("aarch64", bzimage(protocol=0x208), "x86, not for aarch64"),
+        ("x86_64", elf(4711), ""),  # it does not say
     ],
 )
 def test_a_kernel_for_another_machine_than_the_running_one(disk: Disk, running: str, kernel: bytes, other: str) -> None:
@@ -406,6 +409,7 @@ def test_a_root_that_is_not_there(disk: Disk, root: str, where: str, host: bool)
         f"UUID={UUID.upper()}",
         '"LABEL=my root"',
         "PARTUUID=0D8A-01",
+        "PARTUUID=0d8a-01/PARTNROFF=1",
         "PARTLABEL=root",
         "/dev/sda9",  # that of another machine, as far as this root tells
         "/dev/mapper/vg-root",

@@ -63,12 +63,18 @@ def _kernel(run: Run) -> Iterator[str]:
     if changed:
         yield f"{path} is being written just now; try again when that has ended"
     fitting = _architectures(run)
-    if kernel.arch and fitting and kernel.arch not in fitting and not (kernel.arch == "x86" and "i686" in fitting):
+    if fitting and not _fits(kernel.arch, fitting):
         yield f"{path} is a kernel for {kernel.arch}, not for {' or '.join(fitting)}; choose another entry"
     # The kernel counts the zero at the end, arch/x86/kernel/kexec-bzimage64.c
     length = len(run.plan.cmdline.encode("utf-8", "surrogateescape")) + 1
     if kernel.longest and length > kernel.longest:
         yield f"the command line has {length - 1} bytes, and {path} takes {kernel.longest - 1}; shorten it"
+
+
+def _fits(arch: str, fitting: tuple[str, ...]) -> bool:
+    if arch == "x86":
+        return bool({"x86_64", "i686"} & set(fitting))
+    return not arch or arch in fitting
 
 
 def _architectures(run: Run) -> tuple[str, ...]:
@@ -140,7 +146,7 @@ def _root(run: Run) -> Iterator[str]:
     kind, equals, name = value.partition("=")
     by = _BY.get(kind) if equals else None
     if by:
-        yield from _linked(run.sysroot, value, by, name)
+        yield from _linked(run.sysroot, value, by, name.partition("/PARTNROFF=")[0])
     elif run.sysroot.is_host and _is_node(value) and run.sysroot.stat(value) is None:
         yield f"root={value} names a device that is not there; correct it in /etc/default/grub and run update-grub"
     if not run.plan.initrds and (kind in ("UUID", "LABEL") or value.startswith(("/dev/mapper/", "/dev/disk/"))):

@@ -59,7 +59,7 @@ class Facts:
 
     def cpu(self) -> list[str]:
         """What the first processor can do; the file is long where there are many, and takes its time."""
-        found = re.search(r"^(?:flags|Features)\s*:(.*)$", self.text("/proc/cpuinfo") or "", re.MULTILINE)
+        found = re.search(r"^(?:flags|Features)\s*:(.*)$", self.text("/proc/cpuinfo", 1 << 13) or "", re.MULTILINE)
         return found[1].split() if found else []
 
 

@@ -17,23 +17,13 @@ _MADE_UP = ("/proc/", "/sys/", "/dev/", "/run/")
 
 
 def objections(run: Run) -> Iterator[str]:
-    for check in CHECKS:
-        yield from check(run)
-
-
-def _foreign(run: Run) -> Iterator[str]:
-    found = [path for path, info in _looked_at(run) if info.st_uid not in (0, run.owner)]
-    if found:
-        yield f"{_shown(found)} does not belong to root, whose kernel it would choose; `chown root {found[0]}`"
-
-
-def _writable(run: Run) -> Iterator[str]:
-    found = [path for path, info in _looked_at(run) if _others_write(info)]
-    if found:
-        yield f"{_shown(found)} can be written by others than root; `chmod go-w {found[0]}`"
-
-
-CHECKS = (_foreign, _writable)
+    looked_at = list(_looked_at(run))
+    foreign = [path for path, info in looked_at if info.st_uid not in (0, run.owner)]
+    if foreign:
+        yield f"{_shown(foreign)} does not belong to root, whose kernel it would choose; `chown root {foreign[0]}`"
+    writable = [path for path, info in looked_at if _others_write(info)]
+    if writable:
+        yield f"{_shown(writable)} can be written by others than root; `chmod go-w {writable[0]}`"
 
 
 def _shown(paths: list[str]) -> str:
