@@ -337,6 +337,16 @@ def test_a_file_that_is_written_while_it_is_read(disk: Disk, path: str) -> None:
     assert found == [f"{path} is being written just now; try again when that has ended"]
 
 
+def test_files_that_vanish_after_grub_has_found_them(disk: Disk) -> None:
+    run = disk.run()
+    for path in (KERNEL, INITRD):
+        (disk.root / path.lstrip("/")).unlink()
+    assert list(files.objections(run)) == [
+        f"{KERNEL}: no such file or directory; without its kernel an entry cannot be booted",
+        f"{INITRD}: no such file or directory; without its initrd a kernel does not find its root file system",
+    ]
+
+
 UNPRIVILEGED = """
 import sys
 from tests.test_checks import Disk
