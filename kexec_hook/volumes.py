@@ -63,6 +63,7 @@ class Node(NamedTuple):
     size: int = 0
     mtime: int = 0
     hidden: str = ""  # not empty: a directory, and this is why its contents are not known
+    device: int = 0  # st_dev: each subvolume of btrfs has its own
 
     @property
     def stat(self) -> Stat:
@@ -187,9 +188,15 @@ class Volume:
     def _up(self, here: Parts, base: Parts) -> Parts:
         if self.kind == "zfs" and here == base:
             raise DiskError(FILE_NOT_FOUND, "can't resolve ..")
-        if here in self._subvolumes:  # its `..` is itself: the top of a btrfs subvolume has no other parent to GRUB
+        if self._is_subvolume(here):  # its `..` is itself: the top of a btrfs subvolume has no other parent to GRUB
             return here
         return here[:-1] if len(here) > len(base) else base
+
+    def _is_subvolume(self, here: Parts) -> bool:
+        if here in self._subvolumes or self.kind != "btrfs" or not here:
+            return here in self._subvolumes
+        node, above = self._seen.get(here), self._seen.get(here[:-1])
+        return bool(node and above and node.device and above.device and node.device != above.device)
 
     def _look(self, parts: Parts, path: str) -> Node:
         if parts not in self._seen:
@@ -211,7 +218,7 @@ class Volume:
                 kind = kind_of(info.st_mode)
                 if kind == "link" and self.kind in _NO_LINKS:
                     return None
-                return Node(kind, place, mount, info.st_size, int(info.st_mtime))
+                return Node(kind, place, mount, info.st_size, int(info.st_mtime), device=info.st_dev)
         if any(root[: len(parts)] == parts for root in self._roots):
             return Node("dir", "")  # it must exist, as a directory above what is mounted
         for mount in self._mine:

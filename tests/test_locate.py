@@ -94,6 +94,17 @@ def test_boot_in_a_subvolume(tmp_path, capsys):
     assert booted(machine, capsys)["BOOT_IMAGE"] == "/@/boot/vmlinuz"
 
 
+def test_paths_that_start_at_a_subvolume_are_not_followed(tmp_path, capsys):
+    """openSUSE writes `set btrfs_relative_path="yes"`; / at the top may hold another kernel of that name."""
+    machine = Machine(tmp_path).mount("/", "/dev/sda2", "btrfs", options="rw,subvolid=5,subvol=/").put("dev/sda2")
+    cfg(machine, "boot/grub2/grub.cfg", boot="/boot")
+    config = (tmp_path / "boot/grub2/grub.cfg").read_text()
+    assert booted(machine, capsys)["BOOT_IMAGE"] == "/boot/vmlinuz"
+    machine.write("boot/grub2/grub.cfg", 'set btrfs_relative_path="yes"\nexport btrfs_relative_path\n' + config)
+    assert main(["--root", str(tmp_path), "stage", "--dry-run"]) == 3
+    assert "GRUB's paths start at a subvolume of btrfs (the default one; btrfs_relative" in capsys.readouterr().out
+
+
 def test_boot_on_zfs(tmp_path, capsys):
     machine = Machine(tmp_path).mount("/", "rpool/ROOT/debian", "zfs", device="0:30")
     machine.by("partuuid", ROOT_PART, "sda2").by("label", "rpool", "sda2").put("dev/sda2")

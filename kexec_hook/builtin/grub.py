@@ -68,15 +68,25 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
 
 @hookimpl
 def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection]:
-    """What GRUB would boot is not what the machine would, where the firmware starts something else."""
-    if not sysroot.is_host:
-        return []
-    return [Objection(reason, "grub") for reason in _other_loaders(sysroot)]
+    """Where GRUB's paths mean something else, and where the firmware starts something else than this GRUB."""
+    found = [*_relative_paths(run), *(_other_loaders(sysroot) if sysroot.is_host else ())]
+    return [Objection(reason, "grub") for reason in found]
 
 
 @hookimpl
 def kexec_hook_notes(run: Run, sysroot: Sysroot) -> list[str]:
     return list(run.config.notes) if run.config else []
+
+
+def _relative_paths(run: Run) -> Iterator[str]:
+    """SUSE's and Fedora's GRUB (fs/btrfs.c, grub_btrfs_mount): paths from a subvolume, else from the default one."""
+    machine, disks = run.machine, run.disks
+    if machine is None or disks is None or (machine.get("btrfs_relative_path") or "")[:1] not in ("1", "y"):
+        return
+    device = disks.device(machine.get("root") or "")
+    if device and device.fs == "btrfs":
+        where = machine.get("btrfs_subvol") or machine.get("btrfs_subvolid") or "the default one"
+        yield f"GRUB's paths start at a subvolume of btrfs ({where}; btrfs_relative_path), which is not followed"
 
 
 def _other_loaders(sysroot: Sysroot) -> Iterator[str]:
