@@ -67,8 +67,7 @@ DNF_CONF = """\
 gpgcheck=False
 installonly_limit=3
 clean_requirements_on_remove=True
-pluginpath=/usr/lib/python3.11/site-packages/dnf-plugins
-
+{plugins}
 [local]
 name=local
 baseurl=file:///srv/rpms
@@ -81,9 +80,16 @@ RECORDER = f"""\
 echo "kexec-hook: noted $*"
 """
 
+# As `kexec-hook run` leaves it for the next one: what the decision was made from.
+STAMPS = """\
+mkdir -p -m 700 /run/kexec-hook
+printf "same /boot/loader/entries\\nwhole=yes\\n" > /run/kexec-hook/stamp
+"""
+
 # What a transaction leaves, and what is put back between tests.
 _STATE = (
     *("boot", "etc", "run", "usr/lib/modules", "usr/lib/sysimage", "usr/lib/kexec-hook", "usr/bin/kexec-hook"),
+    "srv/image",
     *("var/lib/rpm", "var/lib/dnf", "var/log", "var/cache/dnf", "var/cache/libdnf5"),
 )
 
@@ -195,7 +201,9 @@ def furnish(chroot: Chroot, rpms: list[Path]) -> None:
     for rpm in rpms:
         shutil.copy(rpm, repository)
     chroot.run("createrepo_c", "/srv/rpms").check()
-    chroot.write("etc/dnf/dnf.conf", DNF_CONF)
+    dnf4 = not (chroot / "usr/bin/dnf5").exists()
+    plugins = "pluginpath=/usr/lib/python3.11/site-packages/dnf-plugins\n" if dnf4 else ""
+    chroot.write("etc/dnf/dnf.conf", DNF_CONF.format(plugins=plugins))
     # Debian's Python does not look where Fedora's packages put their modules.
     chroot.write("usr/lib/python3/dist-packages/rpm-packages.pth", "/usr/lib/python3.11/site-packages\n")
     # Debian 12's rpm keeps its database in the user's home.
@@ -211,5 +219,5 @@ def furnish(chroot: Chroot, rpms: list[Path]) -> None:
     (chroot / "boot/loader/entries").mkdir(parents=True)
 
 
-def record(chroot: Chroot) -> None:
-    chroot.write("usr/bin/kexec-hook", RECORDER, 0o755)
+def record(chroot: Chroot, stamp: bool = False) -> None:
+    chroot.write("usr/bin/kexec-hook", RECORDER + (STAMPS if stamp else ""), 0o755)

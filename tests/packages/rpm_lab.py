@@ -24,7 +24,7 @@ BUILDER = Recipe(
     (
         *("dnf", "python3-dnf", "rpm", "createrepo-c", "systemd", "grub-common"),
         *("python3-pluggy", "python3-packaging", "python3-pip", "python3-setuptools", "python3-wheel"),
-        *("python3-pytest", "python3-shtab", "rpmlint", "xz-utils", "file"),
+        *("python3-pytest", "python3-hypothesis", "python3-shtab", "rpmlint", "xz-utils", "file"),
     ),
     after=r"""
 package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
