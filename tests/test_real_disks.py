@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from kexec_hook import grubeval
 from kexec_hook.grub.disks import DiskError, GrubPath
 from kexec_hook.rootdisks import RootDisks
 from kexec_hook.sysroot import Sysroot
+from tests.mounted import Machine
 
 pytestmark = [
     pytest.mark.oracle,
@@ -149,3 +153,141 @@ def test_btrfs_paths_start_at_the_top_whatever_is_mounted_or_the_default(btrfs, 
             shutil.rmtree(root / "proc", ignore_errors=True)
             shutil.rmtree(root / "dev", ignore_errors=True)
     assert found >= 2
+
+
+# --- volumes: which names GRUB has for one, and which of them a search answers with ---
+
+SCRIPT = """search --no-floppy --fs-uuid --set=found {uuid}
+echo search: $found
+for hint in {names}; do
+    search --no-floppy --fs-uuid --set=found --hint=$hint {uuid}
+    echo hint $hint: $found
+    search.fs_uuid {uuid} found $hint
+    echo short $hint: $found
+    if [ -f ($hint)/boot/vmlinuz ]; then echo $hint has it; else echo $hint has it not; fi
+    probe --set=is --fs-uuid $hint
+    echo probe $hint: $is
+    unset is
+    set root=$hint
+    if [ -f /boot/vmlinuz ]; then echo $root has it; fi
+    set root=($hint)
+    echo root: $root
+done
+"""
+
+
+def file_system(image: Path, offset: int, size: int, scratch: Path) -> None:
+    (scratch / "boot").mkdir(parents=True)
+    (scratch / "boot/vmlinuz").write_text("kernel\n")
+    run(
+        "mke2fs", "-q", "-F", "-t", "ext2", "-U", UUID, "-d", scratch, "-E", f"offset={offset}", image, f"{size >> 10}k"
+    )
+
+
+def same_answers(image: Path, names: list[str], machine: Machine, scratch: Path) -> list[str]:
+    """What grub-emu prints of the names on this disk, and that we print the same."""
+    from tests.oracle.emu import Grub, missing
+
+    why = missing()
+    if why:
+        pytest.skip(why)
+    scratch.mkdir()
+    shutil.copy(image, scratch / "hd0.pristine")  # a disk that Grub finds made
+    script = SCRIPT.format(uuid=UUID, names=" ".join(names))
+    said = Grub([], scratch).script(script)
+    ours, _ = grubeval.script(
+        grubeval.make_machine(machine.disks(), "upstream", "pc", "i386", "(hd0)/"), "script", script.encode()
+    )
+    assert ours.splitlines() == said.text.splitlines()
+    return said.text.splitlines()
+
+
+def test_a_logical_volume_has_the_names_that_grub_gives_it(tmp_path):
+    needs("pvcreate", "vgcreate", "lvcreate", "lvs", "losetup")
+    image = tmp_path / "image"
+    with open(image, "wb") as stream:
+        stream.truncate(64 << 20)
+    loop = run("losetup", "--find", "--show", image).strip()
+    config = f'filter=["a|^{loop}$|", "r|.*|"]'
+    config = f'devices {{ scan=["/dev"] {config} use_devicesfile=0 }}\nglobal {{ event_activation=0 }}\n'
+    config += "activation { udev_sync=0 udev_rules=0 monitoring=0 }\nbackup { backup=0 archive=0 }\n"
+    (tmp_path / "lvm.conf").write_text(config)
+    offline = ("--driverloaded", "n")  # no device-mapper is asked for anything
+
+    def lvm(program: str, *words: str) -> str:
+        env = {
+            "LVM_SYSTEM_DIR": str(tmp_path),
+            "LVM_SUPPRESS_FD_WARNINGS": "1",
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        }
+        done = subprocess.run([program, *offline, *words], env=env, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"{program}: {done.stderr.strip()}")
+        return done.stdout
+
+    try:
+        lvm("pvcreate", loop)
+        lvm("vgcreate", "my-vg", loop)
+        lvm("lvcreate", "-an", "-Zn", "-Wn", "-L", "16M", "-n", "ro-ot", "my-vg")
+        group, volume = lvm("lvs", "--noheadings", "-o", "vg_uuid,lv_uuid").split()
+        start = lvm("pvs", "--noheadings", "-o", "pe_start", "--units", "b", "--nosuffix").split()[0]
+    finally:
+        subprocess.run(["losetup", "--detach", loop], check=True)
+    file_system(image, int(start), 16 << 20, tmp_path / "files")
+
+    machine = Machine(tmp_path / "root").mount("/", "/dev/mapper/my--vg-ro--ot", "ext2", device="254:0")
+    machine.put("dev/dm-0", "boot/vmlinuz").link("dev/mapper/my--vg-ro--ot", "../dm-0").by("uuid", UUID, "dm-0")
+    machine.write("sys/class/block/dm-0/dm/uuid", f"LVM-{group}{volume}".replace("-", "").replace("LVM", "LVM-") + "\n")
+    names = [
+        "lvm/my--vg-ro--ot",
+        f"lvmid/{group}/{volume}",
+        "lvm/my-vg-ro-ot",
+        "lvm/my--vg-home",
+        f"lvmid/{group}/{group}",
+    ]
+    said = same_answers(image, names, machine, tmp_path / "emu")
+    assert said[0] == "search: lvm/my--vg-ro--ot"
+    assert f"lvmid/{group}/{volume} has it" in said
+    assert "lvm/my-vg-ro-ot has it not" in said
+
+
+def test_an_array_has_the_names_that_grub_gives_it(tmp_path):
+    """RAID 1 with one of two disks; mdadm says that the superblock is a good one."""
+    needs("mdadm")
+    image, size, start = tmp_path / "image", 16 << 20, 1 << 20
+    with open(image, "wb") as stream:
+        stream.truncate(size + start)
+    file_system(image, start, size, tmp_path / "files")
+    array = uuid.UUID("3aaa0122-2982-7cfa-5331-ad66ca767371")
+    with open(image, "r+b") as stream:
+        stream.seek(4096)
+        stream.write(superblock(array.bytes, "debian:root", size // 512, start // 512))
+    examined = run("mdadm", "--examine", image)
+    assert "correct" in examined
+    assert "3aaa0122:29827cfa:5331ad66:ca767371" in examined
+
+    machine = (
+        Machine(tmp_path / "root").mount("/", "/dev/md127", "ext2", device="9:127").put("dev/md127", "boot/vmlinuz")
+    )
+    machine.by("id", "md-uuid-3aaa0122:29827cfa:5331ad66:ca767371", "md127").by("id", "md-name-debian:root", "md127")
+    machine.by("uuid", UUID, "md127")
+    names = ["md/root", f"mduuid/{array.hex}", "md/debian:root", "md127", "md/127", f"mduuid/{array.hex[:-1]}0"]
+    said = same_answers(image, names, machine, tmp_path / "emu")
+    assert said[0] == "search: md/root"
+    assert f"mduuid/{array.hex} has it" in said
+
+
+def superblock(array: bytes, name: str, sectors: int, start: int) -> bytes:
+    """md's version 1.2, as Linux' include/uapi/linux/raid/md_p.h has it."""
+    block = bytearray(512)
+    struct.pack_into("<III", block, 0, 0xA92B4EFC, 1, 0)
+    block[16:32], block[32 : 32 + len(name)] = array, name.encode()
+    struct.pack_into("<QiIQII", block, 64, 1600000000, 1, 0, sectors, 0, 2)
+    struct.pack_into("<QQQ", block, 128, start, sectors, 8)
+    block[168:184] = bytes(range(16))
+    struct.pack_into("<QQQII", block, 192, 1600000000, 17, 0xFFFFFFFFFFFFFFFF, 0, 128)
+    struct.pack_into("<HH", block, 256, 0, 0xFFFE)
+    block[260:512] = b"\xff" * 252
+    total = sum(struct.unpack("<128I", bytes(block)))
+    struct.pack_into("<I", block, 216, ((total & 0xFFFFFFFF) + (total >> 32)) & 0xFFFFFFFF)
+    return bytes(block)
