@@ -30,6 +30,12 @@ class Drive:
         self.why = why  # where the name comes from
         self.settled = False  # it was seen by somebody, or proven: it does not change any more
 
+    def goes_by(self, name: str) -> bool:
+        """Is this one of its names?  A container's id may be written in any case, and from 2.12 on with dashes."""
+        if name.startswith("cryptouuid/"):
+            name = "cryptouuid/" + name[len("cryptouuid/") :].replace("-", "").lower()
+        return name == self.name or name in self.aliases
+
 
 class Unit:
     """What may hold a file system: a partition, or a drive without partitions."""
@@ -54,7 +60,7 @@ class Unit:
         if name in self.told:
             return True
         disk, part = split(name)
-        return disk in (self.drive.name, *self.drive.aliases) and self.is_part(part)
+        return self.drive.goes_by(disk) and self.is_part(part)
 
     def is_part(self, part: str) -> bool:
         """Does `gpt2`, `msdos2`, `2` or nothing at all name this part of its drive?"""
@@ -131,7 +137,7 @@ class Drives:
         return f"{known},{unit.partmap}{unit.number}" if known and unit.number else known or self.give_out(unit)
 
     def drive(self, name: str) -> Drive | None:
-        return next((d for d in self._drives.values() if name == d.name or name in d.aliases), None)
+        return next((d for d in self._drives.values() if d.goes_by(name)), None)
 
     def believe(self, name: str, unit: Unit, why: str) -> str:
         """Take a name for a unit if it can be one; the name by which it goes now, or nothing.
@@ -144,7 +150,7 @@ class Drives:
         if unit.drive.family != "hd":
             known = self._is_volume(disk, unit.drive)
         elif _FIRMWARE.fullmatch(disk):
-            known = disk in (unit.drive.name, *unit.drive.aliases) or self._rename(unit.drive, disk)
+            known = unit.drive.goes_by(disk) or self._rename(unit.drive, disk)
         else:
             # ahci0 is a name after `nativedisk` only, but then it is this one
             unit.told.append(f"{disk},{part}" if part else disk)
@@ -163,7 +169,7 @@ class Drives:
         """Is it one of the names of a logical volume, an array, a container?  If we could not know, it becomes one."""
         by_name, by_id = _FAMILIES[drive.family]
         names = (drive.name, *drive.aliases)
-        if disk not in names:
+        if not drive.goes_by(disk):
             same_kind = any(known.startswith(by_id) == disk.startswith(by_id) for known in names)
             if same_kind or not disk.startswith((by_name, by_id)):
                 return False

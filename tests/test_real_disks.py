@@ -291,3 +291,42 @@ def superblock(array: bytes, name: str, sectors: int, start: int) -> bytes:
     total = sum(struct.unpack("<128I", bytes(block)))
     struct.pack_into("<I", block, 216, ((total & 0xFFFFFFFF) + (total >> 32)) & 0xFFFFFFFF)
     return bytes(block)
+
+
+def test_a_container_has_the_names_that_grub_gives_it(tmp_path):
+    """LUKS 1 with a key of ours and AES in ECB, so that openssl can fill what no device-mapper opens."""
+    needs("cryptsetup", "openssl", "grub-fstest")
+    image, plain, key = tmp_path / "image", tmp_path / "plain", bytes(range(32))
+    (tmp_path / "key").write_bytes(key)
+    (tmp_path / "pass").write_text("secret")
+    with open(image, "wb") as stream:
+        stream.truncate(16 << 20)
+    ident = "0b5e1e3c-6c7e-4d55-9d33-0123456789ab"
+    run(
+        "cryptsetup", "luksFormat", "-q", "--type", "luks1", "--cipher", "aes-ecb", "--key-size", "256",
+        "--pbkdf-force-iterations", "1000", "--uuid", ident, "--master-key-file", tmp_path / "key", image,
+        tmp_path / "pass",
+    )  # fmt: skip
+    file_system(plain, 0, 4 << 20, tmp_path / "files")
+    run("openssl", "enc", "-aes-256-ecb", "-nopad", "-nosalt", "-K", key.hex(), "-in", plain, "-out", tmp_path / "enc")
+    with open(image, "r+b") as stream:
+        stream.seek(4096 * 512)  # the payload offset that luksDump shows
+        stream.write((tmp_path / "enc").read_bytes())
+
+    name = f"luks-{ident}"
+    machine = Machine(tmp_path / "root").mount("/", f"/dev/mapper/{name}", "ext2", device="254:0")
+    machine.put("dev/dm-0", "boot/vmlinuz").link(f"dev/mapper/{name}", "../dm-0").by("uuid", UUID, "dm-0")
+    machine.write("sys/class/block/dm-0/dm/uuid", f"CRYPT-LUKS1-{ident.replace('-', '')}-{name}\n")
+    bare = ident.replace("-", "")
+    for device, there in (
+        ("crypto0", True),
+        (f"cryptouuid/{bare}", True),
+        (f"cryptouuid/{bare.upper()}", True),
+        (f"cryptouuid/{bare[:-1]}0", False),
+        ("crypto1", False),
+        ("crypto0,1", False),
+    ):
+        argv = ["grub-fstest", "-C", str(image), "cat", f"({device})/boot/vmlinuz"]
+        said = subprocess.run(argv, input="secret\n", capture_output=True, text=True)
+        assert ("kernel" in said.stdout) is there, said
+        assert (machine.disks().stat(GrubPath(device, "/boot/vmlinuz")) is not None) is there, device

@@ -373,6 +373,9 @@ def test_an_unlocked_container_is_called_by_its_uuid(machine):
     assert disks.find("fs_uuid", UUID, [hint]) == [hint, "crypto0"]
     assert where(disks, hint, "/boot/vmlinuz") == "/boot/vmlinuz"
     assert disks.find("fs_uuid", UUID, ["cryptouuid/" + "0" * 32]) == ["crypto0"]
+    # disk/cryptodisk.c compares with grub_strcasecmp, from 2.12 on with grub_uuidcasecmp
+    assert where(disks, hint.upper().replace("CRYPTOUUID", "cryptouuid"), "/boot/vmlinuz") == "/boot/vmlinuz"
+    assert where(disks, f"cryptouuid/{name[5:]}", "/boot/vmlinuz") == "/boot/vmlinuz"
 
 
 def test_device_mapper_tells_what_a_name_is(machine):
