@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kexec_hook.cli import main
 from kexec_hook.grub.disks import Device, DiskError, GrubPath, Stat
 from kexec_hook.partitions import Partition, PartitionDisks
 
@@ -355,3 +356,58 @@ def test_zfs_names_the_data_set_before_the_path(root):
 def test_a_missing_directory_is_an_error_at_once(tmp_path):
     with pytest.raises(Exception, match="not a directory; the root must be an existing directory"):
         PartitionDisks([Partition(Path(tmp_path / "none"))])
+
+
+EXTRA = """search --fs-uuid --set=a 22222222-2222-3333-4444-555555555555
+search --label --set=b third
+search --file --set=c /only-here
+search --file --set=d /on-all
+search --file --set=e --hint=hd0,gpt2 /on-a
+search --file --set=f --hint=hd0, /on-b
+search --file --set=g --hint=hd9 --hint=hd0,2 /on-c
+search --fs-uuid --set=h 33333333-0000-3333-4444-555555555555
+search.fs_label first i
+search --file /on-all
+echo
+echo $a $b $c $d $e $f $g h=$h $i
+for device in hd0 hd0,gpt1 hd0,gpt2 hd0,gpt3 hd0,gpt4 hd0,2 hd0,msdos2 hd9 hd9,gpt1 ($a) $b; do
+    if [ -f ($device)/only-here ]; then echo $device only; fi
+    if [ -e ($device)/boot ]; then echo $device boot; fi
+    probe --set=u --fs-uuid $device
+    probe --set=l --label $device
+    probe --set=p --partmap $device
+    echo $device u=$u l=$l p=$p
+    unset u; unset l; unset p
+done
+set root=$b
+if [ -f /only-here ]; then echo root is $root; fi
+if [ -f (hd0,gpt2)/up ]; then echo up; fi
+for file in (hd0,gpt3)/*; do echo $file; done
+echo $prefix $root
+"""
+
+
+@pytest.mark.oracle
+def test_extra_partitions_are_to_a_script_what_they_are_to_grub(tmp_path, capsys):
+    from tests.oracle import disk, emu
+
+    why = emu.missing()
+    if why:
+        pytest.skip(why)
+    uuids = [f"{digit * 8}-2222-3333-4444-555555555555" for digit in "123"]
+    labels = ["first", "second", "third"]
+    for name in labels:
+        (tmp_path / name / "boot/grub").mkdir(parents=True)
+        for file in ("on-all", "on-a", "on-b", "on-c"):  # what was found once is found there again
+            (tmp_path / name / file).write_text(name)
+    (tmp_path / "third/only-here").write_text("x")
+    (tmp_path / "second/up").symlink_to("../../on-all")
+    partitions = [disk.Partition(tmp_path / name, uuid, name) for name, uuid in zip(labels, uuids)]
+    said = emu.Grub(partitions, tmp_path / "emu").script("insmod regexp\n" + EXTRA)
+    script = tmp_path / "script"
+    script.write_text("insmod regexp\n" + EXTRA)
+    extra = [word for n in (1, 2) for word in ("--extra", f"{tmp_path / labels[n]}:{uuids[n]}:{labels[n]}")]
+    argv = ["grub-eval", str(tmp_path / "first"), "--uuid", uuids[0], "--label", "first", *extra]
+    assert main([*argv, "--script", str(script)]) == 0
+    assert capsys.readouterr().out.splitlines() == said.text.splitlines()
+    assert "hd0,gpt2 hd0,gpt3 hd0,gpt3 hd0,gpt3 hd0,gpt2 hd0,gpt1 hd0,2 h= hd0,gpt1" in said.text
