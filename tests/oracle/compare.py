@@ -33,8 +33,12 @@ def words(executed: Iterable[Iterable[str]] | None, leave_out: frozenset[str] = 
 
 
 def environment(env: Mapping[str, str | None]) -> dict[str, str]:
-    """Variables that depend neither on the clock nor on the build of GRUB."""
-    return {name: value or "" for name, value in env.items() if name not in EMU_ONLY and not _OWN.fullmatch(name)}
+    """Variables that depend neither on the clock nor on the build of GRUB, and that a listing shows as such."""
+    return {
+        name: value or ""
+        for name, value in env.items()
+        if re.fullmatch(r"[^\s=]+", name) and name not in EMU_ONLY and not _OWN.fullmatch(name)
+    }
 
 
 def _say(differences: list[str], what: str, expected: object, got: object) -> None:

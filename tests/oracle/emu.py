@@ -22,7 +22,8 @@ that waits is GRUB's own, and a hidden menu without modifier keys waits three se
 complaint that nothing is loaded.  A second `linux` that fails after a first that worked leaves the first one set in
 GRUB (grub_loader_set is not undone); what would boot then is not judged.  Restricted entries end at the user name
 prompt.  `source` costs two levels of GRUB's recursion limit of 64; scripts that go that deep can be run `inline`.
-Commands that hardware offers and grub-emu lacks (acpi, cpuid, drivemap, ...) are functions that do nothing.  After a
+Commands that hardware offers and grub-emu lacks (acpi, cpuid, drivemap, ...) are functions that do nothing; `fwsetup`
+ends GRUB, as it does.  After a
 `return` in an entry's body (not in a function) GRUB runs only the first command of each list, so that the functions
 here cannot print: no answer then.  No answer either where GRUB follows a null pointer, as a number in `fallback` beyond
 the menu makes it.  The variables that differ from a PC's (`EMU_ONLY`) are left out.  Titles lose trailing blanks, and
@@ -60,7 +61,7 @@ LOADERS_OF_MORE = (
 )  # fmt: skip
 INERT = (
     "acpi", "badram", "cpuid", "cutmem", "drivemap", "gfxmode", "hdparm", "lsefi", "play", "setpci", "smbios", "uki",
-    "fwsetup", "bli", "getenv", "serial", "sendkey", "terminfo", "vbeinfo",
+    "bli", "getenv", "serial", "sendkey", "terminfo", "vbeinfo",
 )  # fmt: skip
 # Variables whose value is grub-emu's own, or the clock's, or the judge's.
 _OTHER_VARIABLES = """
@@ -122,6 +123,7 @@ class BootRun:
     errors: tuple[str, ...]
     grubenv: bytes | None
     seconds: float
+    before_menu: bool  # the configuration itself has loaded something
 
     @property
     def executed(self) -> list[list[str]]:
@@ -301,6 +303,9 @@ function judge_done {
  echo "@@status[$judge_status]"
  unset judge_path
 }
+function fwsetup {
+ if [ "$1" = --is-supported ]; then true; else exit; fi
+}
 function judge_env {
  echo
  echo "@@env["
@@ -467,6 +472,7 @@ class Grub:
             errors=errors,
             grubenv=after,
             seconds=time.monotonic() - start,
+            before_menu=loaded(at_top),
         )
 
     def walk(

@@ -57,6 +57,9 @@ def evaluate(
         "grubenv_after": None if boot.grubenv is None else variables(boot.grubenv),
     }
     menus: tuple[emu.Menu, ...] = ()
+    if boot.before_menu:
+        # Whatever is entered boots that, be it a submenu; in grub-emu nothing is loaded, and the submenu is shown.
+        raise emu.GrubFailed("a kernel was loaded before the menu")
     if with_path:
         walk = grub.walk([-1] * 8, config, settings, rows)
         titles = [menu.titles[index] for menu, index in zip(walk.menus, walk.path) if menu.titles]
