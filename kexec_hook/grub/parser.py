@@ -22,7 +22,7 @@ from kexec_hook.grub.plain import PlainBlocks
 from kexec_hook.grub.source import ScriptError, Source, Span
 from kexec_hook.grub.syntax import Block, Broken, Command, For, Function, If, Loop, Part, Statement, Unit, Word
 
-# The patterns for plain blocks cost more than parsing a small file.
+# A small file repeats too few lines.
 _LARGE = 100_000
 # The Python stack is finite; GRUB's parser stops at 10000 symbols (bison's YYMAXDEPTH).
 _DEEPEST = 150
@@ -47,7 +47,7 @@ class _Parser:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._text = source.text
-        self._plain = PlainBlocks(source.text) if len(source.text) > _LARGE else None
+        self._plain = PlainBlocks(source.text, _whole_unit) if len(source.text) > _LARGE else None
         self._end = 0  # of the current token
         self._start = 0
         self._kind = "\n"  # "word", "eof", "bad", an operator or a reserved word
@@ -271,3 +271,10 @@ class _Parser:
         body = self._commands("}")
         self._functions.append(Function(name, body))
         self._advance()
+
+
+def _whole_unit(text: str) -> tuple[Statement, ...]:
+    """The commands of a text that is one unit of nothing else; none where it is not."""
+    parser = _Parser(Source("", text, ()))
+    unit = parser.unit()
+    return unit.statements if parser.at_end() and not unit.functions else ()

@@ -6,21 +6,25 @@ Whatever is not known here to parse, the parser reads as usual.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
 
 from kexec_hook.grub.lexer import LONGEST_TOKEN, RESERVED
+from kexec_hook.grub.syntax import If, Statement
 
 _MANY = 20_000  # lines that are remembered
-# What lines there are: c commands, and ifs that end where they began; i if..then; l elif..then; e else; f fi.
+_CHARS = r"""[^{}|&$;<>'"\\\[\]#]*"""
+_SAFE = re.compile(rf"{_CHARS}(?:'[^']*'{_CHARS})*")
+# What lines there are: c whole commands, i if..then, l elif..then, e else, f fi.
 _INNER = r"(?:c|ic+(?:lc+)*(?:ec+)?f)+"
 _BLOCK = re.compile(rf"(?:c|i{_INNER}(?:l{_INNER})*(?:e{_INNER})?f)+")
 
 
 class PlainBlocks:
-    """The blocks of one text."""
+    """The blocks of one text; `parse` gives the commands that a text is one whole unit of, or none."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, parse: Callable[[str], tuple[Statement, ...]]) -> None:
         self._text = text
+        self._parse = parse
         self._kinds: dict[str, str] = {}
         self._braces = {"\n}": -1, "\n\t}": -1}  # where the next one is, so that none is looked for twice
 
@@ -47,31 +51,31 @@ class PlainBlocks:
     def _kind(self, line: str) -> str:
         kind = self._kinds.get(line)
         if kind is None:
-            match = _line().fullmatch(line) if len(line) <= LONGEST_TOKEN // 4 else None
-            kind = "?" if match is None else match.lastgroup or ""
+            kind = self._kind_of(line) if len(line) <= LONGEST_TOKEN // 4 else "?"
             if len(self._kinds) < _MANY:
                 self._kinds[line] = kind
         return kind
 
+    def _kind_of(self, line: str) -> str:
+        line = line.strip(" \t")
+        first = (line.split() or [line])[0]
+        if first[:1] in ("", "#"):
+            return ""
+        if first not in RESERVED and _SAFE.fullmatch(line):
+            return "c"
+        if line in ("else", "fi"):
+            return line[0]
+        if line.endswith("\\"):
+            return "?"
+        if self._parse(line + "\n"):
+            return "c"
+        if first == "if" and _opens(self._parse(line + "\na\nfi\n")):
+            return "i"
+        if first == "elif" and _opens(self._parse(line[2:] + "\na\nfi\n")):
+            return "l"
+        return "?"
 
-@lru_cache(maxsize=1)
-def _line() -> re.Pattern[str]:
-    """One line of a block, the named group being its kind; nothing here may match what the parser refuses."""
-    char = r"""[^{}|&$;<> \t\n'"\\\[\]]"""
-    variable = r"\$(?:\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)"
-    special = rf"""(?:'[^'\n]*'|"[^"\\$\n]*(?:{variable}[^"\\$\n]*)*"|{variable}|\[(?!\[)|\](?!\]))"""
-    word = rf"(?!\#)(?:{char}+(?:{special}{char}*)*|(?:{special}{char}*)+)"
-    reserved = "|".join(sorted(word for word in RESERVED if word.isalpha()))
-    simple = rf"(?!(?:{reserved})(?:[ \t;]|\Z)){word}(?:[ \t]+{word})*"
-    commands = rf"{simple}(?:[ \t]*;[ \t]*{simple})*[ \t]*"
-    whole = rf"if[ \t]+{commands};[ \t]*then[ \t]+{commands};[ \t]*(?:else[ \t]+{commands};[ \t]*)?fi[ \t]*"
-    return re.compile(
-        rf"""[ \t]*(?:(?:\#.*)?
-        | (?P<c>(?:{commands}|{whole});?[ \t]*)
-        | (?P<i>if[ \t]+{commands};[ \t]*then[ \t]*)
-        | (?P<l>elif[ \t]+{commands};[ \t]*then[ \t]*)
-        | (?P<e>else[ \t]*)
-        | (?P<f>fi[ \t]*;?[ \t]*)
-        )""",
-        re.ASCII | re.VERBOSE,
-    )
+
+def _opens(commands: tuple[Statement, ...]) -> bool:
+    """Is this one `if` without `else`, and nothing behind its `then` but what was put there?"""
+    return len(commands) == 1 and isinstance(commands[0], If) and len(commands[0].then) == 1 and not commands[0].orelse
