@@ -183,14 +183,14 @@ def _built_from_unset(call: Call) -> Iterator[tuple[str, str]]:
     from kexec_hook.grub.commands.boot import LINUX
 
     words = call.command.words
-    text = call.command.source.text
-    for number, word in enumerate(words[call.offset :]):
-        written = text[word.start : word.end]
+    for number in range(len(words.words) - call.offset):
+        span = words.span(number + call.offset)
+        written = span.source.text[span.start : span.end]
         path = call.name not in LINUX or number == 0
         if not path and not written.startswith("root="):
             continue
         for read in call.reads:
-            if (read.span.start, read.span.end) != (word.start, word.end):
+            if read.span != span:
                 continue
             name = unset_behind(read)
             if name:

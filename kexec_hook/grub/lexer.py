@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from kexec_hook.grub.syntax import Lit, Message, Part, Var
+from kexec_hook.grub.syntax import Lit, Message, Part, Var, Word
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _VARIABLE = rf"\$(?:{_NAME}|[0-9]+|[?#*@]|\{{(?:{_NAME}|[0-9]+|[?#*@])\}})"
@@ -33,8 +33,7 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 
-# A word, where it is plain at once that it ends there.
-WHOLE_WORD = re.compile(rf"[ \t]+(?!\#)({_WORD})(?=[ \t\n;])")
+FURTHER_WORD = re.compile(rf"[ \t]+(?!\#){_WORD}")
 
 NAME = re.compile(_NAME)
 
@@ -69,12 +68,12 @@ class BadDollar(Exception):
         self.offset = offset
 
 
-def pieces(raw: str) -> tuple[tuple[Part, ...], str | None]:
-    """The parts of one word's text, and its value where that is always the same.  Raises BadDollar."""
+def make_word(raw: str) -> Word:
+    """The word of this text.  Raises BadDollar."""
     if _SIMPLE.fullmatch(raw):
-        return (Lit(raw, False),), raw
+        return Word((Lit(raw, False),), raw)
     if raw[0] == "'" and raw.index("'", 1) == len(raw) - 1:
-        return (Lit(raw[1:-1], True),), raw[1:-1]
+        return Word((Lit(raw[1:-1], True),), raw[1:-1])
     parts: list[Part] = []
     text = ""  # not quoted
     for piece in _PIECE.finditer(raw):
@@ -96,7 +95,7 @@ def pieces(raw: str) -> tuple[tuple[Part, ...], str | None]:
             parts.append(Var(piece["variable"].strip("${}"), False))
     if text:
         parts.append(Lit(text, False))
-    return tuple(parts), _constant(parts)
+    return Word(tuple(parts), _constant(parts))
 
 
 def _double(text: str, offset: int) -> list[Part]:

@@ -33,7 +33,7 @@ from kexec_hook.grub.errors import (
 from kexec_hook.grub.numbers import strtoul
 from kexec_hook.grub.parser import parse
 from kexec_hook.grub.source import ScriptError, Source, Span, read_source
-from kexec_hook.grub.syntax import Command, For, If, Lit, Message, Statement, Unit, Var, Word
+from kexec_hook.grub.syntax import Command, For, If, Lit, Message, Statement, Unit, Var, Word, Words
 
 if TYPE_CHECKING:
     from kexec_hook.grub.syntax import Loop
@@ -175,10 +175,10 @@ class Call(NamedTuple):
 
     def arg_span(self, index: int) -> Span:
         """Where the argument was written; the whole command where expansion changed the number of words."""
-        written = len(self.command.words) + (self.command.block is not None) - self.offset
-        if written != len(self.args) or not 0 <= index < len(self.command.words) - self.offset:
+        written = len(self.command.words.words) + (self.command.block is not None) - self.offset
+        if written != len(self.args) or not 0 <= index < len(self.command.words.words) - self.offset:
             return self.span
-        return self.command.word_span(index + self.offset)
+        return self.command.words.span(index + self.offset)
 
     def error(self, errno: int, message: str, arg: int = -1) -> CommandError:
         return CommandError(errno, message, self.arg_span(arg) if arg >= 0 else self.span)
@@ -584,10 +584,10 @@ class Machine:
         return self._list(statement.orelse) if statement.orelse else OK
 
     def _for(self, statement: For) -> int:
-        if not statement.words:
+        if not statement.words.words:
             return self.errno
-        words, reads = self.expand(statement.words, statement.source)
-        span = Span(statement.source, statement.words[0].start, statement.words[-1].end)
+        words, reads = self.expand(statement.words)
+        span = Span(statement.words.source, statement.words.start, statement.words.end)
         self._loops += 1
         status = OK
         for word in words:
@@ -642,9 +642,9 @@ class Machine:
     def _command(self, command: Command) -> int:
         span = command.span
         self.fuel.burn(span)
-        words, reads = self.expand(command.words, command.source)
+        words, reads = self.expand(command.words)
         if command.block:
-            words.append("{" + command.source.text[command.block.start : command.block.end] + "}")
+            words.append("{" + command.words.source.text[command.block.start : command.block.end] + "}")
         if not words:
             return self.errno
         self.fuel.take(sum(map(len, words)), span)
@@ -711,7 +711,7 @@ class Machine:
         """`name=value` is tried last, when neither a command nor a function has that name."""
         name, equals, value = word.partition("=")
         if not equals:
-            span = call.command.word_span(call.offset - 1)
+            span = call.command.words.span(call.offset - 1)
             self.report(f"can't find command `{_shorten(word)}'", span, UNKNOWN_COMMAND)
         elif _special(name):
             self.report(f"invalid variable name `{name}'", call.span, BAD_ARGUMENT)
@@ -720,27 +720,27 @@ class Machine:
 
     # Expansion
 
-    def expand(self, words: Sequence[Word], source: Source) -> tuple[list[str], tuple[Read, ...]]:
+    def expand(self, words: Words) -> tuple[list[str], tuple[Read, ...]]:
         """Words as a command gets them, and the variables read for it (execute.c:grub_script_arglist_to_argv)."""
         result: list[str] = []
         reads: list[Read] = []
-        for word in words:
+        for index, word in enumerate(words.words):
             if word.constant is not None:
                 result.append(word.constant)
             else:
-                self._expand_word(word, source, result, reads)
+                self._expand_word(word, words.span(index), result, reads)
         return result, tuple(reads)
 
-    def _expand_word(self, word: Word, source: Source, result: list[str], reads: list[Read]) -> None:
+    def _expand_word(self, word: Word, span: Span, result: list[str], reads: list[Read]) -> None:
         # None is an argument that nothing was put into yet: it vanishes unless something follows.
         slots: list[str | None] = [None]
         for part in word.parts:
             if isinstance(part, Lit):
                 _append(slots, self._escape(part.text) if part.quoted else part.text or None)
             elif isinstance(part, Message):
-                _append(slots, self._escape(self._translate(part.text, word, source, reads)))
+                _append(slots, self._escape(self._translate(part.text, span, reads)))
             else:
-                for number, value in enumerate(self._values(part, word, source, reads)):
+                for number, value in enumerate(self._values(part, span, reads)):
                     if number and slots[-1] is not None:
                         slots.append(None)
                     _append(slots, self._escape(value) if part.quoted else _escape_value(value))
@@ -750,16 +750,16 @@ class Machine:
             found = self._glob(slot) if self.globbing and slot[:1] in ("/", "(", "*") else []
             result.extend(found or [self.unescape(slot)])
 
-    def _values(self, part: Var, word: Word, source: Source, reads: list[Read]) -> list[str]:
+    def _values(self, part: Var, span: Span, reads: list[Read]) -> list[str]:
         """What a variable adds: each element after the first begins a new word (execute.c:grub_script_env_get)."""
         name, params = part.name, self.params
         if not _special(name):
             binding = self.env.get(name)
             if name != "?":
-                reads.append(Read(name, binding, Span(source, word.start, word.end)))
+                reads.append(Read(name, binding, span))
             value = binding.value if binding else ""
             if name in _CLOCK:
-                self.guesses.append(Refusal(f"${name} depends on the clock", Span(source, word.start, word.end)))
+                self.guesses.append(Refusal(f"${name} depends on the clock", span))
             if not value:
                 return []
             return [value] if part.quoted else _SPLIT.findall(value)
@@ -779,7 +779,7 @@ class Machine:
         value = params[number - 1]
         return [value] if part.quoted else _SPLIT.findall(value)
 
-    def _translate(self, text: str, word: Word, source: Source, reads: list[Read]) -> str:
+    def _translate(self, text: str, span: Span, reads: list[Read]) -> str:
         """`$"..."`: variables are expanded, translations are not looked up (execute.c:gettext_append)."""
 
         def value(match: re.Match[str]) -> str:
@@ -789,7 +789,7 @@ class Machine:
             if name == "#":
                 return "" if self.params is None else str(len(self.params))
             binding = self.env.get(name)
-            reads.append(Read(name, binding, Span(source, word.start, word.end)))
+            reads.append(Read(name, binding, span))
             return binding.value if binding else ""
 
         return _MESSAGE.sub(value, text)
@@ -818,8 +818,7 @@ class Machine:
 
 def _show_broken(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
-    cut = error.reason == "unexpected end of data"  # GRUB waits for more, in vain
-    return "" if cut else "?", error.end
+    return "?", error.end
 
 
 codecs.register_error("grub-console", _show_broken)

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kexec_hook.grub.lexer import LONGEST_TOKEN, NAME, RESERVED, TOKEN, WHOLE_WORD, BadDollar, pieces
+from kexec_hook.grub.lexer import FURTHER_WORD, LONGEST_TOKEN, NAME, RESERVED, TOKEN, BadDollar, make_word
 from kexec_hook.grub.plain import PlainBlocks
 from kexec_hook.grub.source import ScriptError, Source, Span
-from kexec_hook.grub.syntax import Block, Broken, Command, For, Function, If, Loop, Part, Statement, Unit, Word
+from kexec_hook.grub.syntax import Block, Broken, Command, For, Function, If, Loop, Statement, Unit, Word, Words
 
 # A small file repeats too few lines.
 _LARGE = 100_000
@@ -54,7 +54,8 @@ class _Parser:
         self._nesting = 0
         self._why = "syntax error"
         self._functions: list[Function] = []
-        self._known: dict[str, tuple[tuple[Part, ...], str | None]] = {}  # words that came before
+        self._known: dict[str, Word] = {}  # words that came before, each with its blanks
+        self._careful = 0  # before this offset, token by token
 
     def at_end(self) -> bool:
         return self._end >= len(self._text)
@@ -127,41 +128,53 @@ class _Parser:
 
     def _word(self) -> Word:
         try:
-            return Word(*pieces(self._text[self._start : self._end]), self._start, self._end)
+            return make_word(self._text[self._start : self._end])
         except BadDollar as bad:
             self._kind = "bad"
             self._start += bad.offset
             self._why = "a `$' that names no variable must be written `\\$'"
             raise _Unexpected from None
 
-    def _arguments(self) -> list[Word]:
-        words = []
+    def _arguments(self) -> Words:
+        words: list[Word] = []
+        written: list[str] = []
+        start = end = self._start
         while self._kind == "word" or (self._kind in RESERVED and self._kind not in ("[[", "]]")):
             words.append(self._word())
-            self._plain_words(words)
+            written.append(self._text[end : self._end])
+            self._further_words(words, written)
+            end = self._end
             self._advance()
-        return words
+        return Words(tuple(words), tuple(written), self._source, start, end)
 
-    def _plain_words(self, words: list[Word]) -> None:
-        """The words that follow and need no second look, as most: the tokens are the same without."""
-        text, known = self._text, self._known
-        while True:
-            match = WHOLE_WORD.match(text, self._end)
-            if match is None:
-                return
-            raw = match[1]
-            found = known.get(raw)
-            if found is None:
-                if len(raw) > LONGEST_TOKEN // 4 or raw in ("[[", "]]"):
-                    return
-                try:
-                    found = pieces(raw)
-                except BadDollar:
-                    return
-                if raw[0] not in "'\"":
-                    known[raw] = found
-            start, self._end = match.span(1)
-            words.append(Word(*found, start, self._end))
+    def _further_words(self, words: list[Word], written: list[str]) -> None:
+        """All words up to the end of the line at once, where that is surely what they are, as it mostly is."""
+        start = self._end
+        if start < self._careful:
+            return
+        newline = self._text.find("\n", start, start + 2000)
+        found = FURTHER_WORD.findall(self._text, start, newline) if newline >= 0 else []
+        end = start + sum(map(len, found))
+        known = list(filter(None, [self._known.get(raw) or self._learn(raw) for raw in found]))
+        joined = "".join(found) == self._text[start:end] and self._text[end] in " \t\n;"
+        if joined and len(known) == len(found):
+            words += known
+            written += found
+            self._end = end
+        else:
+            self._careful = newline
+
+    def _learn(self, raw: str) -> Word | None:
+        bare = raw.lstrip(" \t")
+        if len(bare) > LONGEST_TOKEN // 4 or bare in ("[[", "]]"):
+            return None
+        try:
+            word = make_word(bare)
+        except BadDollar:
+            return None
+        if bare[0] not in "'\"":  # titles and ids seldom come twice
+            self._known[raw] = word
+        return word
 
     def _name(self) -> str:
         name = self._text[self._start : self._end]
@@ -201,7 +214,7 @@ class _Parser:
     def _simple(self) -> Command:
         words = self._arguments()
         block = self._block() if self._kind == "{" else None
-        return Command(tuple(words), block, self._source)
+        return Command(words, block)
 
     def _block(self) -> Block:
         start = self._end
@@ -261,7 +274,7 @@ class _Parser:
         self._expect("do")
         body = self._commands("done")
         self._expect("done")
-        return For(name, tuple(words), body, self._source)
+        return For(name, words, body)
 
     def _function(self) -> None:
         self._advance()

@@ -35,8 +35,22 @@ class Word(NamedTuple):
 
     parts: tuple[Part, ...]
     constant: str | None
+
+
+class Words(NamedTuple):
+    """The words of a command, or of what `for` goes through, and where they were written."""
+
+    words: tuple[Word, ...]
+    written: tuple[str, ...]  # each with the blanks before it
+    source: Source
     start: int
     end: int
+
+    def span(self, index: int) -> Span:
+        """Where the index-th word stands (0 is the command's name); the last one when there are fewer."""
+        written = self.written[: index + 1]
+        end = self.start + sum(map(len, written))
+        return Span(self.source, end - len(written[-1].lstrip(" \t")), end)
 
 
 class Block(NamedTuple):
@@ -49,18 +63,13 @@ class Block(NamedTuple):
 class Command(NamedTuple):
     """`word word... [block]`; menuentry is such a command, not a keyword."""
 
-    words: tuple[Word, ...]
+    words: Words
     block: Block | None
-    source: Source
 
     @property
     def span(self) -> Span:
-        return Span(self.source, self.words[0].start, self.block.end if self.block else self.words[-1].end)
-
-    def word_span(self, index: int) -> Span:
-        """Where the index-th word stands (0 is the command's name); the last one when there are fewer."""
-        word = self.words[min(index, len(self.words) - 1)]
-        return Span(self.source, word.start, word.end)
+        words = self.words
+        return Span(words.source, words.start, self.block.end if self.block else words.end)
 
 
 class If(NamedTuple):
@@ -71,9 +80,8 @@ class If(NamedTuple):
 
 class For(NamedTuple):
     name: str
-    words: tuple[Word, ...]
+    words: Words
     body: tuple[Statement, ...]
-    source: Source
 
 
 class Loop(NamedTuple):

@@ -33,7 +33,7 @@ def menuentry(m: Machine, call: Call) -> int:
         raise call.error(BAD_ARGUMENT, "no menuentry definition")
     if block:
         args = args[:-1]
-        source = call.command.source
+        source = call.command.words.source
         code = Code(source, block.start, block.end, setparams(args))
     else:
         if not args[-1] and not m.flavour.title_may_be_empty_source:
