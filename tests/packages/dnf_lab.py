@@ -77,13 +77,6 @@ metadata_expire=0
 RECORDER = f"""\
 #!/bin/sh
 {{ echo "call $*"; ls -1 /boot/loader/entries; }} >> /{CALLS}
-echo "kexec-hook: noted $*"
-"""
-
-# As `kexec-hook run` leaves it for the next one: what the decision was made from.
-STAMPS = """\
-mkdir -p -m 700 /run/kexec-hook
-printf "same /boot/loader/entries\\nwhole=yes\\n" > /run/kexec-hook/stamp
 """
 
 # What a transaction leaves, and what is put back between tests.
@@ -219,5 +212,10 @@ def furnish(chroot: Chroot, rpms: list[Path]) -> None:
     (chroot / "boot/loader/entries").mkdir(parents=True)
 
 
-def record(chroot: Chroot, stamp: bool = False) -> None:
-    chroot.write("usr/bin/kexec-hook", RECORDER + (STAMPS if stamp else ""), 0o755)
+def record(chroot: Chroot, real: bool = False) -> None:
+    """From now on each start of kexec-hook is noted; with `real`, it then goes on."""
+    program = chroot / "usr/bin/kexec-hook"
+    if not program.with_suffix(".real").exists():
+        program.rename(program.with_suffix(".real"))
+    last = 'exec /usr/bin/kexec-hook.real "$@"' if real else 'echo "kexec-hook: noted $*"'
+    chroot.write("usr/bin/kexec-hook", f"{RECORDER}{last}\n", 0o755)

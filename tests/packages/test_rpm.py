@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -35,7 +34,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chroot, di
     names = chroot.run("rpm", "-qp", "--qf", "%{NAME}\n", *paths).check().output.split()
     chroot.write("etc/rpm/macros", "%_dbpath /var/lib/rpm\n")
     yield chroot, dict(zip(names, paths))
-    shutil.rmtree(chroot.root)
+    chroot.remove()
 
 
 def query(built: tuple[Chroot, dict[str, str]], name: str, *words: str) -> list[str]:
