@@ -236,7 +236,6 @@ def _configuration(run: Run) -> Iterator[str]:
         binding = run.menu_machine.env.get(name) if run.menu_machine else None
         if binding is not None and binding.value:
             yield from evidence(name, binding)
-    yield from config.notes
 
 
 def _root(run: Run) -> Iterator[str]:

@@ -64,6 +64,9 @@ class Box:
         self.lib = directory / "lib"
         self.bin = directory / "bin"
         shutil.copytree(ROOTS / tree / "tree", self.root, symlinks=True)
+        for path in (self.root, *self.root.rglob("*")):
+            if not path.is_symlink():  # a clone made with umask 002 lets the group write
+                path.chmod(path.stat().st_mode & ~0o022)
         self.lib.mkdir()
         self.bin.mkdir()
         facts = {
