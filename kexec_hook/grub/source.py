@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 
@@ -20,20 +18,15 @@ class Source:
         self.name = name
         self.text = text
         self.numbers = numbers
-
-    @cached_property
-    def _starts(self) -> list[int]:
-        starts = [0]
-        find = self.text.find
-        at = find("\n")
-        while at >= 0:
-            starts.append(at + 1)
-            at = find("\n", at + 1)
-        return starts
+        self._counted = 0, 0
 
     def index(self, offset: int) -> int:
         """Which line of the text holds this offset, from 0."""
-        return bisect_right(self._starts, offset) - 1
+        # Most questions are about a place behind that of the last one.
+        at, lines = self._counted if self._counted[0] <= offset else (0, 0)
+        lines += self.text.count("\n", at, offset)
+        self._counted = offset, lines
+        return lines
 
     def number(self, offset: int) -> int:
         """The file's line number of the text at this offset."""
@@ -42,7 +35,7 @@ class Source:
 
     def line(self, offset: int) -> tuple[str, int]:
         """The line that holds this offset, without its newline, and where it starts."""
-        start = self._starts[self.index(offset)]
+        start = self.text.rfind("\n", 0, offset) + 1
         end = self.text.find("\n", start)
         return self.text[start : end if end >= 0 else None], start
 
