@@ -67,7 +67,8 @@ def _no_menu(run: Run) -> Iterator[str]:
     if result.default or result.ended == "no such entry":
         return
     if result.ended == "no menu":
-        yield f"{run.config.path} makes no menu entry, so GRUB would wait at its prompt; run update-grub"
+        first = next((f" ({found.message}, {found.span})" for found in run.problems if found.span), "")
+        yield f"{run.config.path} makes no menu entry, so GRUB would wait at its prompt{first}; run update-grub"
     elif result.ended == "missing":
         yield f"{run.config.path} cannot be read; run kexec-hook as root, or make it with update-grub"
     elif result.ended == "boot":

@@ -31,7 +31,8 @@ def list_entries(world: World, args: Namespace) -> int:
         print(listing.list_text(answer))
     if answer["entries"]:
         return OK
-    return fail("; ".join(objection.reason for objection in found.objections) or "the menu is empty")
+    about = [objection.reason for objection in found.objections if objection.by in ("kexec-hook", "checks")]
+    return fail("; ".join(about) or "the menu is empty")
 
 
 def explain_choice(world: World, args: Namespace) -> int:

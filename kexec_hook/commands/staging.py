@@ -46,6 +46,8 @@ def stage(world: World, args: Namespace) -> int:
     _print_stage(done.run, done.outcome, args)
     if done.outcome == "failed":
         return fail(done.error)
+    if any(objection.rights for objection in done.run.objections):
+        return FAILED  # nothing was decided
     return DECLINED if done.outcome == "declined" else OK
 
 
