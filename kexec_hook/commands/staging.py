@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.commands import (
     DECLINED,
+    FAILED,
     OK,
     decide_here,
     expected_errors,
