@@ -196,6 +196,10 @@ class Chroot:
         target.chmod(mode)
         return target
 
+    def remove(self) -> None:
+        """Delete it, with all that is in it."""
+        shutil.rmtree(self.root)
+
     def run(
         self, *argv: str, env: Mapping[str, str] | None = None, network: bool = False, seconds: float = 300
     ) -> Done:

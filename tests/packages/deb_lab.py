@@ -1,0 +1,258 @@
+"""The Debian package, and a Debian machine that apt upgrades: two real kernels, GRUB's own grub-mkconfig, a recorder.
+
+What a chroot has not got is stood in for: grub-probe and grub-mkrelpath answer for a disk that is not there,
+systemd-detect-virt says that this is no container, kexec notes its words in /var/log/kexec.  kexec-hook's program
+notes in /var/log/decisions that it was called and what lay in /boot then, and goes on as the real one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from kexec_hook import __version__
+from tests.packages.chroot import ROOT, Chroot, Done, Recipe
+
+SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
+
+BUILD_TOOLS = (
+    *("debhelper", "dh-python", "dpkg-dev", "lintian", "lz4", "zstd", "pybuild-plugin-pyproject", "python3-all"),
+    *("python3-hypothesis", "python3-packaging", "python3-pluggy", "python3-pytest", "python3-setuptools"),
+    "python3-shtab",
+)
+
+_STAND_INS = r"""
+# The script itself sees to it that it is in its chroot.
+[ "$0" = /root/hook.sh ]
+stand_in() { # PROGRAM, its text on standard input
+    dpkg-divert --quiet --local --rename --divert "$1.real" --add "$1"
+    { echo '#!/bin/sh'; cat; } > "$1"
+    chmod 755 "$1"
+}
+stand_in /usr/sbin/grub-probe << 'END'
+while [ $# -gt 0 ]; do
+    case $1 in
+        --target=*) target=${1#*=} ;;
+        -t | --target) target=$2; shift ;;
+    esac
+    shift
+done
+case $target in
+    device) echo /dev/vda1 ;;
+    fs) echo ext2 ;;
+    fs_uuid) echo 3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11 ;;
+    partmap) echo gpt ;;
+    drive) echo '(hd0,gpt1)' ;;
+    compatibility_hint) echo hd0,gpt1 ;;
+    hints_string) echo --hint-bios=hd0,gpt1 ;;
+    abstraction | fs_label | partuuid) ;;
+    *) exit 1 ;;
+esac
+END
+stand_in /usr/bin/grub-mkrelpath << 'END'
+echo "$1"
+END
+stand_in /usr/bin/systemd-detect-virt << 'END'
+exit 1
+END
+stand_in /usr/sbin/kexec << 'END'
+echo "$*" >> /var/log/kexec
+END
+dpkg-divert --quiet --local --rename --divert /usr/bin/kexec-hook.real --add /usr/bin/kexec-hook
+cat > /usr/bin/kexec-hook << 'END'
+#!/bin/sh
+{ echo "== $*"; cd /boot; sha256sum vmlinuz-* initrd.img-* grub/grub.cfg 2> /dev/null; } >> /var/log/decisions
+exec /usr/bin/kexec-hook.real "$@"
+END
+chmod 755 /usr/bin/kexec-hook
+"""
+
+_KERNELS = r"""
+newer=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
+known=$(apt-cache pkgnames linux-image- | grep -E '^linux-image-[0-9].*-cloud-amd64$' | sort -V)
+older=$(echo "$known" | grep -B 1 -x "$newer" | head -n 1)
+[ "$older" != "$newer" ]
+mkdir -p /boot/grub /srv/repo
+cp /usr/share/grub/default/grub /etc/default/grub
+grub-editenv /boot/grub/grubenv create
+update-grub
+apt-get install -y "$older"
+apt-mark auto "$older"
+cd /srv/repo
+apt-get -o APT::Sandbox::User=root download "$newer"
+deb() { # NAME VERSION DEPENDS [POSTINST]
+    mkdir -p tree/DEBIAN
+    printf '%s\n' "Package: $1" "Version: $2" 'Architecture: all' 'Description: for a test' \
+        'Maintainer: nobody <nobody@localhost>' > tree/DEBIAN/control
+    [ -z "$3" ] || echo "Depends: $3" >> tree/DEBIAN/control
+    if [ "$4" ]; then
+        printf '%s\n' '#!/bin/sh' "$4" > tree/DEBIAN/postinst
+        chmod 755 tree/DEBIAN/postinst
+    fi
+    dpkg-deb --build tree "$1_$2_all.deb"
+    rm -r tree
+}
+deb test-kernel 1 "$older"
+dpkg -i test-kernel_1_all.deb
+deb test-kernel 2 "$newer"
+deb test-nothing 1
+deb test-initrd 1 '' 'update-initramfs -u'
+deb test-library 1 '' 'ldconfig'
+deb test-broken 1 '' 'exit 1'
+apt-ftparchive packages . > Packages
+apt-ftparchive -o APT::FTPArchive::Release::Origin=Test -o APT::FTPArchive::Release::Suite=test release . > Release.new
+mv Release.new Release
+rm /etc/apt/sources.list /etc/apt/sources.list.d/* || true
+echo 'deb [trusted=yes] file:/srv/repo ./' > /etc/apt/sources.list
+apt-get update
+echo "${older#linux-image-} ${newer#linux-image-}" > /srv/kernels
+"""
+
+
+def builder(suite: str) -> Recipe:
+    return Recipe(suite, BUILD_TOOLS)
+
+
+def machine(suite: str) -> Recipe:
+    return Recipe(
+        suite,
+        (
+            *("apt-utils", "grub2-common", "grub-pc-bin", "initramfs-tools", "kexec-tools", "kmod", "systemd", "zstd"),
+            *("python3", "python3-packaging", "python3-pluggy", "unattended-upgrades"),
+        ),
+        before=r"""
+mkdir -p /etc/initramfs-tools/conf.d /usr/share/initramfs-tools/modules.d
+printf 'MODULES=list\nBUSYBOX=n\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n' > /etc/initramfs-tools/conf.d/test
+""",
+        after=_STAND_INS + _KERNELS,
+    )
+
+
+def source(directory: Path) -> Path:
+    """The checkout as an unpacked source package with its orig.tar.gz beside it."""
+    version = upstream()
+    tree = directory / f"kexec-hook-{version}"
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, names):
+        if (ROOT / name).is_symlink() or (ROOT / name).exists():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
+    with tarfile.open(directory / f"kexec-hook_{version}.orig.tar.gz", "w:gz") as tar:
+        tar.add(tree, tree.name)
+    shutil.copytree(ROOT / "packaging/debian", tree / "debian")
+    return tree
+
+
+def upstream() -> str:
+    """The version that debian/changelog is about, which has to be the project's."""
+    first = (ROOT / "packaging/debian/changelog").read_text().partition("\n")[0]
+    version = re.match(r"kexec-hook \(([^-)]+)-[^-)]+\) ", first)
+    assert version is not None
+    assert version[1] == __version__, f"packaging/debian/changelog begins with {first!r}"
+    return version[1]
+
+
+def build(chroot: Chroot, *, check: bool = True) -> Path:
+    """Build the package; its .changes file."""
+    source(chroot / "build")
+    # As a user: what a package's build may not do, root would not notice.
+    chroot.run("chown", "-R", "1000:1000", "/build").check()
+    options = "" if check else "nocheck"
+    command = f"cd /build/kexec-hook-{upstream()} && dpkg-checkbuilddeps -I && dpkg-buildpackage -d -us -uc"
+    chroot.run(
+        *("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "env", "HOME=/build"),
+        *(f"DEB_BUILD_OPTIONS={options}", "sh", "-c", command),
+        seconds=600,
+    ).check()
+    [changes] = (chroot / "build").glob("*.changes")
+    return changes
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One start of /usr/bin/kexec-hook: its words, and the checksums of what lay in /boot then."""
+
+    words: str
+    boot: dict[str, str]
+
+
+class Machine:
+    """A machine with its older kernel and kexec-hook; /srv/repo offers the newer kernel and more."""
+
+    def __init__(self, chroot: Chroot) -> None:
+        self.chroot = chroot
+        self.older, self.newer = (chroot / "srv/kernels").read_text().split()
+        chroot.run("apt-get", "-qq", "update").check()
+
+    def apt(self, *words: str, env: dict[str, str] | None = None) -> Done:
+        options = ("-qq", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Protect-Kernels=false")
+        return self.chroot.run("apt-get", *options, *words, env=env)
+
+    def install(self, package: Path) -> Done:
+        """A package from outside, by apt."""
+        shutil.copy(package, self.chroot / "srv")
+        return self.apt("install", "--allow-downgrades", f"/srv/{package.name}").check()
+
+    def forget(self) -> None:
+        """What follows counts."""
+        for log in ("decisions", "kexec"):
+            (self.chroot / f"var/log/{log}").unlink(missing_ok=True)
+
+    def decisions(self) -> list[Decision]:
+        log = self.chroot / "var/log/decisions"
+        found: list[Decision] = []
+        for line in log.read_text().splitlines() if log.exists() else []:
+            if line.startswith("== "):
+                found.append(Decision(line[3:], {}))
+            else:
+                checksum, name = line.split()
+                found[-1].boot[name] = checksum
+        return found
+
+    def boot(self) -> dict[str, str]:
+        """What lies in /boot now, as a decision notes it."""
+        boot = self.chroot / "boot"
+        files = [*boot.glob("vmlinuz-*"), *boot.glob("initrd.img-*"), boot / "grub/grub.cfg"]
+        return {str(file.relative_to(boot)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+    def kexecs(self) -> list[str]:
+        log = self.chroot / "var/log/kexec"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def would_stage(self) -> tuple[str, list[str]]:
+        """Kernel and initrds that a dry run from outside finds."""
+        argv = [sys.executable, "-m", "kexec_hook", "--root", str(self.chroot.root), "stage", "--dry-run", "--json"]
+        said = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+        answer = json.loads(said)
+        assert answer["outcome"] == "would-stage", answer["objections"]
+        return answer["kernel"], answer["initrds"]
+
+
+def said(done: Done) -> list[str]:
+    """The lines of kexec-hook's in what a package manager printed."""
+    return [line for line in done.output.splitlines() if line.startswith("kexec-hook:")]
+
+
+def kernel_files(release: str) -> tuple[str, list[str]]:
+    return f"/boot/vmlinuz-{release}", [f"/boot/initrd.img-{release}"]
+
+
+def repacked(package: Path, directory: Path, version: str) -> Path:
+    """The same package with another version."""
+    tree = directory / version
+    subprocess.run(["dpkg-deb", "-R", str(package), str(tree)], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", control.read_text()))
+    new = directory / f"kexec-hook_{version}_all.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", str(tree), str(new)], check=True, stdout=subprocess.DEVNULL)
+    return new

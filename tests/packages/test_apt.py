@@ -1,0 +1,237 @@
+"""kexec-hook's Debian package on Debian 12 and 13: apt, dpkg and unattended-upgrades with real kernels.
+
+Whatever happens, the package manager's exit status is its own, and what kexec-hook decides, it decides on what is in
+/boot when all is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packages import chroot as chroots
+from tests.packages.chroot import Chroot, kill, tarball, unpack
+from tests.packages.deb_lab import (
+    SUITES,
+    Machine,
+    build,
+    builder,
+    kernel_files,
+    repacked,
+    said,
+)
+from tests.packages.deb_lab import (
+    machine as recipe,
+)
+
+pytestmark = pytest.mark.packages
+
+
+@pytest.fixture(scope="session", params=SUITES, ids=list(SUITES.values()))
+def suite(request: pytest.FixtureRequest) -> str:
+    why = chroots.missing()
+    if why:
+        pytest.skip(why)
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def built(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chroot, Path]]:
+    """The chroot in which the package was built, and its .changes file."""
+    chroot = unpack(tarball(builder(suite)), tmp_path_factory.mktemp("built") / suite)
+    # The project's own tests once: with the oldest pluggy and packaging there are.
+    yield chroot, build(chroot, check=suite == "bookworm")
+    chroot.remove()
+
+
+@pytest.fixture
+def package(built: tuple[Chroot, Path]) -> Path:
+    [deb] = built[1].parent.glob("*.deb")
+    return deb
+
+
+@pytest.fixture
+def bare(suite: str, tmp_path: Path) -> Iterator[Machine]:
+    """A machine without kexec-hook."""
+    chroot = unpack(tarball(recipe(suite)), tmp_path / "root")
+    yield Machine(chroot)
+    chroot.remove()
+
+
+@pytest.fixture
+def machine(bare: Machine, package: Path) -> Machine:
+    bare.install(package)
+    # The apt that has installed kexec-hook did not know of it; this one does.
+    bare.apt("install", "test-nothing").check()
+    bare.forget()
+    return bare
+
+
+def test_lintian_has_nothing_to_say(built: tuple[Chroot, Path]) -> None:
+    chroot, changes = built
+    done = chroot.run("lintian", "--pedantic", "--allow-root", "--fail-on=error,warning", f"/build/{changes.name}")
+    assert [line for line in done.output.splitlines() if line.startswith(("E:", "W:"))] == []
+    assert done.status == 0
+
+
+def test_installation_decides_though_that_apt_does_not_know_us_yet(bare: Machine, package: Path) -> None:
+    done = bare.install(package)
+    assert [decision.words for decision in bare.decisions()] == ["run --source=dpkg"]
+    assert len(said(done)) == 1
+
+
+def test_installation_together_with_a_kernel_decides_on_the_final_state(bare: Machine, package: Path) -> None:
+    (bare.chroot / "srv/kexec-hook.deb").write_bytes(package.read_bytes())
+    bare.apt("install", "/srv/kexec-hook.deb", "test-kernel=2").check()
+    assert bare.decisions()[-1].boot == bare.boot()
+    assert bare.would_stage() == kernel_files(bare.newer)
+
+
+def test_kernel_upgrade_is_decided_once_when_all_is_done(machine: Machine) -> None:
+    done = machine.apt("dist-upgrade")
+    assert done.status == 0
+    [decision] = machine.decisions()
+    assert (decision.words, decision.boot) == ("run --source=apt", machine.boot())
+    assert machine.would_stage() == kernel_files(machine.newer)
+    assert len(said(done)) == 1
+
+
+def test_removed_kernel_is_decided_once_when_all_is_done(machine: Machine) -> None:
+    machine.apt("dist-upgrade").check()
+    machine.forget()
+    done = machine.apt("autoremove")
+    assert done.status == 0
+    assert not (machine.chroot / f"boot/vmlinuz-{machine.older}").exists()
+    [decision] = machine.decisions()
+    assert (decision.words, decision.boot) == ("run --source=apt", machine.boot())
+    assert machine.would_stage() == kernel_files(machine.newer)
+
+
+def test_dpkg_without_apt_decides_once_when_all_is_done(machine: Machine) -> None:
+    done = machine.chroot.sh("dpkg -i /srv/repo/linux-image-*.deb")
+    assert done.status == 0
+    [decision] = machine.decisions()
+    assert (decision.words, decision.boot) == ("run --source=dpkg", machine.boot())
+    assert machine.would_stage() == kernel_files(machine.newer)
+
+
+def test_initrd_alone_is_decided_once_when_all_is_done(machine: Machine) -> None:
+    before = machine.boot()
+    assert machine.apt("install", "test-initrd").status == 0
+    [decision] = machine.decisions()
+    assert (decision.words, decision.boot) == ("run --source=apt", machine.boot())
+    assert decision.boot != before
+
+
+def test_initrd_made_by_hand_is_decided_once(machine: Machine) -> None:
+    assert machine.chroot.run("update-initramfs", "-u").status == 0
+    [decision] = machine.decisions()
+    assert (decision.words, decision.boot) == ("run --source=kernel", machine.boot())
+
+
+def test_package_that_changes_nothing_we_read_starts_no_python(machine: Machine) -> None:
+    time.sleep(2)
+    for words in (("remove", "test-nothing"), ("install", "test-library")):
+        done = machine.apt(*words)
+        assert (done.status, said(done), machine.decisions()) == (0, [], [])
+
+
+def test_suspended_kexec_hook_stays_out(machine: Machine) -> None:
+    done = machine.apt("dist-upgrade", env={"KEXEC_HOOK_SUSPEND": "1"})
+    assert (done.status, said(done), machine.decisions()) == (0, [], [])
+
+
+def test_failing_package_fails_as_without_us(machine: Machine) -> None:
+    done = machine.apt("install", "test-broken", "test-initrd")
+    assert done.status == 100
+    assert "E: Problem executing scripts" not in done.output
+    [decision] = machine.decisions()
+    assert decision.boot == machine.boot()
+
+
+def test_unattended_upgrades_decides_on_the_final_state(machine: Machine) -> None:
+    machine.chroot.write(
+        "etc/apt/apt.conf.d/99test", 'Unattended-Upgrade::Origins-Pattern { "origin=Test"; };\nDpkg::Use-Pty "0";\n'
+    )
+    done = machine.chroot.run("unattended-upgrade", "--verbose")
+    assert done.status == 0, done.output
+    assert (machine.chroot / f"boot/vmlinuz-{machine.newer}").exists(), done.output
+    # It runs each Post-Invoke twice, for each of its steps; the second one finds nothing new.
+    decisions = machine.decisions()
+    assert decisions[-1].boot == machine.boot()
+    assert machine.would_stage() == kernel_files(machine.newer)
+
+
+def test_upgrade_killed_halfway_is_decided_when_dpkg_goes_on(machine: Machine) -> None:
+    slow = machine.chroot.write("etc/kernel/postinst.d/yyy-slow", "#!/bin/sh\ntouch /slow\nsleep 60\n", mode=0o755)
+    process = machine.chroot.start("apt-get", "-qq", "-y", "dist-upgrade")
+    deadline = time.monotonic() + 120
+    while not (machine.chroot / "slow").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    kill(process)
+    slow.unlink()
+    assert machine.decisions() == []
+    done = machine.chroot.run("dpkg", "--configure", "-a")
+    assert done.status == 0, done.output
+    [decision] = machine.decisions()
+    assert (decision.words, decision.boot) == ("run --source=dpkg", machine.boot())
+    assert machine.would_stage() == kernel_files(machine.newer)
+
+
+def test_unusable_python_is_one_line_and_what_was_staged_is_unloaded(machine: Machine) -> None:
+    machine.chroot.write("run/kexec-hook/staged.json", "{}")
+    (machine.chroot / "usr/bin/python3").unlink()
+    done = machine.apt("dist-upgrade")
+    assert done.status == 0
+    [line] = said(done)
+    assert line.startswith("kexec-hook: cannot run (")
+    assert line.endswith("); what it had staged is unloaded, the next reboot is an ordinary one")
+    assert machine.kexecs() == ["--unload"]
+    assert not (machine.chroot / "run/kexec-hook/staged.json").exists()
+
+
+def test_removal_unloads_and_leaves_apt_alone(machine: Machine) -> None:
+    machine.chroot.write("run/kexec-hook/staged.json", "{}")
+    machine.chroot.write("run/kexec-hook/approved")
+    assert machine.apt("remove", "kexec-hook").status == 0
+    assert "--unload" in " ".join(machine.kexecs())
+    assert not (machine.chroot / "run/kexec-hook").exists()
+    machine.forget()
+    for command in ("dist-upgrade", "autoremove"):
+        done = machine.apt(command)
+        assert (done.status, said(done), machine.decisions()) == (0, [], [])
+    assert "kexec-hook" not in done.output
+
+
+def test_purge_leaves_nothing(bare: Machine, package: Path) -> None:
+    def files() -> set[str]:
+        found = bare.chroot.sh("find / -xdev -path /proc -prune -o -path /sys -prune -o -path /dev -prune -o -print")
+        ours = ("/var/lib/dpkg/", "/var/cache/", "/var/log/", "/usr/bin/kexec-hook", "/var/lib/apt/", "/srv/")
+        return {line for line in found.output.splitlines() if not line.startswith(ours)}
+
+    before = files()
+    bare.install(package)
+    bare.apt("dist-upgrade").check()
+    bare.apt("purge", "kexec-hook").check()
+    bare.apt("autoremove").check()
+    kernels = ("/boot/", "/lib/modules/", "/usr/lib/modules/", "/vmlinuz", "/initrd", "/usr/share/doc/linux-")
+    left = {line for line in files() - before if not line.startswith(kernels)}
+    assert {line for line in left if "kexec" in line} == set()
+    assert left <= {"/run/reboot-required", "/run/reboot-required.pkgs"} | {line for line in left if "linux" in line}
+
+
+def test_administrators_settings_survive_upgrade_and_downgrade(machine: Machine, package: Path, tmp_path: Path) -> None:
+    conf = machine.chroot / "etc/kexec-hook.conf"
+    conf.write_text(conf.read_text() + "panic_timeout = 30\n")
+    changed = conf.read_text()
+    for version in ("99", "0.0.9"):
+        other = repacked(package, tmp_path, version)
+        done = machine.install(other)
+        assert conf.read_text() == changed
+        assert "conffile" not in done.output
+        assert machine.chroot.run("dpkg-query", "-W", "-f=${Version}", "kexec-hook").output == version
