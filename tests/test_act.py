@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -302,7 +303,12 @@ def test_full_run_is_a_clear_failure(box: Box, capsys: pytest.CaptureFixture[str
 
 # The shutdown unit.
 
+needs_editenv = pytest.mark.skipif(
+    not shutil.which("grub-editenv", path="/usr/bin:/usr/sbin"), reason="needs grub-editenv (grub-common)"
+)
 
+
+@needs_editenv
 def test_finalize_approves_a_reboot_and_writes_what_grub_would(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -382,6 +388,7 @@ def test_coldreboot_of_debian_is_honoured_and_its_file_removed(box: Box) -> None
     assert not (box / "no-kexec-reboot").exists()
 
 
+@needs_editenv
 def test_grubenv_that_cannot_be_written_means_no_jump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     box = Box(tmp_path, "debian-12-next")
     box.run("stage")

@@ -21,9 +21,10 @@ ROOT = Path(__file__).parent / "roots/debian-12/tree"
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
 
-def plugin(api: Any = ">=1.0,<2", **answers: Any) -> types.SimpleNamespace:
-    marked = {name: hookimpl(answer) for name, answer in answers.items()}
-    return types.SimpleNamespace(kexec_hook_api=api, **marked)
+def plugin(api: Any = ">=1.0,<2", **answers: Any) -> types.ModuleType:
+    found = types.ModuleType("plugin")
+    vars(found).update(kexec_hook_api=api, **{name: hookimpl(answer) for name, answer in answers.items()})
+    return found
 
 
 def run(*plugins: object, entry: str | None = None) -> Run:

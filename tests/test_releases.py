@@ -128,9 +128,17 @@ FILES += [".", "..", "~", "~a", "a.", "a..b", "a.b.", "a.b-1.c", "vmlinuz"]
 FILES += ["a.tar.gz", "a.tar.7z", "a1.tar", "a01.tar", "é", "a.é", "a.b.é.c", "e\u0301", "a b", "a.b c"]
 
 
+def need_sort() -> None:
+    """`sort -V` of coreutils 9, whose order gnulib and GRUB 2.14 have; EL 9's 8.32 has another."""
+    need("sort")
+    found = re.search(r"(\d+)\.\d+", run("sort", "--version"))
+    if not found or int(found[1]) < 9:
+        pytest.skip("needs sort of coreutils 9")
+
+
 def sort_v(pairs: list[tuple[str, str]]) -> list[int]:
     """filevercmp of each pair, by one stable `sort`: each pair makes two groups, one for either order."""
-    need("sort")
+    need_sort()
     groups = [names for pair in pairs for names in (pair, pair[::-1])]
     lines = [f"{number}\t{name}\n" for number, names in enumerate(groups) for name in names]
     out = run("sort", "-t", "\t", "-k1,1n", "-k2,2V", "-s", stdin="".join(lines)).split("\n")
@@ -167,7 +175,7 @@ def test_filevercmp_key_agrees_with_sort_on_random_pairs() -> None:
 
 
 def test_sort_v_key_orders_whole_lists_as_sort_does() -> None:
-    need("sort")
+    need_sort()
     for seed in range(5):
         shuffled = random.Random(seed).sample(FILES, len(FILES))
         assert run("sort", "-V", stdin="\n".join(shuffled) + "\n").splitlines() == sorted(shuffled, key=sort_v_key)
