@@ -4,6 +4,7 @@ import ctypes
 import ctypes.util
 import os
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
