@@ -10,7 +10,7 @@ import dnf
 
 RUN = "/usr/lib/kexec-hook/run"
 # With it, the triggers of the rpm package leave the question to us, who come after them.
-ASKS = f"/run/kexec-hook/asks-{os.getpid()}"
+ASKS = f"/run/kexec-hook.asks-{os.getpid()}"
 
 
 class KexecHook(dnf.Plugin):
@@ -24,9 +24,7 @@ class KexecHook(dnf.Plugin):
         self._attempt(self._ask)
 
     def _announce(self):
-        # Only where kexec-hook has run before; elsewhere both ask.
-        if os.path.isdir(os.path.dirname(ASKS)):
-            open(ASKS, "w").close()
+        open(ASKS, "w").close()
 
     def _ask(self):
         if os.path.exists(ASKS):
