@@ -231,6 +231,20 @@ def test_run_never_fails_but_says_why(box: Box, capsys: pytest.CaptureFixture[st
     assert "did you mean `load`" in said(capsys)
 
 
+def test_run_declines_the_same_way_only_once(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.put("etc/kexec-hook.conf", "load = no\n")
+    box.run("run", "--source=apt")
+    assert "ordinary one" in said(capsys)
+    box.run("run", "--source=apt")
+    assert said(capsys) == ""
+    box.put("etc/kexec-hook.conf", "load = yes\n")
+    box.run("run", "--source=apt")
+    assert "jumps into" in said(capsys)
+    box.put("etc/kexec-hook.conf", "load = no\n")
+    box.run("run", "--source=apt")
+    assert "ordinary one" in said(capsys)
+
+
 def test_wrong_settings_unload_what_was_staged(box: Box) -> None:
     box.run("run", "--source=apt")
     box.put("etc/kexec-hook.conf", "lod = yes\n")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kexec_hook.run import Run
     from kexec_hook.world import World
 
+_SAID = "said"  # why the last run declined, empty when it did not
 _STAMP_BEFORE = 2.0  # seconds: file systems' times are as coarse as that
 
 
@@ -146,13 +147,14 @@ def run(world: World, args: Namespace) -> int:
             journal(world, line)
         _run_failed(world, f"{type(error).__name__}: {error}; this is a bug, its traceback is in the journal")
         return OK
-    if done.outcome != "unchanged":
+    if done is not None and done.outcome != "unchanged":
         journal(world, f"{args.source}: {say_done(done)}")
         print(f"kexec-hook: {say_done(done)}")
     return OK
 
 
-def _run(world: World, source: str, started: float) -> Done:
+def _run(world: World, source: str, started: float) -> Done | None:
+    """What came of it; None where it was declined for the reasons that the last run has told already."""
     from kexec_hook.act import carry_out
     from kexec_hook.quiet import CHANGED, STAMP, format_stamp
 
@@ -164,6 +166,11 @@ def _run(world: World, source: str, started: float) -> Done:
             state.remove(STAMP)
         else:
             held.write(STAMP, format_stamp(done.run.sysroot.reads), mtime=started - _STAMP_BEFORE)
+        # unattended-upgrades calls twice
+        said = say_done(done).encode("utf-8", "surrogateescape") if done.outcome == "declined" else b""
+        if said and said == state.read(_SAID):
+            return None
+        held.write(_SAID, said)
     if done.outcome == "staged":
         plugins.staged(done.run)
     return done
