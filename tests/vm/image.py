@@ -44,9 +44,11 @@ PACKAGES = (
     *("grub-pc", "kexec-tools", "python3", "python3-pluggy", "python3-packaging", "python3-installer"),
 )
 UUID = "11111111-2222-3333-4444-555555555555"
+BOOT_UUID = "bbbbbbbb-2222-3333-4444-555555555555"
 SIZE = 3 << 30
 SECTOR = 512
-FIRST_SECTOR = 2048  # of the partition; GRUB's core.img lies before it
+FIRST_SECTOR = 2048  # of the first partition; GRUB's core.img lies before it
+BOOT_SECTORS = (512 << 20) // SECTOR  # of a /boot of its own
 
 # Nothing that a test looks at, and each costs time under emulation.
 _MASKED = """
@@ -58,12 +60,13 @@ sys-kernel-tracing.mount modprobe@configfs.service modprobe@dm_mod.service modpr
 modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service
 """
 
-# Until update-grub has run in the machine.
+# Until update-grub has run in the machine.  no_timer_check: on a busy host the emulated timer may come late, and Linux
+# would then do without it.
 FIRST_GRUB_CFG = """\
 serial --unit=0 --speed=115200
 terminal_output serial console
-linux /boot/vmlinuz-{release} root=UUID={uuid} ro quiet console=ttyS0,115200 mitigations=off systemd.show_status=0
-initrd /boot/initrd.img-{release}
+linux {boot}/vmlinuz-{release} root=UUID={uuid} ro quiet console=ttyS0,115200 no_timer_check
+initrd {boot}/initrd.img-{release}
 boot
 """
 
@@ -78,6 +81,8 @@ class Recipe:
     suite: str
     also: tuple[str, ...] = ()  # suites for what this one does not have
     packages: tuple[str, ...] = ()
+    newer_is_installed: bool = True
+    own_boot: bool = False  # /boot is a file system of its own
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,11 @@ class Image:
 
 DEBIAN_12 = Recipe("debian12", "bookworm")
 DEBIAN_13 = Recipe("debian13", "trixie")
-RECIPES = {recipe.name: recipe for recipe in (DEBIAN_12, DEBIAN_13)}
+# GRUB 2.14's blscfg takes the paths in its entries from the top of the file system that holds them.
+TESTING = Recipe(
+    "testing", "testing", also=("trixie",), packages=("dnf5", "rpm"), newer_is_installed=False, own_boot=True
+)
+RECIPES = {recipe.name: recipe for recipe in (DEBIAN_12, DEBIAN_13, TESTING)}
 
 
 def missing() -> list[str]:
@@ -121,22 +130,23 @@ def make(recipe: Recipe) -> Image:
     with _told(f"{recipe.name}: package lists"):
         apt = Apt(CACHE / f"apt-{recipe.suite}", (recipe.suite, *recipe.also))
         older, newer = apt.two_kernels()
-        packages = (*PACKAGES, *recipe.packages, *(f"linux-image-{release}" for release in (older, newer)))
+        installed = (older, newer) if recipe.newer_is_installed else (older,)
+        packages = (*PACKAGES, *recipe.packages, *(f"linux-image-{release}" for release in installed))
         versions = apt.versions(packages)
         newer_package = apt.download(f"linux-image-{newer}")
     root_key = _key(recipe, _files("early"), MMDEBSTRAP, packages, versions)
-    disk_key = _key(root_key, _files("root"), Path(__file__).read_bytes())
+    disk_key = _key(root_key, _files("root"), _files(recipe.name), Path(__file__).read_bytes())
     disk = CACHE / f"{recipe.name}-disk-{disk_key}.raw"
     if not disk.exists():
         if os.geteuid() != 0:
             raise ImageError("making an image needs root; a finished one in .cache/vm would not")
         root = CACHE / f"{recipe.name}-root-{root_key}.tar"
         if not root.exists():
-            with _told(f"{recipe.name}: root with {older} and {newer}"), _finished(root) as path:
+            with _told(f"{recipe.name}: root with {' and '.join(installed)}"), _finished(root) as path:
                 _make_root(recipe, apt, packages, path)
         with _finished(disk) as path:
             with _told(f"{recipe.name}: disk"):
-                _make_disk(root, newer, path)
+                _make_disk(recipe, root, installed[-1], path)
             with _told(f"{recipe.name}: first boot, grub-install, update-grub"):
                 _set_up(path)
         _forget_others(f"{recipe.name}-root-*", root)
@@ -167,6 +177,8 @@ class Apt:
             "Dir::Cache": directory / "cache",
             "APT::Install-Recommends": "false",
             "APT::Sandbox::User": "",
+            # A mirror that stands still is no reason not to test.
+            "Acquire::Check-Valid-Until": "false",
             "Acquire::Languages": "none",
         }
         self._options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
@@ -239,6 +251,7 @@ def _numbers(release: str) -> list[int]:
 
 MMDEBSTRAP = (
     *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar"),
+    '--aptopt=Acquire::Check-Valid-Until "false"',
     '--aptopt=Apt::Install-Recommends "false"',
     *("--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*"),
     *("--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"),
@@ -253,47 +266,66 @@ def _make_root(recipe: Recipe, apt: Apt, packages: Sequence[str], tar: Path) -> 
     do(*MMDEBSTRAP, f"--include={','.join(packages)}", recipe.suite, str(tar), *apt.sources)
 
 
-def _make_disk(root_tar: Path, release: str, disk: Path) -> None:
+def _make_disk(recipe: Recipe, root_tar: Path, release: str, disk: Path) -> None:
     with _scratch() as scratch:
         root = scratch / "root"
         root.mkdir()
         do("tar", "-C", str(root), "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", str(root_tar))
         root.chmod(0o755)
-        shutil.copytree(HERE / "guest/root", root, dirs_exist_ok=True)
-        _as_root(HERE / "guest/root", root)
-        _as_root(HERE / "guest/early", root)
-        (root / "etc/machine-id").write_text("")
-        # No fsck, for which the boot would wait until udev has gone through all devices.
-        (root / "etc/fstab").write_text(f"UUID={UUID} / ext4 defaults,noatime 0 0\n")
-        (root / "var/log/journal").mkdir(exist_ok=True)
-        for path in ("etc/resolv.conf", "etc/apt/sources.list"):
-            (root / path).unlink(missing_ok=True)
-        units = root / "etc/systemd/system"
-        for unit in _MASKED.split():
-            (units / unit).symlink_to("/dev/null")
-        (units / "multi-user.target.wants").mkdir(exist_ok=True)
-        for unit in ("e2e-ready.service", "e2e-shell.service"):
-            (units / "multi-user.target.wants" / unit).symlink_to(f"../{unit}")
+        for overlay in (HERE / "guest/early", HERE / "guest/root", HERE / "guest" / recipe.name):
+            if overlay.is_dir():
+                shutil.copytree(overlay, root, dirs_exist_ok=True)
+                _as_root(overlay, root)
+        _configure(recipe, root)
         shutil.copytree(root / "usr/lib/grub/i386-pc", root / "boot/grub/i386-pc")
-        (root / "boot/grub/grub.cfg").write_text(FIRST_GRUB_CFG.format(release=release, uuid=UUID))
-        _write_grub(root, disk)
-        blocks = SIZE // 4096 - FIRST_SECTOR * SECTOR // 4096
-        do(
-            *("mkfs.ext4", "-q", "-F", "-L", "root", "-U", UUID, "-b", "4096", "-m", "1", "-d", str(root)),
-            *("-E", f"offset={FIRST_SECTOR * SECTOR},lazy_itable_init=1", str(disk), str(blocks)),
-        )
+        first = FIRST_GRUB_CFG.format(release=release, uuid=UUID, boot="" if recipe.own_boot else "/boot")
+        (root / "boot/grub/grub.cfg").write_text(first)
+        _write_grub(recipe, root, disk)
+        if recipe.own_boot:
+            (root / "boot").rename(scratch / "boot")
+            (root / "boot").mkdir()
+            _make_file_system(scratch / "boot", BOOT_UUID, "boot", FIRST_SECTOR, BOOT_SECTORS, disk)
+        start = FIRST_SECTOR + (BOOT_SECTORS if recipe.own_boot else 0)
+        _make_file_system(root, UUID, "root", start, SIZE // SECTOR - start, disk)
 
 
-def _write_grub(root: Path, disk: Path) -> None:
+def _configure(recipe: Recipe, root: Path) -> None:
+    (root / "etc/machine-id").write_text("")
+    # No fsck, for which the boot would wait until udev has gone through all devices.
+    mounts = [f"UUID={UUID} / ext4 defaults,noatime 0 0"]
+    if recipe.own_boot:
+        mounts.append(f"UUID={BOOT_UUID} /boot ext4 defaults,noatime 0 0")
+    (root / "etc/fstab").write_text("".join(f"{line}\n" for line in mounts))
+    (root / "var/log/journal").mkdir(exist_ok=True)
+    for path in ("etc/resolv.conf", "etc/apt/sources.list"):
+        (root / path).unlink(missing_ok=True)
+    units = root / "etc/systemd/system"
+    for unit in _MASKED.split():
+        (units / unit).symlink_to("/dev/null")
+    (units / "multi-user.target.wants").mkdir(exist_ok=True)
+    for unit in ("e2e-ready.service", "e2e-shell.service"):
+        (units / "multi-user.target.wants" / unit).symlink_to(f"../{unit}")
+
+
+def _make_file_system(content: Path, uuid: str, label: str, start: int, sectors: int, disk: Path) -> None:
+    do(
+        *("mkfs.ext4", "-q", "-F", "-L", label, "-U", uuid, "-b", "4096", "-m", "1", "-d", str(content)),
+        *("-E", f"offset={start * SECTOR},lazy_itable_init=1", str(disk), str(sectors * SECTOR // 4096)),
+    )
+
+
+def _write_grub(recipe: Recipe, root: Path, disk: Path) -> None:
     """What grub-install does on a disk that is a block device."""
     core = root / "core.img"
+    prefix = "(,msdos1)/grub" if recipe.own_boot else "(,msdos1)/boot/grub"
     do(
-        *("chroot", str(root), "grub-mkimage", "-O", "i386-pc", "-p", "(,msdos1)/boot/grub", "-o", "/core.img"),
+        *("chroot", str(root), "grub-mkimage", "-O", "i386-pc", "-p", prefix, "-o", "/core.img"),
         *("biosdisk", "part_msdos", "ext2"),
     )
     with disk.open("wb") as image:
         image.truncate(SIZE)
-    do("sfdisk", "-q", str(disk), stdin=f"start={FIRST_SECTOR},type=83,bootable\n")
+    own_boot = f"start={FIRST_SECTOR},size={BOOT_SECTORS},type=83,bootable\ntype=83\n"
+    do("sfdisk", "-q", str(disk), stdin=own_boot if recipe.own_boot else f"start={FIRST_SECTOR},type=83,bootable\n")
     boot = bytearray((root / "usr/lib/grub/i386-pc/boot.img").read_bytes()[:440])
     boot[0x66:0x68] = b"\x90\x90"  # as grub-bios-setup does: the drive that the BIOS names is believed
     if core.stat().st_size > (FIRST_SECTOR - 1) * SECTOR:
