@@ -37,11 +37,7 @@ class Verdict(NamedTuple):
 
 def finalize(world: World, decide: Callable[[], Run]) -> Verdict:
     """Decide anew; approve as the very last act.  StateError where our directory cannot be used."""
-    try:
-        state = world.state(create=False)
-    except FileNotFoundError:
-        return Verdict(False, "nothing has been staged")
-    with state:
+    with world.state() as state:
         record.withdraw(state)
         with state.lock() as held:
             return _finalize(world, held, decide)
@@ -51,15 +47,16 @@ def _finalize(world: World, held: Held, decide: Callable[[], Run]) -> Verdict:
     before = record.read_staged(held.state)
     ours = isinstance(before, Staged) or before.found
     cold = world.sysroot().exists(NO_KEXEC)
-    if not ours:
+    if not ours and not cold:
         return Verdict(False, "nothing is staged")
     reason = not_a_reboot(world)
     if reason:
         return Verdict(False, reason)
     try:
         if cold:
-            forget(world, held)
-            _remove_no_kexec(world)
+            _remove_no_kexec(world)  # it is meant for this reboot
+            if ours:
+                forget(world, held)
             return Verdict(False, f"{NO_KEXEC} asks for a firmware boot")
         # Somebody may have loaded another image since (kexec-tools' own service, an administrator).
         done = carry_out(world, held, decide, anew=True)

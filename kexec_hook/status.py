@@ -16,6 +16,7 @@ from kexec_hook.record import Staged
 from kexec_hook.releases import newest
 from kexec_hook.run import Run
 from kexec_hook.state import StateError
+from kexec_hook.sysroot import SysrootError
 from kexec_hook.terminal import Style, safe
 from kexec_hook.world import World
 
@@ -58,6 +59,24 @@ def status_json(world: World, run: Run, tail_key: Callable[[str], Any]) -> dict[
         "objections": [{"reason": objection.reason, "by": objection.by} for objection in run.objections],
         "notes": list(run.notes),
     }
+
+
+def verify(world: World, run: Run) -> list[dict[str, Any]]:
+    """Each initrd of GRUB's choice, decompressed to its end: is it sound, and what could not be checked?"""
+    from kexec_hook.images import Damaged
+    from kexec_hook.unpack import unpack_initrd
+
+    found = []
+    for initrd in run.plan.initrds if run.plan else ():
+        wrong = ""
+        unchecked: tuple[str, ...] = ()
+        try:
+            with run.sysroot.window(initrd.path) as file:
+                unchecked = unpack_initrd(file, world.programs)
+        except (Damaged, SysrootError) as error:
+            wrong = str(error)
+        found.append({"initrd": initrd.path, "sound": not wrong, "why": wrong, "unchecked": list(unchecked)})
+    return found
 
 
 def _record(world: World) -> record.Staged | record.NoRecord:
@@ -168,6 +187,9 @@ def status_text(answer: dict[str, Any]) -> str:
         ways = [name for name, would in answer["reboot"].items() if would == what]
         if ways:
             say(f"by {what}" if what != "unknown" else what, ", ".join(ways))
+    for checked in answer.get("verified", ()):
+        what = style.good("sound to its end") if checked["sound"] else style.bad(safe(checked["why"]))
+        say("verified", f"{safe(checked['initrd'])}: {what}" + "".join(f"; it {safe(w)}" for w in checked["unchecked"]))
     lines += list(_advice(answer))
     lines += [f"{style.bad('objection:')} {safe(objection['reason'])}" for objection in answer["objections"]]
     lines += [f"{style.key('note:')} {safe(note)}" for note in answer["notes"]]

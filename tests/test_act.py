@@ -402,6 +402,15 @@ def test_coldreboot_of_debian_is_honoured_and_its_file_removed(box: Box) -> None
     assert not (box / "no-kexec-reboot").exists()
 
 
+def test_coldreboot_of_debian_leaves_nothing_where_nothing_was_staged(box: Box) -> None:
+    box.put("no-kexec-reboot", "")
+    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.rebooting()
+    assert box.run("finalize") == 3
+    assert not (box / "no-kexec-reboot").exists()
+    assert box.loaded  # the administrator's
+
+
 @needs_editenv
 def test_grubenv_that_cannot_be_written_means_no_jump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     box = Box(tmp_path, "debian-12-next")

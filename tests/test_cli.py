@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.cli import main, make_parser
+from tests.bootfiles import cpio
 from tests.conftest import Tree
 from tests.machine import Box
 
@@ -150,6 +152,22 @@ def test_status_sees_that_what_is_staged_is_not_right_any_more(
     assert "something else" in staged["why"]
     assert box.run("status") == 0
     assert "something else" in capsys.readouterr().out
+
+
+def test_status_verifies_an_initrd_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = Box(tmp_path)
+    initrd = box / "boot/initrd.img-6.1.0-39-amd64"
+    packed = gzip.compress(cpio())
+    initrd.write_bytes(packed)
+    assert box.run("status", "--verify", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["verified"]
+    assert found == {"initrd": "/boot/initrd.img-6.1.0-39-amd64", "sound": True, "why": "", "unchecked": []}
+    initrd.write_bytes(packed[: len(packed) // 2])
+    box.run("status", "--verify", "--json")
+    (found,) = json.loads(capsys.readouterr().out)["verified"]
+    assert found["sound"] is False
+    assert box.run("status", "--verify") == 0
+    assert "verified      /boot/initrd.img-6.1.0-39-amd64: " in capsys.readouterr().out
 
 
 def test_status_advises_to_install_the_hooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

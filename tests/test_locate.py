@@ -493,7 +493,7 @@ def test_grub_and_what_starts_it_is_no_objection(uefi, path):
 def test_a_machine_that_grub_did_not_start_is_an_objection(uefi, path):
     uefi.option(0xA, "Other", ESP_PART, path).variable("BootCurrent", b"\x0a\0")
     shown = path.replace("\\", "/")
-    assert objections(uefi) == [f"the firmware started this machine with {shown}, which is not known to be GRUB"]
+    assert objections(uefi) == [f"the firmware started {shown}, which is not known to be GRUB; reboot the ordinary way"]
     assert objections(uefi, is_host=False) == []
 
 

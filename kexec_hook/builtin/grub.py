@@ -25,7 +25,7 @@ _VENDORS = {"rhel": "redhat", "ol": "redhat", "opensuse-leap": "opensuse", "open
 _CPUS = {"x86_64": ("x64", 64), "i386": ("ia32", 32), "arm64": ("aa64", 64), "riscv64": ("riscv64", 64)}
 _MACHINES = {"aarch64": "arm64", "riscv64": "riscv64"}  # uname -m where GRUB's name is neither x86_64 nor i386
 # What GRUB's loaders, and those that start them (shim, its fallback, the removable path), are called.
-_GRUBS = ("grub", "gcd", "shim", "boot", "fb")
+_GRUBS = re.compile(r"grub|gcd|shim|fb(x64|ia32|aa64|riscv64)\.efi$|boot(x64|ia32|aa64|riscv64)\.efi$")
 
 
 class _Start(NamedTuple):
@@ -86,20 +86,20 @@ def _relative_paths(run: Run) -> Iterator[str]:
     device = disks.device(machine.get("root") or "")
     if device and device.fs == "btrfs":
         where = machine.get("btrfs_subvol") or machine.get("btrfs_subvolid") or "the default one"
-        yield f"GRUB's paths start at a subvolume of btrfs ({where}; btrfs_relative_path), which is not followed"
+        yield f"GRUB's paths start at a subvolume of btrfs ({where}; btrfs_relative_path); reboot the ordinary way"
 
 
 def _other_loaders(sysroot: Sysroot) -> Iterator[str]:
     started, promised = efi.started_by(sysroot), efi.promised(sysroot)
     if started and started.path and not _is_grub(sysroot, started):
-        yield f"the firmware started this machine with {started.path}, which is not known to be GRUB"
+        yield f"the firmware started {started.path}, which is not known to be GRUB; reboot the ordinary way"
     if promised:
         yield f"the firmware was told to start «{promised.title}» at the next boot (BootNext; see efibootmgr)"
 
 
 def _is_grub(sysroot: Sysroot, loader: efi.Loader) -> bool:
     name = loader.path.rpartition("/")[2].lower()
-    return name.startswith(_GRUBS) or any(sysroot.is_file(f"{esp}{loader.directory}/grub.cfg") for esp in _ESPS)
+    return bool(_GRUBS.match(name)) or any(sysroot.is_file(f"{esp}{loader.directory}/grub.cfg") for esp in _ESPS)
 
 
 def os_release(sysroot: Sysroot) -> dict[str, str]:

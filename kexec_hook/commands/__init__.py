@@ -70,8 +70,9 @@ def say_done(done: Done) -> str:
     if done.outcome == "failed":
         return f"failed: {safe(done.error)}; nothing is staged, the next reboot is an ordinary one"
     if done.outcome == "declined":
-        reasons = "; ".join(safe(objection.reason) for objection in run.objections)
-        return f"the next reboot is an ordinary one: {reasons}"
+        first, *others = (safe(objection.reason) for objection in run.objections)
+        more = f" (and {len(others)} more; `kexec-hook explain` lists them)" if others else ""
+        return f"the next reboot is an ordinary one: {first}{more}"
     return f"next reboot jumps into {named(run)}" + (
         f" (staged in {done.seconds:.1f} s)" if done.outcome == "staged" else " (staged already)"
     )

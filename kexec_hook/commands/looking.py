@@ -49,11 +49,13 @@ def explain_choice(world: World, args: Namespace) -> int:
 
 def status(world: World, args: Namespace) -> int:
     from kexec_hook.stage import tail_key
-    from kexec_hook.status import status_json, status_text
+    from kexec_hook.status import status_json, status_text, verify
 
     plugins = load_plugins()
     found = decide_here(world, Trigger("cli"), plugins)
     answer = status_json(world, found, tail_key(plugins, found.sysroot))
+    if args.verify:
+        answer["verified"] = verify(world, found)
     print(json.dumps(answer, indent=1) if args.json else status_text(answer))
     return OK
 
