@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.oracle.envblock import SIGNATURE
+from tests.oracle.world import BLOCK_FOLLOWS
+
 HELPER = 'function p { echo -n "$#:"; for a in "$@"; do echo -n "<$a>"; done; echo; }\n'
 NAMES = ("v", "w", "x", "y", "z", "v1", "_a", "Long_name", "root_dir")
 PLAIN = (
@@ -31,7 +34,19 @@ PLAIN = (
         "-e",
     ),
     *("a#b", "#", "a=b=c", "{x}", "a{b}c", "%s", "~", "^", "@", "a,b", "é", "☃", "?", "a*", "]", "!", "a!b", "-"),
-    *("console=ttyS0,115200", "/boot/vmlinuz-6.1", "(hd0,gpt1)/g/a1", "vmlinuz-10", "in", "fi", "then", "done", "}x"),
+    *(
+        "console=ttyS0,115200",
+        "/boot/vmlinuz-6.1",
+        "(hd0,gpt1)/g/a1",
+        "vmlinuz-10",
+        "in",
+        "fi",
+        "then",
+        "done",
+        "}x",
+        "\udcff",
+        "\udcc3",
+    ),
 )
 GLOBS = ("/g/*", "/g/a?", "/g/[ab]1", "/*/a1", "/g/*/c1", "(hd0,gpt1)/g/a*", "/g/nope*", "/g/?1", "/g\\*")
 PATHS = (
@@ -46,6 +61,28 @@ PATHS = (
     "/",
     "/g/",
     "/g/a1/",
+)
+TEST_WORDS = (
+    *("a", "b", '""', "1", "2", "!", "!", "-a", "-o", "-o", "=", "!=", '"<"', '">="', "-eq", "-lt", "-f", "-d", "-e"),
+    *(
+        "-s",
+        "-n",
+        "-z",
+        '"("',
+        '")"',
+        "]",
+        "/g/a1",
+        "/g",
+        "/nope",
+        "$v",
+        '"$w"',
+        "$#",
+        "-nt",
+        "-pgt",
+        "-gt",
+        "08",
+        "-1",
+    ),
 )
 BROKEN = (
     *("fi", "done", "}", ")", "then", "else", "elif true; then", "do", "in", "case a in", "if", "while", "for", "esac"),
@@ -108,7 +145,7 @@ class Scripts:
         text = end.join(lines)
         if self.random.random() < 0.9:
             text += end
-        return text.encode()
+        return text.encode("utf-8", "surrogateescape")
 
     # Words
 
@@ -136,12 +173,12 @@ class Scripts:
         if pick < 0.80:
             return (
                 "'"
-                + "".join(random.choice(("a b", "$v", "\\", '"', "#", " ", "*", "e", "}", "&")) for _ in range(2))
+                + "".join(random.choice(("a b", "$v", "\\", '"', "#", " ", "x*", "e", "}", "&")) for _ in range(2))
                 + "'"
             )
         if pick < 0.88:
             return "\\" + random.choice(
-                (" ", "$", '"', "'", "\\", "*", "?", "#", ";", "&", "n", "x41", "{", "}", "|", "<")
+                (" ", "$", '"', "'", "\\", "n*", "?", "#", ";", "&", "n", "x41", "{", "}", "|", "<")
             )
         if pick < 0.93:
             return random.choice(GLOBS)
@@ -164,7 +201,7 @@ class Scripts:
             "'",
             "#",
             ";",
-            "*",
+            "x*",
             "{",
             "}",
             "é",
@@ -213,8 +250,14 @@ class Scripts:
             return self.random.choice(('"%s"', "%s")) % self.variable()
         return self.random.choice(choices)
 
+    def soup(self) -> str:
+        """Words that mean something to `test`, in no order."""
+        return " ".join(self.random.choice(TEST_WORDS) for _ in range(self.random.randint(1, 7)))
+
     def test(self, depth: int = 0) -> str:
         random = self.random
+        if random.random() < 0.12:
+            return self.soup()
         pick = random.random()
         if pick < 0.35:
             operator = random.choice(
@@ -256,7 +299,53 @@ class Scripts:
             )
         return f"true; {self.condition()}"
 
+    # Regular expressions
+
+    def pattern(self, depth: int = 0) -> str:
+        random = self.random
+        parts = []
+        for _ in range(random.randint(1, 4)):
+            pick = random.random()
+            if pick < 0.45:
+                atom = random.choice(("a", "b", "c", "1", "-", "_", ".", " ", "ab"))
+            elif pick < 0.6:
+                atom = random.choice(("[ab]", "[^a]", "[a-c]", "[[:digit:]]", "[0-9-]", "[]a]", "[^]]", "[[:alpha:]_]"))
+            elif pick < 0.66:
+                atom = random.choice(("^", "$", "\\.", "\\w", "\\b", "\\(", "\\\\"))
+            elif depth < 2:
+                atom = f"({self.pattern(depth + 1)})"
+            else:
+                atom = "(a)"
+            if random.random() < 0.4:
+                atom += random.choice(("*", "+", "?", "{2}", "{1,2}", "{0}", "{,1}", "{1,}", "**"))
+            parts.append(atom)
+        text = "".join(parts)
+        return f"{text}|{self.pattern(depth + 1)}" if depth < 2 and random.random() < 0.2 else text
+
+    def match(self) -> str:
+        subject = "".join(self.random.choice("aabbc1-_. ") for _ in range(self.random.randint(0, 8)))
+        sets = " ".join(self.random.choice(("-s x", "-s 0:x", "--set=2:y", "--set 1:v", "-s 3:z")) for _ in range(2))
+        shown = '"$v" "$x" "$y" "$z"'
+        return f"regexp {sets} -- '{self.pattern()}' '{subject}'; p $? {shown}; unset v; unset x; unset y; unset z"
+
     # Statements
+
+    def deep(self) -> list[str]:
+        """Compounds in one another, about as deep as GRUB goes (64 nodes), and recursion without an end."""
+        random = self.random
+        if random.random() < 0.3:
+            name = f"r{self.state.counters}"
+            self.state.counters += 1
+            inner = random.choice(
+                (name, f"if true; then {name}; fi", f"for i in 1; do {name}; done", f"{name} x; true")
+            )
+            return [f"n=; function {name} {{ n=x$n; {inner}; }}", name, 'p $? "$n"']
+        depth = random.choice((5, 10, 15, 18, 19, 20, 21, 25))
+        opening = random.choice(("if true; then ", "for i in 1 2; do ", "if false; then true; else "))
+        if opening.startswith("for"):
+            depth = min(depth, 5)
+        closing = "; done" if opening.startswith("for") else "; fi"
+        return [opening * depth + "p deep" + closing * depth, "p $?"]
 
     def statement(self) -> list[str]:
         random = self.random
@@ -275,6 +364,8 @@ class Scripts:
                 return self.while_loop()
             if pick < 0.88:
                 return self.function()
+            if pick < 0.89:
+                return self.deep()
             if pick < 0.93:
                 return [
                     random.choice(("", "# comment", "  # $ \" '", "p a # comment", "p a#b", "# ends in \\", "\t", "#"))
@@ -312,6 +403,8 @@ class Scripts:
             return "eval " + random.choice((self.words(1, 3), "'p $v'", '"p a; p b"', '"v=1"', '"if"', '""'))
         if pick < 0.79:
             return f"{random.choice(('[', 'test', '! ['))} {self.test()} ]; p $?"
+        if pick < 0.81:
+            return self.match()
         if pick < 0.83:
             group = random.choice(("", "1:", "2:", "0:"))
             pattern = random.choice(('"(.*)-(.*)"', "'([a-z]+)([0-9]*)'", '"^(.)"', "'b?'"))
@@ -416,6 +509,63 @@ class Scripts:
         return [f"function {name} {{", ' p in "$@"', *body, "}", call, "p $?"]
 
 
+@dataclass
+class Blocks:
+    """Random environment blocks, mostly sound, and scripts that read and write them."""
+
+    random: Random
+
+    def block(self) -> bytes:
+        random = self.random
+        lines = [self.line() for _ in range(random.randint(0, 6))]
+        text = SIGNATURE + b"".join(lines)
+        size = random.choice((1024, 1024, 1024, 1024, 1024, 2048, 512, len(text), len(text) + 1, len(text) + 20))
+        text += b"#" * (size - len(text))
+        if random.random() < 0.12:
+            at = random.randint(0, len(text))
+            head, tail = text[:at], text[at:]
+            text = random.choice((head, tail, head + b"\n" + tail, head + b"=" + tail, text[1:], text + b"\n"))
+        return text
+
+    def line(self) -> bytes:
+        random = self.random
+        name = random.choice((b"saved_entry", b"next_entry", b"v", b"w", b"x", b"v", b"with blank", b"", b"a.b"))
+        pieces = (b"a", b"b c", b"\\\\", b"\\\n", b"=", b"#", b"\r", b"\xc3\xa9", b"$v", b"'", b"\\x", b"1>2", b"")
+        value = b"".join(random.choice(pieces) for _ in range(random.randint(0, 4)))
+        end = b"\n" if random.random() < 0.95 else random.choice((b"\n\n", b"", b"\r\n", b"#\n", b"\n#comment\n"))
+        return name + (b"=" if random.random() < 0.97 else b"") + value + end
+
+    def value(self) -> str:
+        choices = ("", "a", "'b c'", "'\\'", '"x\\\\y"', "$v", "'1>2'", "é", "'#'", '"\n"', "x=y", "a" * 300, "a" * 900)
+        return self.random.choice(choices)
+
+    def command(self) -> str:
+        random = self.random
+        names = ("saved_entry", "next_entry", "v", "w", "x", "new", "unset", "a.b")
+        name = random.choice(names)
+        choices = (
+            "list_env; p $?",
+            f"set {name}={self.value()}",
+            f"set {name}={self.value()}",
+            f"save_env {name}; p $?",
+            f"save_env {name}; p $?",
+            f"save_env {name} {random.choice(names)} ; p $?",
+            f"unset {name}",
+            f'load_env {name}; p $? "$v" "$w" "$new"',
+            "load_env -f $prefix/grubenv; p $?",
+            "save_env -f (hd0,1)/boot/grub/grubenv v; p $?",
+            "load_env --skip-sig --file /boot/grub/grubenv v w; p $?",
+        )
+        return random.choice(choices)
+
+    def case(self) -> bytes:
+        """A script, and the block behind the usual line."""
+        lines = ["load_env; p $?"] if self.random.random() < 0.8 else []
+        lines += [self.command() for _ in range(self.random.randint(1, 6))]
+        lines += ["list_env; p $?", "unset v", "unset w", "unset x", "load_env", 'p "$v" "$w" "$x" "$next_entry"']
+        return HELPER.encode() + "\n".join(lines).encode() + b"\n" + BLOCK_FOLLOWS + self.block()
+
+
 HEADER = """if [ -s $prefix/grubenv ]; then
   load_env
 fi
@@ -461,6 +611,10 @@ class Menus:
     ids: list[str] = field(default_factory=list)
     count: int = 0
 
+    @property
+    def scripts(self) -> Scripts:
+        return Scripts(self.random)
+
     def configuration(self) -> bytes:
         random = self.random
         menu = self.menu(0)
@@ -489,6 +643,11 @@ class Menus:
             random.randint(1, 7),
         )
         lines += menu
+        if random.random() < 0.25:
+            lines.insert(0, HELPER.rstrip())
+            for _ in range(random.randint(1, 3)):
+                at = random.randint(1, len(lines))
+                lines[at:at] = self.scripts.statement()
         text = "\n".join(lines) + "\n"
         block = self.block(default)
         return text.encode() + (b"#### grubenv\n" + block.encode() if block else b"")

@@ -14,7 +14,7 @@ from random import Random
 from tests.oracle import compare, emu, judge, ours, world
 from tests.oracle.disk import Partition
 from tests.oracle.envblock import variables
-from tests.oracle.generate import Menus, Scripts
+from tests.oracle.generate import Blocks, Menus, Scripts
 from tests.oracle.minimise import minimise
 from tests.oracle.mutate import Mutants
 from tests.oracle.world import Question
@@ -22,7 +22,7 @@ from tests.oracle.world import Question
 # What a case took in GRUB until it is given up; a script with a loop that mutation made endless needs this long.
 PATIENCE = 8.0
 # How much of N each mode gets: a menu costs GRUB five to ten times what a script does.
-MODES = {"scripts": 1.0, "menus": 0.2, "mutants": 0.2}
+MODES = {"scripts": 1.0, "blocks": 0.5, "menus": 0.2, "mutants": 0.2}
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,19 @@ class ScriptCases(Judged):
         return found
 
 
+class BlockCases(ScriptCases):
+    """Scripts that read and write the environment block that follows them."""
+
+    mode = "blocks"
+
+    def differences(self, source: bytes) -> list[str]:
+        script, _, block = source.partition(world.BLOCK_FOLLOWS)
+        files = self.question.partitions[0].files
+        (files / "boot/grub/grubenv").write_bytes(block)
+        self.grub = emu.Grub(self.question.partitions, self.directory / "images", PATIENCE, fresh=True)
+        return super().differences(script)
+
+
 class MenuCases(Judged):
     """Whole configurations; the last lines of a case may be its environment block."""
 
@@ -161,13 +174,15 @@ def cases(
     mode: str, seed: str, count: int, corpus: Path | None, directory: Path
 ) -> Iterator[tuple[str, bytes, Judged]]:
     """Name, source and judge of each case; a case depends on the seed and its own number only."""
-    scripts = ScriptCases(directory / "scripts")
+    scripts, blocks = ScriptCases(directory / "scripts"), BlockCases(directory / "blocks")
     whole, default, mutants = (kind(directory / "menus") for kind in (MenuCases, DefaultCases, MutantCases))
     pool = Mutants(corpus) if mode == "mutants" else None
     for number in range(count):
         random = Random(f"{mode} {seed} {number}")
         if mode == "scripts":
             yield str(number), Scripts(random).script(), scripts
+        elif mode == "blocks":
+            yield str(number), Blocks(random).case(), blocks
         elif mode == "menus":
             source = Menus(random).configuration()
             yield str(number), source, whole if number % 4 == 0 else default
