@@ -7,6 +7,7 @@ but for what Flavour names.  Commands come in as a table; nothing here knows one
 from __future__ import annotations
 
 import codecs
+import posixpath
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -483,8 +484,8 @@ class Machine:
     def read(self, name: str, call: Call | None = None) -> bytes:
         """The contents of a file, with what the script itself wrote to it.  CommandError."""
         path = self.open(name)
-        if path in self.overlay:
-            return self.overlay[path]
+        if self._same(path) in self.overlay:
+            return self.overlay[self._same(path)]
         try:
             return self.disks.read(path)
         except DiskError as error:
@@ -494,6 +495,12 @@ class Machine:
                 return b"\0" * 512
             raise CommandError(error.errno, error.message) from None
 
+    def _same(self, path: GrubPath) -> GrubPath:
+        """One spelling for the names of one file: (hd0,1)//grubenv is (hd0,gpt1)/grubenv."""
+        device = self.disks.device(path.device)
+        name = posixpath.normpath(path.path).replace("//", "/") if path.path.startswith("/") else path.path
+        return GrubPath(device.name if device else path.device, name)
+
     def write_env(self, path: GrubPath, block: bytes, writes: Mapping[str, str | None], call: Call) -> None:
         """save_env: nothing is written here; the script goes on as if.  CommandError where GRUB cannot write."""
         device = self.disks.device(path.device)
@@ -501,6 +508,7 @@ class Machine:
             raise call.error(NOT_IMPLEMENTED_YET, "diskfilter writes are not supported")
         if device is not None and device.fs in ("btrfs", "zfs") and path.path.startswith("/"):
             raise call.error(BAD_FILE_TYPE, "sparse file not allowed")
+        path = self._same(path)
         self.overlay[path] = block
         self.pending += [EnvWrite(path, name, value, call.span) for name, value in writes.items()]
 

@@ -70,7 +70,8 @@ class _Test:
                 if self._depth > _DEEPEST:
                     self._machine.fail(CommandError(OUT_OF_RANGE, "max recursion depth exceeded"))
                     break
-                done = done and self.evaluate() != invert
+                value = self.evaluate()
+                done = done and value != invert
                 invert = False
             elif word == "!":
                 invert = not invert
