@@ -117,7 +117,7 @@ def _add_rebooting(subparsers: Any) -> None:
 def _add_called(subparsers: Any) -> None:
     help_, what = "what package managers call when they are done; exits 0 always", "as apt's hook does"
     parser = _command(subparsers, "run", staging.run, help_, "kexec-hook run --source=apt", what)
-    parser.add_argument("--source", required=True, metavar="NAME", help="who calls: apt, dnf4, dnf5, dpkg-trigger, rpm")
+    parser.add_argument("--source", required=True, metavar="NAME", help="who calls: apt, dpkg, kernel, dnf4, dnf5, rpm")
     help_, what = "what the shutdown unit calls: approve the jump, or not", "declines unless a reboot is coming"
     _command(subparsers, "finalize", rebooting.finalize, help_, "kexec-hook finalize", what)
     help_ = "what a unit calls at boot: did the jump that was tried come up?"

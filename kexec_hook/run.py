@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Trigger(NamedTuple):
-    """Who asked for this run: `cli`, or the --source of the glue (apt, dnf4, dnf5, dpkg-trigger, ...)."""
+    """Who asked for this run: `cli`, or the --source of the glue (apt, dpkg, kernel, dnf4, dnf5, rpm)."""
 
     source: str = "cli"
     entry: str | None = None  # stage --entry: as GRUB's `default` would name it
