@@ -1,4 +1,4 @@
-"""The machine that the tests share, and what is kept when one of them fails."""
+"""The machine that the tests share, what is kept of each test, and what more of one that fails."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.vm import proof
 from tests.vm.lab import Lab
 
 _LAB = pytest.StashKey[Lab]()
@@ -36,6 +37,9 @@ def _close(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
+    if report.when == "call" and _LAB in item.config.stash:
+        test = item.nodeid.rpartition("/")[2]
+        proof.remember(test, report.outcome, report.duration, item.config.stash[_LAB].versions)
     if report.failed and report.when != "teardown" and _LAB in item.config.stash:
         evidence = item.config.stash[_LAB].keep_evidence(item.name)
         report.sections.append(("evidence", evidence))

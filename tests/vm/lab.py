@@ -10,11 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm import image, product
+from tests.vm import image, product, proof
 from tests.vm.image import CACHE, Image, Recipe
 from tests.vm.machine import Booted, Machine, MachineError
 
 FAILURES = CACHE / "failures"
+
+# Name and version, a line each.
+VERSIONS = """
+. /etc/os-release; echo "system $PRETTY_NAME $(cat /etc/debian_version)"
+dpkg-query -W -f '${Package} ${Version}\\n' systemd grub-pc kexec-tools initramfs-tools
+dpkg-query -W -f '${Package} ${Version}\\n' 'linux-image-[0-9]*'
+"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Lab:
         self.image: Image = image.make(recipe)
         self._machine: Machine | None = None
         self._by_grub: dict[str, Booted] = {}
+        self.versions: dict[str, str] = {"kexec-hook": proof.checkout()}
         self._failures = FAILURES / recipe.name
         shutil.rmtree(self._failures, ignore_errors=True)
         self._directory = tempfile.TemporaryDirectory(prefix="kexec-hook-lab.")
@@ -58,6 +66,7 @@ class Lab:
                 self._machine.close()
             self._machine = machine = Machine(self.image.disk, self._payload).start()
             machine.booted()
+            self.versions.update(line.split(" ", 1) for line in machine.ok(VERSIONS).splitlines())
         state.change(self, machine)
         machine.save(state.name)
         return machine

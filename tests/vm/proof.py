@@ -1,0 +1,82 @@
+"""What the machines have shown: each test's last result with its date and versions, and docs/proof.md made of them.
+
+python3 -m tests.vm.proof docs/proof.md
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.vm.image import CACHE
+
+# A line for each result, the newest last.
+RESULTS = CACHE / "results.jsonl"
+ROOT = Path(__file__).resolve().parents[2]
+
+HEAD = """\
+# What was seen in real machines
+
+Written by `make e2e-all` from the runs on one machine (the last one of each test): virtual machines with real
+firmware, GRUBs, kernels and systemds, emulated by QEMU without KVM. Other tests, with roots in place of machines, are
+not listed here. Times are UTC, and say when the test ended.
+"""
+
+TABLE = "| test | result | seconds | ended |\n|---|---|---|---|"
+
+
+def remember(test: str, outcome: str, seconds: float, versions: dict[str, str]) -> None:
+    """One write, so that two runs at once do not mix their lines."""
+    result = {
+        "test": test,
+        "outcome": outcome,
+        "seconds": round(seconds),
+        "ended": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+        "versions": versions,
+    }
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(result) + "\n")
+
+
+def checkout() -> str:
+    """The commit that is tested, and whether there is more than that."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"], capture_output=True, text=True
+        )
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def summary() -> str:
+    """In Markdown: a section for each set of versions, a line for each test."""
+    latest: dict[str, dict[str, Any]] = {}
+    for line in RESULTS.read_text().splitlines():
+        result = json.loads(line)
+        latest.pop(result["test"], None)
+        latest[result["test"]] = result
+    sections: dict[str, list[str]] = {}
+    for test, result in sorted(latest.items()):
+        module, _, name = test.partition("::")
+        title = f"## {module}\n\n{_versions(result['versions'])}\n\n{TABLE}"
+        row = f"| {_words(name)} | {result['outcome']} | {result['seconds']} | {result['ended']} |"
+        sections.setdefault(title, []).append(row)
+    return "\n".join([HEAD, *("\n".join([title, *rows, ""]) for title, rows in sections.items())])
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return "\n".join(f"- {name}: {version}" for name, version in versions.items())
+
+
+def _words(name: str) -> str:
+    function, bracket, parameters = name.removeprefix("test_").partition("[")
+    return function.replace("_", " ") + (f": {parameters.removesuffix(']')}" if bracket else "").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(summary())
