@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kexec_hook import __version__, commands
-from kexec_hook.commands import OK, looking, rebooting, staging
+from kexec_hook.commands import OK, hooks, looking, rebooting, staging
 from kexec_hook.world import World
 
 
@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default="/", metavar="DIR", help="the root directory of the machine (default: /)")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more about how a decision was made")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_staging, _add_looking, _add_rebooting, _add_called, _add_grub_eval):
+    for add in (_add_staging, _add_looking, _add_rebooting, _add_hooks, _add_called, _add_grub_eval):
         add(subparsers)
     return parser
 
@@ -112,6 +112,16 @@ def _add_rebooting(subparsers: Any) -> None:
     what = "`kexec-hook status` lists such kernels"
     parser = _command(subparsers, "ack", rebooting.ack, help_, "kexec-hook ack 6.1.0-39-amd64", what)
     parser.add_argument("release", nargs="?", metavar="RELEASE", help="this one (default: all of them)")
+
+
+def _add_hooks(subparsers: Any) -> None:
+    help_ = "have package managers and systemd call a kexec-hook that pip or pipx installed"
+    what = "distributions' packages do that by themselves"
+    parser = _command(subparsers, "hooks", hooks.hooks, help_, "kexec-hook hooks install", what)
+    parser.add_argument("action", choices=("list", "install", "remove"), help="what to do with the files")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="only those of apt, dnf, systemd, ... (default: what is used here)"
+    )
 
 
 def _add_called(subparsers: Any) -> None:

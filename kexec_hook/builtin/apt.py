@@ -23,4 +23,5 @@ def kexec_hook_package_manager() -> PackageManager:
             (marker, "/etc/initramfs/post-update.d/zzz-kexec-hook"),
         ),
         tails="dpkg",
+        databases=("/var/lib/dpkg/status",),
     )

@@ -17,10 +17,15 @@ def kexec_hook_package_manager() -> PackageManager:
         sources=("dnf4", "dnf5", "rpm"),
         glue=(
             # dnf 4 has one directory for plugins, beside its own module.
-            ("dnf/kexec_hook.py", "/usr/lib/python3*/*-packages/dnf-plugins/kexec_hook.py"),
+            ("dnf/kexec_hook.py", "/usr/lib/python3*/*-packages/dnf/../dnf-plugins/kexec_hook.py"),
             ("dnf/kexec-hook.conf", "/etc/dnf/plugins/kexec-hook.conf"),
             ("dnf/kexec-hook.actions", "/etc/dnf/libdnf5-plugins/actions.d/kexec-hook.actions"),
             ("dnf/99-kexec-hook.install", "/etc/kernel/install.d/99-kexec-hook.install"),
         ),
         tails="rpm",
+        databases=(
+            "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+            "/var/lib/rpm/rpmdb.sqlite",
+            "/var/lib/rpm/Packages",
+        ),
     )

@@ -1,0 +1,149 @@
+"""hooks list, install and remove: for those whose kexec-hook comes from pip or pipx, not from a package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kexec_hook.commands import FAILED, OK, USAGE, fail, journal, load_plugins
+from kexec_hook.commands.staging import forget_ours
+
+if TYPE_CHECKING:
+    from kexec_hook.glue import Found, Glue
+    from kexec_hook.hookspecs import PackageManager
+    from kexec_hook.sysroot import Sysroot
+    from kexec_hook.world import World
+
+Items = Sequence[tuple["Glue", "Found"]]
+
+# Started, not only enabled: it acts when it is stopped, at shutdown.
+_STARTED, _ENABLED = "kexec-hook.service", "kexec-hook-judge.service"
+
+
+def hooks(world: World, args: Namespace) -> int:
+    from kexec_hook import glue
+
+    act = {"list": _list, "install": _install, "remove": _remove}[args.action]
+    if act is not _list:
+        if not world.is_host:
+            return fail("with --root, hooks can only be listed", USAGE)
+        if os.geteuid() != world.owner:
+            return fail("this needs root; `kexec-hook hooks list` does not")
+    sysroot = world.sysroot()
+    plugins = load_plugins()
+    managers = plugins.package_managers()
+    for trouble in (*(objection.reason for objection in plugins.broken), *plugins.complaints):
+        print(f"kexec-hook: {trouble}", file=sys.stderr)
+    known = [glue.SYSTEMD, *sorted(manager.name for manager in managers)]
+    unknown = [name for name in args.names if name not in known]
+    if unknown:
+        return fail(f"{unknown[0]} has no hooks; there are those of {', '.join(known)}", USAGE)
+    try:
+        program = glue.this_program()
+        everything = [(item, glue.look(sysroot, item)) for item in glue.files(sysroot, program, managers)]
+        return act(world, args.names, _present(sysroot, managers), everything)
+    except glue.GlueError as error:
+        return fail(str(error))
+
+
+def _present(sysroot: Sysroot, managers: Sequence[PackageManager]) -> set[str]:
+    from kexec_hook import glue
+
+    return {glue.OURS, glue.SYSTEMD, *(manager.name for manager in managers if glue.here(sysroot, manager))}
+
+
+def _list(world: World, names: Sequence[str], present: set[str], everything: Items) -> int:
+    for item, found in everything:
+        if names and item.group not in names:
+            continue
+        state = "unused" if found.state == "missing" and item.group not in present else found.state
+        print(f"{state:<10} {item.group:<11} {found.path}")
+    return OK
+
+
+def _install(world: World, names: Sequence[str], present: set[str], everything: Items) -> int:
+    from kexec_hook import glue
+
+    groups = {*names, glue.OURS} if names else present
+    wanted = [(item, found) for item, found in everything if item.group in groups]
+    foreign = [found.path for _, found in wanted if found.state == "foreign"]
+    if foreign:
+        for path in foreign:
+            print(f"kexec-hook: {path} is there, and is not of `hooks install`", file=sys.stderr)
+        return fail("nothing was installed; remove the package or the file that is in the way first")
+    if world.root == "/":
+        strange = glue.strangers(glue.this_program(), world.owner)
+        if strange:
+            return fail(
+                f"{strange}, and kexec-hook would run as root; install it where only root can write, as in /opt"
+            )
+    sysroot = world.sysroot()
+    written = []
+    for item, found in wanted:
+        if found.state in ("missing", "outdated"):
+            glue.put(sysroot, item, found.made)
+            print(f"installed {item.path}")
+            written.append(item)
+    ours = {item.path for item, found in wanted if found.ours} | {item.path for item in written}
+    calls: list[tuple[str, ...]] = [("daemon-reload",)] if any(item.group == glue.SYSTEMD for item in written) else []
+    calls += [("enable", "--now", _STARTED)] if f"{glue.UNITS}/{_STARTED}" in ours else []
+    calls += [("enable", _ENABLED)] if f"{glue.UNITS}/{_ENABLED}" in ours else []
+    code = _systemctl(world, calls)
+    if written:
+        journal(world, f"hooks installed: {', '.join(item.path for item in written)}")
+    if code == OK:
+        if written:
+            print("From the next upgrade on, kernels are staged; `kexec-hook stage` does it now.")
+        else:
+            print("Everything is there already.")
+    return code
+
+
+def _remove(world: World, names: Sequence[str], present: set[str], everything: Items) -> int:
+    from kexec_hook import glue
+
+    ours = [(item, found) for item, found in everything if found.ours]
+    gone = [(item, found) for item, found in ours if not names or item.group in names]
+    if {item.group for item, _ in ours} - {item.group for item, _ in gone} <= {glue.OURS}:
+        gone = ours  # nobody is left whom the others would serve
+    if not gone:
+        print("There is nothing that `kexec-hook hooks install` has put here.")
+        return OK
+    paths = [item.path for item, _ in gone]
+    units = [name for name in (_STARTED, _ENABLED) if f"{glue.UNITS}/{name}" in paths]
+    if _STARTED in units:
+        # Nobody would look any more, at shutdown, whether what is staged is still what GRUB would boot.
+        left = forget_ours(world)
+        if left:
+            return fail(f"what is staged cannot be unloaded{left}; nothing was removed")
+    code = _systemctl(world, [("disable", "--now", *units)] if units else [])
+    sysroot = world.sysroot()
+    # The other way round than they came: what is called goes last.
+    for item, found in reversed(gone):
+        glue.take(sysroot, item, found.made)
+        print(f"removed {item.path}")
+    if any(item.group == glue.SYSTEMD for item, _ in gone):
+        code = _systemctl(world, [("daemon-reload",)]) or code
+    journal(world, f"hooks removed: {', '.join(paths)}")
+    for item, found in everything:
+        if item.settings and not found.ours and found.state == "installed" and gone == ours:
+            print(f"left {item.path}, which was changed")
+    return code
+
+
+def _systemctl(world: World, calls: Sequence[tuple[str, ...]]) -> int:
+    """Tell systemd, where it runs."""
+    from kexec_hook.process import ProcessError
+
+    if not world.sysroot().exists("/run/systemd/system"):
+        return OK
+    code = OK
+    for words in calls:
+        try:
+            world.programs.run(("systemctl", *words))
+        except ProcessError as error:
+            code = fail(str(error), FAILED)
+    return code

@@ -1,0 +1,336 @@
+"""hooks list, install, remove: what is written where, whose it is, and that removal undoes exactly that."""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kexec_hook import glue
+from kexec_hook.cli import main
+from kexec_hook.glue import PACKAGED, Glue, GlueError, Program
+from kexec_hook.hookspecs import PackageManager
+from kexec_hook.plugins import Plugins
+from kexec_hook.sysroot import Sysroot
+from tests.conftest import Tree
+from tests.machine import Box
+
+PROJECT = Path(__file__).resolve().parents[1]
+RUN = "/usr/lib/kexec-hook/run"
+APT = "/etc/apt/apt.conf.d/80kexec-hook"
+UNIT = "/etc/systemd/system/kexec-hook.service"
+DEBIAN = (
+    "/etc/kexec-hook.conf",
+    RUN,
+    APT,
+    "/etc/kernel/postinst.d/zzz-kexec-hook",
+    "/etc/kernel/postrm.d/zzz-kexec-hook",
+    "/etc/initramfs/post-update.d/zzz-kexec-hook",
+    "/etc/systemd/system/kexec-hook-judge.service",
+    UNIT,
+    "/etc/systemd/system/systemd-kexec.service.d/50-kexec-hook.conf",
+    "/etc/systemd/system/systemd-reboot.service.d/50-kexec-hook.conf",
+)
+PROGRAM = Program("/opt/kexec-hook/bin/python3", "/opt/kexec-hook/bin/kexec-hook")
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    """Debian 12 without /etc/initramfs, and with systemd."""
+    box = Box(tmp_path)
+    for path in ("var/lib/dpkg/status", "etc/apt/apt.conf.d/01autoremove", "etc/kernel/postinst.d/initramfs-tools"):
+        box.put(path, "")
+    (box / "etc/kernel/postrm.d").mkdir()
+    (box / "etc/systemd/system").mkdir(parents=True)
+    box.put("run/systemd/system/.keep", "")
+    return box
+
+
+def picture(box: Box) -> dict[str, tuple[int, bytes]]:
+    """Everything below the root, with modes and contents; without our own state."""
+    found = {}
+    for path in sorted(box.root.rglob("*")):
+        name = str(path.relative_to(box.root))
+        if not name.startswith("run/kexec-hook"):
+            info = path.lstat()
+            found[name] = (info.st_mode, path.read_bytes() if stat.S_ISREG(info.st_mode) else b"")
+    return found
+
+
+def listed(box: Box, capsys: pytest.CaptureFixture[str], *names: str) -> dict[str, str]:
+    capsys.readouterr()
+    assert box.run("hooks", "list", *names) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    return {path: state for state, _, path in rows}
+
+
+def test_install_puts_everything_in_place(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    before = listed(box, capsys)
+    assert {path: before[path] for path in DEBIAN} == dict.fromkeys(DEBIAN, "missing")
+    assert box.run("hooks", "install") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        *(f"installed {path}" for path in DEBIAN),
+        "From the next upgrade on, kernels are staged; `kexec-hook stage` does it now.",
+    ]
+    after = listed(box, capsys)
+    assert {path: after[path] for path in DEBIAN} == dict.fromkeys(DEBIAN, "installed")
+    executable = {path for path in DEBIAN if (box / path).stat().st_mode & 0o7777 == 0o755}
+    assert executable == {RUN, *(path for path in DEBIAN if "zzz" in path)}
+    assert all((box / path).stat().st_mode & 0o7777 == 0o644 for path in set(DEBIAN) - executable)
+
+
+def test_units_are_enabled_and_the_one_for_shutdown_started(box: Box) -> None:
+    box.run("hooks", "install")
+    assert [line.strip() for line in box.asked] == [
+        "daemon-reload",
+        "enable --now kexec-hook.service",
+        "enable kexec-hook-judge.service",
+    ]
+
+
+def test_files_call_the_program_that_installed_them(box: Box) -> None:
+    box.run("hooks", "install")
+    for path in (RUN, UNIT, "/etc/systemd/system/kexec-hook-judge.service"):
+        text = (box / path).read_text()
+        assert PACKAGED not in text
+        assert f"{sys.executable} -I {Path(sys.executable).parent}/kexec-hook" in text
+
+
+def test_install_again_changes_nothing(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("hooks", "install")
+    before = {path: (box / path).stat().st_ino for path in DEBIAN}
+    capsys.readouterr()
+    assert box.run("hooks", "install") == 0
+    assert capsys.readouterr().out == "Everything is there already.\n"
+    assert {path: (box / path).stat().st_ino for path in DEBIAN} == before
+
+
+def test_remove_undoes_exactly_what_install_did(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    before = picture(box)
+    box.run("hooks", "install")
+    assert picture(box) != before
+    (box / "etc/initramfs").stat()
+    capsys.readouterr()
+    assert box.run("hooks", "remove") == 0
+    assert picture(box) == before
+    assert [line.strip() for line in box.asked[-2:]] == [
+        "disable --now kexec-hook.service kexec-hook-judge.service",
+        "daemon-reload",
+    ]
+    assert box.run("hooks", "remove") == 0
+    assert capsys.readouterr().out.endswith("There is nothing that `kexec-hook hooks install` has put here.\n")
+
+
+def test_directory_that_others_use_by_now_is_left(box: Box) -> None:
+    box.run("hooks", "install")
+    box.put("etc/initramfs/post-update.d/other", "")
+    assert box.run("hooks", "remove") == 0
+    assert os.listdir(box / "etc/initramfs/post-update.d") == ["other"]
+
+
+def test_remove_unloads_what_is_staged(box: Box) -> None:
+    box.run("hooks", "install")
+    box.run("stage")
+    assert box.loaded
+    assert box.run("hooks", "remove") == 0
+    assert not box.loaded
+    assert box.record is None
+
+
+def test_what_cannot_be_unloaded_keeps_its_hooks(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("hooks", "install")
+    box.run("stage")
+    (box.lib / "stays").touch()
+    capsys.readouterr()
+    assert box.run("hooks", "remove") == 1
+    assert "what is staged cannot be unloaded" in capsys.readouterr().err
+    assert all((box / path).exists() for path in DEBIAN)
+
+
+def test_image_of_the_administrator_stays_loaded(box: Box) -> None:
+    box.run("hooks", "install")
+    box.put("sys/kernel/kexec_loaded", "1\n")
+    assert box.run("hooks", "remove") == 0
+    assert box.loaded
+
+
+def test_foreign_file_is_not_overwritten_and_nothing_else_is_installed(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.put(RUN, "#!/bin/sh\nexit 0\n")
+    (box / UNIT).symlink_to("/dev/null")
+    before = picture(box)
+    assert listed(box, capsys)[RUN] == "foreign"
+    assert box.run("hooks", "install") == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        f"kexec-hook: {RUN} is there, and is not of `hooks install`",
+        f"kexec-hook: {UNIT} is there, and is not of `hooks install`",
+        "kexec-hook: nothing was installed; remove the package or the file that is in the way first",
+    ]
+    assert box.run("hooks", "remove") == 0
+    assert picture(box) == before
+
+
+def test_file_of_another_version_is_replaced(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("hooks", "install")
+    path = box / "etc/initramfs/post-update.d/zzz-kexec-hook"
+    now = path.read_text()
+    path.write_text(now.replace("exit 0\n#", "true\n#"))
+    assert listed(box, capsys)["/etc/initramfs/post-update.d/zzz-kexec-hook"] == "outdated"
+    assert box.run("hooks", "install") == 0
+    assert path.read_text() == now
+    box.run("hooks", "remove")
+    assert not (box / "etc/initramfs").exists()  # it has not forgotten that it was made
+
+
+def test_settings_that_were_changed_are_kept(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.put("etc/kexec-hook.conf", "[kexec-hook]\nload = no\n")
+    assert box.run("hooks", "install") == 0
+    capsys.readouterr()
+    assert box.run("hooks", "remove") == 0
+    assert "left /etc/kexec-hook.conf, which was changed\n" in capsys.readouterr().out
+    assert (box / "etc/kexec-hook.conf").read_text() == "[kexec-hook]\nload = no\n"
+
+
+def test_one_name_is_one_package_manager(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    before = picture(box)
+    assert box.run("hooks", "install", "apt") == 0
+    assert set(listed(box, capsys, "systemd").values()) == {"missing"}
+    assert set(listed(box, capsys, "apt").values()) == {"installed"}
+    assert (box / RUN).exists()
+    assert box.asked == []
+    assert box.run("hooks", "install") == 0
+    assert box.run("hooks", "remove", "apt") == 0
+    assert (box / RUN).exists()
+    assert not (box / APT).exists()
+    assert box.run("hooks", "remove", "systemd") == 0
+    assert picture(box) == before  # nobody was left who would have called /usr/lib/kexec-hook/run
+
+
+def test_unknown_name_is_wrong_usage(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    assert box.run("hooks", "install", "portage") == 2
+    assert "portage has no hooks; there are those of systemd, apt, dnf" in capsys.readouterr().err
+
+
+def test_glue_of_dnf_goes_beside_each_dnf(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    (box / "var/lib/dpkg/status").unlink()
+    box.put("var/lib/rpm/rpmdb.sqlite", "")
+    box.put("usr/lib/python3.9/site-packages/dnf/__init__.py", "")
+    box.put("usr/lib/python3.12/site-packages/pip/__init__.py", "")
+    box.put("usr/lib/python2.7/site-packages/dnf/__init__.py", "")
+    before = picture(box)
+    plugin = "/usr/lib/python3.9/site-packages/dnf-plugins/kexec_hook.py"
+    assert listed(box, capsys)[APT] == "unused"
+    assert box.run("hooks", "install") == 0
+    assert listed(box, capsys, "dnf") == {
+        plugin: "installed",
+        "/etc/dnf/plugins/kexec-hook.conf": "installed",
+        "/etc/dnf/libdnf5-plugins/actions.d/kexec-hook.actions": "installed",
+        "/etc/kernel/install.d/99-kexec-hook.install": "installed",
+    }
+    assert not (box / APT).exists()
+    py_compile.compile(str(box / plugin), doraise=True)  # as dnf does, when it loads it
+    assert box.run("hooks", "remove") == 0
+    assert picture(box) == before
+
+
+def test_no_systemd_is_told_where_none_runs(box: Box) -> None:
+    shutil.rmtree(box / "run/systemd")
+    assert box.run("hooks", "install") == 0
+    assert box.asked == []
+
+
+def test_systemd_that_refuses_is_a_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.programs("systemctl", "#!/bin/sh\necho no such bus >&2\nexit 4\n")
+    assert box.run("hooks", "install") == 1
+    assert "`systemctl daemon-reload` failed with status 4: no such bus" in capsys.readouterr().err
+
+
+def test_another_root_can_only_be_looked_at(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(tree), "hooks", "list"]) == 0
+    for action in ("install", "remove"):
+        assert main(["--root", str(tree), "hooks", action]) == 2
+        assert capsys.readouterr().err == "kexec-hook: with --root, hooks can only be listed\n"
+    assert os.listdir(tree) == []
+
+
+def everything(tree: Tree, program: Program = PROGRAM) -> list[Glue]:
+    return glue.files(Sysroot(tree), program, Plugins(installed=False).package_managers())
+
+
+def test_what_a_package_has_put_there_is_not_ours(tree: Tree) -> None:
+    packaged = Program("/usr/bin/python3", PACKAGED)
+    for item in everything(tree, packaged):
+        vendor = item.path.replace("/etc/systemd/", "/usr/lib/systemd/")
+        tree.write(vendor, item.text)
+        assert glue.look(Sysroot(tree), item) == ("installed", vendor, False, "")
+    for item in everything(tree):
+        expected = "installed" if PACKAGED not in item.text and PROGRAM.script not in item.text else "foreign"
+        assert glue.look(Sysroot(tree), item).state == expected, item.path
+
+
+@pytest.mark.parametrize("item", everything(Tree(PROJECT)), ids=lambda item: item.path)
+def test_each_file_says_whose_it_is_in_its_own_comments(item: Glue, tmp_path: Path) -> None:
+    assert PACKAGED not in item.marked().replace(f"[ -x {PACKAGED} ]", "")
+    path = tmp_path / Path(item.path).name
+    path.write_text(item.marked("/etc/made"))
+    assert glue.MARK in item.marked()
+    if item.text.startswith("#!/bin/sh"):
+        subprocess.run(["sh", "-n", str(path)], check=True)
+    elif path.suffix == ".py":
+        py_compile.compile(str(path), doraise=True)
+    elif "apt.conf.d" in item.path and shutil.which("apt-config"):
+        dump = subprocess.run(["apt-config", "-c", str(path), "dump"], capture_output=True, text=True, check=True)
+        assert RUN in dump.stdout
+
+
+def test_shutdown_unit_stops_before_the_file_system_of_its_program(tree: Tree) -> None:
+    (unit,) = [item for item in everything(tree) if item.path == UNIT]
+    (line,) = [line for line in unit.text.splitlines() if line.startswith("RequiresMountsFor=")]
+    assert line.split("=")[1].split() == ["/opt/kexec-hook/bin", "/boot", "/var/lib/kexec-hook", "/usr"]
+
+
+def test_file_that_a_plugin_does_not_have_is_named(tree: Tree) -> None:
+    manager = PackageManager("brew", ("brew",), (("/no/such/file", "/etc/brew"),))
+    with pytest.raises(GlueError, match=r"^/no/such/file cannot be read: "):
+        glue.files(Sysroot(tree), PROGRAM, [manager])
+
+
+def test_program_is_found_by_its_name_or_beside_its_python(tmp_path: Path) -> None:
+    for name in ("python3", "kexec-hook"):
+        (tmp_path / name).touch()
+    found = Program(f"{tmp_path}/python3", f"{tmp_path}/kexec-hook")
+    assert glue.this_program(f"{tmp_path}/kexec-hook", found.python) == found
+    assert glue.this_program(f"{tmp_path}/kexec_hook/__main__.py", found.python) == found
+
+
+def test_path_that_would_need_quotes_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "my programs"
+    directory.mkdir()
+    for name in ("python3", "kexec-hook"):
+        (directory / name).touch()
+    with pytest.raises(GlueError, match="would have to be quoted in scripts and units"):
+        glue.this_program(f"{directory}/kexec-hook", f"{directory}/python3")
+
+
+def test_program_that_others_could_change_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = Program(f"{tmp_path}/bin/python3", f"{tmp_path}/bin/kexec-hook")
+    for path in program:
+        Path(path).touch(0o755)
+    if glue.strangers(Program("/", "/"), os.geteuid()):
+        pytest.skip("the checkout itself can be written by others")
+    assert glue.strangers(program, os.geteuid()) == ""
+    (tmp_path / "bin").chmod(0o777)
+    assert glue.strangers(program, os.geteuid()) == f"{tmp_path}/bin can be written by others than root"
+    if os.geteuid() == 0:
+        (tmp_path / "bin").chmod(0o755)
+        os.chown(program.script, 1, 1)
+        assert glue.strangers(program) == f"{program.script} does not belong to root"
