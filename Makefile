@@ -37,8 +37,10 @@ e2e-debian12 e2e-debian13: e2e-%: $(VENV)/tests
 	$(BIN)/python -m tests.vm.image --needs
 	$(E2E) tests/vm/test_$*.py $(ARGS)
 
+# Also writes docs/proof.md, from the last result of each test.
 e2e-all: e2e
 	$(E2E) tests/vm --ignore=tests/vm/test_debian12.py --ignore=tests/vm/test_debian13.py $(ARGS)
+	$(BIN)/python -m tests.vm.proof docs/proof.md
 
 # Needs hyperfine, time, grub-emu and e2fsprogs.
 bench: $(VENV)/runs

@@ -39,7 +39,7 @@ class Lab:
         self.image: Image = image.make(recipe)
         self._machine: Machine | None = None
         self._by_grub: dict[str, Booted] = {}
-        self.versions: dict[str, str] = {"kexec-hook": proof.checkout()}
+        self.versions: dict[str, str] = {"kexec-hook": proof.checkout(), "QEMU": proof.qemu()}
         self._failures = FAILURES / recipe.name
         shutil.rmtree(self._failures, ignore_errors=True)
         self._directory = tempfile.TemporaryDirectory(prefix="kexec-hook-lab.")
@@ -66,7 +66,8 @@ class Lab:
                 self._machine.close()
             self._machine = machine = Machine(self.image.disk, self._payload).start()
             machine.booted()
-            self.versions.update(line.split(" ", 1) for line in machine.ok(VERSIONS).splitlines())
+            named = (line.partition(" ") for line in machine.ok(VERSIONS).splitlines())
+            self.versions.update((name, version) for name, _, version in named if version)
         state.change(self, machine)
         machine.save(state.name)
         return machine

@@ -23,7 +23,7 @@ HEAD = """\
 
 Written by `make e2e-all` from the runs on one machine (the last one of each test): virtual machines with real
 firmware, GRUBs, kernels and systemds, emulated by QEMU without KVM. Other tests, with roots in place of machines, are
-not listed here. Times are UTC, and say when the test ended.
+not listed here. Times are UTC, and say when the test ended; the first test of a state also makes it.
 """
 
 TABLE = "| test | result | seconds | ended |\n|---|---|---|---|"
@@ -44,13 +44,19 @@ def remember(test: str, outcome: str, seconds: float, versions: dict[str, str]) 
 
 def checkout() -> str:
     """The commit that is tested, and whether there is more than that."""
+    return _first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10")
+
+
+def qemu() -> str:
+    return _first_line("qemu-system-x86_64", "--version").replace("QEMU emulator version ", "")
+
+
+def _first_line(*argv: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"], capture_output=True, text=True
-        )
+        done = subprocess.run(argv, capture_output=True, text=True)
     except OSError:
         return "unknown"
-    return done.stdout.strip() or "unknown"
+    return next(iter(done.stdout.splitlines()), "unknown")
 
 
 def summary() -> str:
@@ -70,7 +76,7 @@ def summary() -> str:
 
 
 def _versions(versions: dict[str, str]) -> str:
-    return "\n".join(f"- {name}: {version}" for name, version in versions.items())
+    return "\n".join(f"- {name}: {version}" for name, version in versions.items() if version)
 
 
 def _words(name: str) -> str:
