@@ -107,5 +107,6 @@ def grub_eval_text(answer: dict[str, Any]) -> str:
     lines.append(style.good("GRUB boots this") if answer["booted"] else style.bad("GRUB boots nothing by itself"))
     for name, value in answer["env_writes"].items():
         lines.append(f"grubenv: {safe(write_text(name, value))}")
-    lines += [f"{problem['source']}: {safe(problem['message'])}" for problem in answer["problems"]]
+    for problem in answer["problems"]:
+        lines.append((f"{problem['source']}: " if problem["source"] else "") + safe(problem["message"]))
     return "\n".join(lines)

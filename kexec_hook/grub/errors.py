@@ -24,10 +24,14 @@ NO_KERNEL = 22
 BAD_FONT = 23
 NOT_IMPLEMENTED_YET = 24
 MENU = 27
+SYMLINK_LOOP = 25
 EXTRACTOR = 31
 NET_BAD_ADDRESS = 32
 NET_NO_CARD = 36
 RECURSION_DEPTH = 47
+
+# What a file system answers GRUB as it answers us: no file, a bad name, no file system, a loop of links.
+GRUBS_OWN = (BAD_FILE_TYPE, FILE_NOT_FOUND, BAD_FILENAME, UNKNOWN_FS, UNKNOWN_DEVICE, SYMLINK_LOOP)
 
 
 class CommandError(Exception):

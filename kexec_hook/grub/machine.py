@@ -21,6 +21,7 @@ from kexec_hook.grub.errors import (
     BAD_FILENAME,
     EXTRACTOR,
     FILE_NOT_FOUND,
+    GRUBS_OWN,
     INVALID_COMMAND,
     NOT_IMPLEMENTED_YET,
     OK,
@@ -246,14 +247,14 @@ class Fuel:
     """What an evaluation may still spend; one budget for everything that is run for one answer."""
 
     def __init__(self) -> None:
-        self.steps = 2_000_000  # statements
+        self.steps = 1_000_000  # statements
         self.text = 64 << 20  # characters made by expansion
         self.deadline = time.monotonic() + 30.0
 
     def burn(self, span: Span | None) -> None:
         self.steps -= 1
         if self.steps < 0:
-            raise Limit("this runs for ever, as far as can be told (2,000,000 statements)", span)
+            raise Limit("this runs for ever, as far as can be told (1,000,000 statements)", span)
         if not self.steps & 0x3FF and time.monotonic() > self.deadline:
             raise Limit("evaluating takes too long", span)
 
@@ -489,9 +490,12 @@ class Machine:
         try:
             return self.disks.read(path)
         except DiskError as error:
-            if not path.path.startswith("/"):
-                if call:
-                    self.guesses.append(Refusal(f"what the blocks {path} hold is not known", call.span))
+            blocks = not path.path.startswith("/")
+            if call and (blocks or error.errno not in GRUBS_OWN):
+                what = f"what the blocks {path} hold" if blocks else f"what {path} holds"
+                self.guesses.append(Refusal(f"{what} is not known: {error.message}", call.span))
+                self.report(error.message, call.span, error.errno)
+            if blocks:
                 return b"\0" * 512
             raise CommandError(error.errno, error.message) from None
 

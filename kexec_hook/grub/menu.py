@@ -155,9 +155,12 @@ class Result:
 def evaluate(machine: Machine, config: str) -> str:
     """Read a configuration up to its menu; how that ended: menu, or what stopped GRUB before one."""
     try:
-        return "menu" if machine.run_file(config) else "missing"
+        if machine.run_file(config):
+            return "menu"
     except Halted as halted:
         return halted.how
+    machine.print_error()
+    return "missing"
 
 
 def boot_default(machine: Machine, indices: Sequence[int] = ()) -> Result:

@@ -51,7 +51,7 @@ class _Parser:
         self._end = 0  # of the current token
         self._start = 0
         self._kind = "\n"  # "word", "eof", "bad", an operator or a reserved word
-        self._nesting = 0
+        self._open: list[tuple[str, int]] = []  # what is not closed yet, and where that began
         self._why = "syntax error"
         self._functions: list[Function] = []
         self._known: dict[str, Word] = {}  # words that came before, each with its blanks
@@ -62,7 +62,7 @@ class _Parser:
 
     def unit(self) -> Unit:
         self._functions = []
-        self._nesting = 0
+        self._open = []
         self._why = "syntax error"
         statements: list[Statement] = []
         try:
@@ -77,7 +77,11 @@ class _Parser:
                 self._expect(";")
             return Unit(tuple(self._functions), tuple(statements), None)
         except _Unexpected:
-            broken = Broken(ScriptError(self._why, Span(self._source, self._start, max(self._end, self._start + 1))))
+            why, start, end = self._why, self._start, max(self._end, self._start + 1)
+            if self._kind == "eof" and self._open:
+                word, start = self._open[-1]
+                why, end = f"`{word}' is never closed", start + len(word)
+            broken = Broken(ScriptError(why, Span(self._source, start, end)))
             if self._kind != "\n":
                 self._end = (self._text.find("\n", self._end) + 1) or len(self._text)
             return Unit(tuple(self._functions), (), broken)
@@ -202,12 +206,12 @@ class _Parser:
             self._expect("do")
             statement = Loop(kind == "until", condition, self._commands("done"))
             self._expect("done")
-        self._nesting -= 1
+        self._open.pop()
         return statement
 
     def _nest(self) -> None:
-        self._nesting += 1
-        if self._nesting > _DEEPEST:
+        self._open.append((self._text[self._start : self._end], self._start))
+        if len(self._open) > _DEEPEST:
             self._why = f"more than {_DEEPEST} compounds in one another"
             raise _Unexpected
 
@@ -225,7 +229,7 @@ class _Parser:
             self._nest()
             self._advance()
             self._commands("}", delimited=False)
-            self._nesting -= 1
+            self._open.pop()
         block = Block(start, self._end - 1)
         self._advance()
         return block
@@ -277,12 +281,14 @@ class _Parser:
         return For(name, words, body)
 
     def _function(self) -> None:
+        self._nest()
         self._advance()
         name = self._name()
         self._newlines()
         self._expect("{")
         body = self._commands("}")
         self._functions.append(Function(name, body))
+        self._open.pop()
         self._advance()
 
 

@@ -650,7 +650,7 @@ class Menus:
                 lines[at:at] = self.scripts.statement()
         text = "\n".join(lines) + "\n"
         block = self.block(default)
-        return text.encode() + (b"#### grubenv\n" + block.encode() if block else b"")
+        return text.encode("utf-8", "surrogateescape") + (BLOCK_FOLLOWS + block.encode() if block else b"")
 
     def quote(self, text: str) -> str:
         return "'" + text.replace("'", "'\\''") + "'"

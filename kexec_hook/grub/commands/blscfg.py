@@ -15,6 +15,7 @@ from kexec_hook.grub.errors import (
     BAD_ARGUMENT,
     BAD_DEVICE,
     BAD_FILENAME,
+    GRUBS_OWN,
     MENU,
     OK,
     UNKNOWN_FS,
@@ -27,7 +28,6 @@ from kexec_hook.grub.vercmp import filevercmp_key, rhboot_key
 
 _DIRECTORY = "/loader/entries/"
 _FALLBACK = "/boot/loader/entries/"  # rhboot's alone
-_GRUBS_OWN = (4, 5, 7, 25)  # errors that GRUB meets as we do: no directory, not found, a bad name, a loop of links
 
 
 @command("blscfg")
@@ -155,7 +155,7 @@ def _list(m: Machine, call: Call, device: str | None, directory: str, *, hidden:
         if error.errno == UNKNOWN_FS:
             raise call.error(error.errno, error.message) from None
         why = getattr(error, "why", "")  # the directory may be there, and we cannot see it
-        if why or error.errno not in _GRUBS_OWN:
+        if why or error.errno not in GRUBS_OWN:
             _doubt(m, f"the entries in ({device}){directory} are not known: {why or error.message}", call.span)
         return None
     found = []
