@@ -21,7 +21,7 @@ def files(tmp_path: Path) -> Path:
 def told(files: Path, config: bytes, *options: str) -> list[str]:
     """What `grub-eval` says below the menu and the default; paths from the directory."""
     (files / "boot/grub/grub.cfg").write_bytes(config)
-    answer = ours.call(["grub-eval", str(files), *options])
+    answer = ours.call(["grub-eval", str(files), *options], seconds=60)
     lines = (answer.out + answer.err).replace(f"{files}/", "").rstrip("\n").split("\n")
     start = next((number for number, line in enumerate(lines) if line.startswith("GRUB boots ")), -1)
     return lines[start + 1 :]
@@ -65,7 +65,9 @@ def test_the_menu_behind_an_error_is_still_there(files: Path) -> None:
 @pytest.mark.parametrize("loop", ["while true; do true; done", "until false; do x=1; done"])
 def test_an_endless_loop_ends(files: Path, loop: str) -> None:
     first, *_ = told(files, loop.encode())
-    assert first.startswith("kexec-hook: boot/grub/grub.cfg:1: this runs for ever, as far as can be told")
+    forever = "kexec-hook: boot/grub/grub.cfg:1: this runs for ever, as far as can be told (1,000,000 statements)"
+    busy = "kexec-hook: boot/grub/grub.cfg:1: evaluating takes too long"  # 30 seconds on a machine that does much else
+    assert first in (forever, busy)
 
 
 def test_a_value_that_doubles_ends(files: Path) -> None:

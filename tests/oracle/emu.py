@@ -516,7 +516,7 @@ class Grub:
                         menus.append(menu)
                         break
                     env = asked
-                    if not todo or _depth(env) < len(taken):
+                    if not todo or depth(env.get("chosen")) < len(taken):
                         menus.append(menu)
                         break
                     console.press("\x1b")
@@ -530,11 +530,11 @@ class Grub:
                 taken.append(wanted if wanted >= 0 else menu.highlighted)
                 console.press("\r")
             output = console.data[body:]
-        depth = _depth(env)
+        level = depth(env.get("chosen"))
         return WalkRun(
             path=tuple(taken),
-            menus=tuple(menus[: depth + 1]),
-            depth=depth,
+            menus=tuple(menus[: level + 1]),
+            depth=level,
             loaders=_loaders(output),
             env=env,
             end=end,
@@ -583,9 +583,8 @@ def _ask_env(console: _Console) -> dict[str, str] | None:
     return _variables(clean(console.data[start : console.seen]).partition("\n")[2])
 
 
-def _depth(env: Mapping[str, str]) -> int:
-    """How many submenus lead to the present menu: $chosen is their ids, joined by single `>`."""
-    chosen = env.get("chosen")
+def depth(chosen: str | None) -> int:
+    """How many entries lead here: $chosen is their ids, joined by single `>`."""
     return 0 if chosen is None else len(chosen.replace(">>", "").split(">"))
 
 

@@ -62,8 +62,12 @@ def evaluate(
         raise emu.GrubFailed("a kernel was loaded before the menu")
     if with_path:
         walk = grub.walk([-1] * 8, config, settings, rows)
-        titles = [menu.titles[index] for menu, index in zip(walk.menus, walk.path) if menu.titles]
-        answer["default"] = {"path": _path(walk.path), "titles": titles} if walk.menus else None
+        path = walk.path
+        if boot.booted and boot.chosen is not None:
+            # A submenu that loads a kernel itself boots; here, where nothing is loaded, its menu is shown.
+            path = path[: emu.depth(boot.chosen)]
+        titles = [menu.titles[index] for menu, index in zip(walk.menus, path) if menu.titles]
+        answer["default"] = {"path": _path(path), "titles": titles} if walk.menus else None
         menus = walk.menus
     if depth == "top":
         answer["entries"] = [
