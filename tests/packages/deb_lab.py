@@ -23,9 +23,9 @@ from tests.packages.chroot import ROOT, Chroot, Done, Recipe
 SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
 
 BUILD_TOOLS = (
-    *("debhelper", "dh-python", "dpkg-dev", "lintian", "lz4", "zstd", "pybuild-plugin-pyproject", "python3-all"),
-    *("python3-hypothesis", "python3-packaging", "python3-pluggy", "python3-pytest", "python3-setuptools"),
-    "python3-shtab",
+    *("debhelper", "dh-python", "dpkg-dev", "lintian", "pybuild-plugin-pyproject", "python3-all", "python3-setuptools"),
+    *("python3-shtab", "python3-hypothesis", "python3-packaging", "python3-pluggy", "python3-pytest"),
+    *("cpio", "e2fsprogs", "grub-common", "lz4", "zstd"),
 )
 
 _STAND_INS = r"""
@@ -192,7 +192,6 @@ class Machine:
     def __init__(self, chroot: Chroot) -> None:
         self.chroot = chroot
         self.older, self.newer = (chroot / "srv/kernels").read_text().split()
-        chroot.run("apt-get", "-qq", "update").check()
 
     def apt(self, *words: str, env: dict[str, str] | None = None) -> Done:
         options = ("-qq", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Protect-Kernels=false")
@@ -205,8 +204,9 @@ class Machine:
 
     def forget(self) -> None:
         """What follows counts."""
-        for log in ("decisions", "kexec"):
-            (self.chroot / f"var/log/{log}").unlink(missing_ok=True)
+        # `said`: a reason to decline that was told is not told again.
+        for path in ("var/log/decisions", "var/log/kexec", "run/kexec-hook/said"):
+            (self.chroot / path).unlink(missing_ok=True)
 
     def decisions(self) -> list[Decision]:
         log = self.chroot / "var/log/decisions"
