@@ -316,7 +316,8 @@ function judge_find {
  if [ -f "$1" ]; then judge_status=0
  elif regexp --set 1:judge_path '^newc:[^:]*:(.*)$' "$1"; then
   if [ -f "$judge_path" ]; then judge_status=0; else judge_status=5; fi
- elif regexp '^(\\(hd0[^)]*\\))?([0-9]*\\+[0-9]+,?)+$' "$1"; then judge_status=0
+ elif regexp '^(\\([^)]*\\))?([0-9]*\\+[0-9]+,?)+$' "$1"; then
+  if [ -s "$1" ]; then judge_status=0; else judge_status=5; fi
  else judge_status=5; fi
 }
 """
@@ -324,7 +325,7 @@ function judge_find {
     for name in LOADERS_OF_KERNELS:
         lines.append(
             f"""function {name} {{
- judge_report {name} "$@"
+ if [ $# = 0 ]; then judge_report {name}; else judge_report {name} "$@"; fi
  if regexp -- '^--' "$1"; then judge_find "$2"; else judge_find "$1"; fi
  if [ $# = 0 ]; then judge_status=18; fi
  judge_done
@@ -337,7 +338,7 @@ function judge_find {
     for name in LOADERS_OF_MORE:
         lines.append(
             f"""function {name} {{
- judge_report {name} "$@"
+ if [ $# = 0 ]; then judge_report {name}; else judge_report {name} "$@"; fi
  if [ "$judge_kernel" = 1 -o {name} = devicetree ]; then
   judge_status=0
   for judge_word in "$@"; do if [ $judge_status = 0 ]; then judge_find "$judge_word"; fi; done
