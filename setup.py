@@ -6,6 +6,7 @@ from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
 GLUE = ("hooks", "systemd")  # as kexec_hook/data/hooks and so on, where kexec_hook/glue.py finds them
@@ -29,4 +30,14 @@ class Build(build_py):
         self.distribution.data_files = [*(self.distribution.data_files or []), *placed]
 
 
-setup(cmdclass={"build_py": Build})
+class Source(sdist):
+    def make_release_tree(self, base_dir: str, files: list) -> None:
+        """Links stay links: the trees that the tests take for machines live by them."""
+        super().make_release_tree(base_dir, files)
+        for link in (Path(name) for name in files if Path(name).is_symlink()):
+            copy = Path(base_dir) / link
+            copy.unlink()
+            copy.symlink_to(link.readlink())
+
+
+setup(cmdclass={"build_py": Build, "sdist": Source})
