@@ -78,7 +78,9 @@ class _Parser:
             return Unit(tuple(self._functions), tuple(statements), None)
         except _Unexpected:
             why, start, end = self._why, self._start, max(self._end, self._start + 1)
-            if self._kind == "eof" and self._open:
+            if self._kind == "$":
+                end = start + 1
+            elif self._kind == "eof" and self._open:
                 word, start = self._open[-1]
                 why, end = f"`{word}' is never closed", start + len(word)
             broken = Broken(ScriptError(why, Span(self._source, start, end)))
@@ -134,7 +136,7 @@ class _Parser:
         try:
             return make_word(self._text[self._start : self._end])
         except BadDollar as bad:
-            self._kind = "bad"
+            self._kind = "$"
             self._start += bad.offset
             self._why = "a `$' that names no variable must be written `\\$'"
             raise _Unexpected from None
