@@ -246,22 +246,29 @@ class EnvWrite(NamedTuple):
 class Fuel:
     """What an evaluation may still spend; one budget for everything that is run for one answer."""
 
-    def __init__(self) -> None:
-        self.steps = 1_000_000  # statements
-        self.text = 64 << 20  # characters made by expansion
-        self.deadline = time.monotonic() + 30.0
+    def __init__(self, statements: int = 1_000_000, mib: int = 64, seconds: float = 30.0) -> None:
+        self.statements, self.mib = statements, mib
+        self.steps = statements
+        self.text = mib << 20  # characters made by expansion
+        self.deadline = time.monotonic() + seconds
+
+    def part(self) -> Fuel:
+        """For one of many things to try, which would be reached one by one; the time is that of all."""
+        part = Fuel(self.statements // 10, self.mib // 8)
+        part.deadline = self.deadline
+        return part
 
     def burn(self, span: Span | None) -> None:
         self.steps -= 1
         if self.steps < 0:
-            raise Limit("this runs for ever, as far as can be told (1,000,000 statements)", span)
+            raise Limit(f"this runs for ever, as far as can be told ({self.statements:,} statements)", span)
         if not self.steps & 0x3FF and time.monotonic() > self.deadline:
             raise Limit("evaluating takes too long", span)
 
     def take(self, characters: int, span: Span | None) -> None:
         self.text -= characters
         if self.text < 0:
-            raise Limit("the values of variables grow without end (64 MiB)", span)
+            raise Limit(f"the values of variables grow without end ({self.mib} MiB)", span)
 
 
 _STATUS = {n: Binding(str(n)) for n in range(64)}

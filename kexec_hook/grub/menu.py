@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kexec_hook.grub.errors import BAD_NUMBER, OK, CommandError
-from kexec_hook.grub.machine import Entry, Flavour, Halted, Machine
+from kexec_hook.grub.machine import Entry, Flavour, Halted, Limit, Machine
 from kexec_hook.grub.numbers import as_int, strtoul
 
 _DEEPEST_MENU = 8
@@ -300,7 +300,13 @@ def try_all(machine: Machine, path: tuple[int, ...] = ()) -> Iterator[Sample]:
         trial.executed = []
         trial.kcmdline = None
         trial.unset("default")
-        outcome = run_entry(trial, entry)
+        trial.fuel = machine.fuel.part()
+        try:
+            outcome = run_entry(trial, entry)
+        except Limit as limit:
+            # GRUB would come to this entry only if somebody chose it.
+            machine.report(limit.message, limit.span, OK)
+            outcome = Outcome("endless")
         yield Sample((*path, index), entry, trial, outcome)
         if outcome.how == "menu" and trial.menu is not machine.menu:
             if len(path) + 1 < _DEEPEST_MENU:

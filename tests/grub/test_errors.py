@@ -70,6 +70,15 @@ def test_an_endless_loop_ends(files: Path, loop: str) -> None:
     assert first in (forever, busy)
 
 
+def test_an_entry_without_an_end_leaves_the_others_alone(files: Path) -> None:
+    config = MENU.encode() + b"menuentry b { while true; do true; done; }\n"
+    (files / "boot/grub/grub.cfg").write_bytes(config)
+    answer = ours.call(["grub-eval", str(files)], seconds=60)
+    assert answer.out.replace(f"{files}/", "").endswith(
+        "GRUB boots this\nboot/grub/grub.cfg:2: this runs for ever, as far as can be told (100,000 statements)\n"
+    )
+
+
 def test_a_value_that_doubles_ends(files: Path) -> None:
     assert told(files, b"a=xx\nwhile true; do a=$a$a; done\n") == [
         "kexec-hook: boot/grub/grub.cfg:2: the values of variables grow without end (64 MiB)",
