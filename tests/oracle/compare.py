@@ -140,6 +140,7 @@ def listed(expected: Json, got: Json) -> list[str]:
 
 def judged(expected: Json, got: Json, grubenv: Mapping[str, str] | None) -> list[str]:
     """Compare kexec-hook's answer with what grub-emu has just said."""
+    got = on_console(got)
     leave_out = NOT_SEEN_BY_EMU
     differences = []
     if "entries" in expected and "entries" in got:
@@ -157,6 +158,17 @@ def judged(expected: Json, got: Json, grubenv: Mapping[str, str] | None) -> list
     if expected["grubenv_after"] is not None:
         _say(differences, "grubenv", expected["grubenv_after"], after_writes(grubenv, got["env_writes"]))
     return differences
+
+
+def on_console(value: Any) -> Any:
+    """What GRUB's console shows of bytes that are no UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\ufffd", "?")
+    if isinstance(value, list):
+        return [on_console(item) for item in value]
+    if isinstance(value, dict):
+        return {name: on_console(item) for name, item in value.items()}
+    return value
 
 
 def listing(env: Mapping[str, str]) -> list[str]:

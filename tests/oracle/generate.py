@@ -611,9 +611,8 @@ class Menus:
     ids: list[str] = field(default_factory=list)
     count: int = 0
 
-    @property
-    def scripts(self) -> Scripts:
-        return Scripts(self.random)
+    def __post_init__(self) -> None:
+        self.scripts = Scripts(self.random)
 
     def configuration(self) -> bytes:
         random = self.random
