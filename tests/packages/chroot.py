@@ -1,16 +1,20 @@
 """A Debian in a directory, where package managers run as they do on a machine, and nothing can kexec or reboot.
 
 `tarball(Recipe(...))` makes a root with mmdebstrap and keeps it under .cache/chroots, by everything that went into it;
-`unpack(tarball, directory)` gives a Chroot; `chroot.run("apt-get", ...)` runs a program in it, in its own mount, pid,
-ipc and network namespaces, with /sys read-only and without CAP_SYS_BOOT and CAP_SYS_MODULE.
+`unpack(tarball, directory)` gives a Chroot, and `chroot.copy(directory)` another one that starts where it is now;
+`chroot.run("apt-get", ...)` runs a program in it, in its own mount, pid, ipc and network namespaces, with /sys
+read-only and without CAP_SYS_BOOT and CAP_SYS_MODULE.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
+import functools
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -49,6 +53,13 @@ ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 ln -s fd/0 "$root/dev/stdin"; ln -s fd/1 "$root/dev/stdout"; ln -s fd/2 "$root/dev/stderr"
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
+# Whether an image is loaded is not for the host's kernel to say (it may know nothing of kexec), where kexec is a
+# recorder.
+if [ -e "$root/srv/kexec_loaded" ]; then
+    mount -t tmpfs -o mode=755,nosuid,nodev,noexec tmpfs "$root/sys/kernel"
+    : > "$root/sys/kernel/kexec_loaded"
+    mount --bind "$root/srv/kexec_loaded" "$root/sys/kernel/kexec_loaded"
+fi
 if [ "$network" = host ]; then
     cp /etc/resolv.conf "$root/etc/resolv.conf"
 else
@@ -185,6 +196,8 @@ class Chroot:
 
     root: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    # What an overlay is made of, the topmost first; none where the root is a plain directory.
+    layers: tuple[Path, ...] = ()
 
     def __truediv__(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -196,9 +209,28 @@ class Chroot:
         target.chmod(mode)
         return target
 
+    def copy(self, directory: Path) -> Chroot:
+        """Another that starts where this one is now, in a second; this one must not change as long as it is used."""
+        _make_room(directory)
+        upper, work, root = (directory / name for name in ("upper", "work", "root"))
+        for path in (upper, work, root):
+            path.mkdir()
+            path.chmod(0o755)
+        lower = self.layers or (self.root,)
+        words = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work},volatile"
+        if _own_mounts() and _quietly("mount", "-t", "overlay", "-o", words, "overlay", str(root)):
+            return Chroot(root, self.env, (upper, *lower))
+        subprocess.run(["cp", "-a", "--reflink=auto", f"{self.root}/.", str(root)], check=True)
+        return Chroot(root, self.env)
+
     def remove(self) -> None:
         """Delete it, with all that is in it."""
-        shutil.rmtree(self.root)
+        for path in (self.root, self.root.parent):
+            if path.is_mount():
+                subprocess.run(["umount", "--lazy", str(path)], check=True)
+        for path in (self.root, *(self.root.parent / name for name in ("upper", "work") if self.layers)):
+            if path.exists():
+                shutil.rmtree(path)
 
     def run(
         self, *argv: str, env: Mapping[str, str] | None = None, network: bool = False, seconds: float = 300
@@ -209,8 +241,7 @@ class Chroot:
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            kill(process)
-            output, _ = process.communicate()
+            output = kill(process)
             raise ChrootError(f"{' '.join(argv)}: not done after {seconds} s\n{output}") from None
         return Done(argv, process.returncode, output, time.monotonic() - started)
 
@@ -247,17 +278,17 @@ class Chroot:
         )
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """Kill -9: unshare dies, its child, the first process of the pid namespace, with it, and so all others."""
+def kill(process: subprocess.Popen[str]) -> str:
+    """Kill -9, and what they had said.  With the first process of a pid namespace all others die."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+        # unshare and that first process: --kill-child of unshare ends where setpriv changes what it may do.
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[0]
 
 
 def unpack(tar: Path, directory: Path) -> Chroot:
-    """A root from its tarball; the directory must not exist."""
-    directory.mkdir(parents=True)
-    directory.chmod(0o755)
+    """A root from its tarball; the directory is made, or has to be empty."""
+    _make_room(directory)
     # Device nodes stay behind: /dev is made anew for each run.
     argv = [
         "tar",
@@ -273,6 +304,31 @@ def unpack(tar: Path, directory: Path) -> Chroot:
     return Chroot(directory)
 
 
+def _make_room(directory: Path) -> None:
+    """A directory for a root: in memory if there is enough, where nothing waits for a disk."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if _own_mounts() and _available() > 4 << 30:
+        _quietly("mount", "-t", "tmpfs", "tmpfs", str(directory))
+    directory.chmod(0o755)
+
+
+def _available() -> int:
+    """Bytes of memory that can be had."""
+    found = re.search(r"^MemAvailable: *([0-9]+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(found[1]) << 10 if found else 0
+
+
+@functools.cache
+def _own_mounts() -> bool:
+    """From here on nobody else sees what this process mounts, and when it ends, however it ends, all of it is gone."""
+    new_namespace = 0x00020000  # CLONE_NEWNS of unshare(2)
+    return ctypes.CDLL(None).unshare(new_namespace) == 0 and _quietly("mount", "--make-rprivate", "/")
+
+
+def _quietly(*argv: str) -> bool:
+    return subprocess.run(argv, stderr=subprocess.DEVNULL).returncode == 0
+
+
 @contextlib.contextmanager
 def _lock(name: str) -> Iterator[None]:
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -284,7 +340,8 @@ def _lock(name: str) -> Iterator[None]:
 def _fast_directory() -> str:
     """Where a root is put together: in memory, if there is enough."""
     memory = Path("/dev/shm")
-    return str(memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30 else CACHE)
+    enough = memory.is_dir() and min(shutil.disk_usage(memory).free, _available()) > 4 << 30
+    return str(memory if enough else CACHE)
 
 
 def _path() -> str:

@@ -1,8 +1,9 @@
 """The Debian package, and a Debian machine that apt upgrades: two real kernels, GRUB's own grub-mkconfig, a recorder.
 
 What a chroot has not got is stood in for: grub-probe and grub-mkrelpath answer for a disk that is not there,
-systemd-detect-virt says that this is no container, kexec notes its words in /var/log/kexec.  kexec-hook's program
-notes in /var/log/decisions that it was called and what lay in /boot then, and goes on as the real one.
+systemd-detect-virt says that this is no container, kexec notes its words in /var/log/kexec, and in /srv/kexec_loaded
+whether an image would be loaded now.  kexec-hook's program notes in /var/log/decisions that it was called and what lay
+in /boot then, and goes on as the real one.
 """
 
 from __future__ import annotations
@@ -64,11 +65,17 @@ exit 1
 END
 stand_in /usr/sbin/kexec << 'END'
 echo "$*" >> /var/log/kexec
+case "$*" in
+    *--unload*) echo 0 ;;
+    *) echo 1 ;;
+esac > /srv/kexec_loaded
 END
+echo 0 > /srv/kexec_loaded
 dpkg-divert --quiet --local --rename --divert /usr/bin/kexec-hook.real --add /usr/bin/kexec-hook
 cat > /usr/bin/kexec-hook << 'END'
 #!/bin/sh
-{ echo "== $*"; cd /boot; sha256sum vmlinuz-* initrd.img-* grub/grub.cfg 2> /dev/null; } >> /var/log/decisions
+{ echo "== $*"; cd /boot; sha256sum vmlinuz-* initrd.img-* grub/grub.cfg 2> /dev/null; } |
+    grep -v '[.]dpkg-bak$' >> /var/log/decisions # update-initramfs's, gone in a moment
 exec /usr/bin/kexec-hook.real "$@"
 END
 chmod 755 /usr/bin/kexec-hook
@@ -228,6 +235,16 @@ class Machine:
     def kexecs(self) -> list[str]:
         log = self.chroot / "var/log/kexec"
         return log.read_text().splitlines() if log.exists() else []
+
+    def loaded(self) -> bool:
+        """Whether the kernel would say that it holds an image."""
+        return (self.chroot / "srv/kexec_loaded").read_text() == "1\n"
+
+    def pretend_staged(self) -> None:
+        """As if kexec-hook had loaded an image, and had approved of the jump."""
+        self.chroot.write("srv/kexec_loaded", "1\n")
+        self.chroot.write("run/kexec-hook/staged.json", "{}")
+        self.chroot.write("run/kexec-hook/approved")
 
     def would_stage(self) -> tuple[str, list[str]]:
         """Kernel and initrds that a dry run from outside finds."""

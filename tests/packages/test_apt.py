@@ -6,6 +6,7 @@ Whatever happens, the package manager's exit status is its own, and what kexec-h
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,34 +41,54 @@ def suite(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def built(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chroot, Path]]:
-    """The chroot in which the package was built, and its .changes file."""
+    """The chroot in which the package was built, with the project's tests, and its .changes file."""
     chroot = unpack(tarball(builder(suite)), tmp_path_factory.mktemp("built") / suite)
-    # The project's own tests once: with the oldest pluggy and packaging there are.
-    yield chroot, build(chroot, check=suite == "bookworm")
+    yield chroot, build(chroot)
     chroot.remove()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def package(built: tuple[Chroot, Path]) -> Path:
     [deb] = built[1].parent.glob("*.deb")
     return deb
 
 
+@pytest.fixture(scope="session")
+def without(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chroot]:
+    """What a machine without kexec-hook starts from."""
+    chroot = unpack(tarball(recipe(suite)), tmp_path_factory.mktemp("machines") / suite)
+    chroot.run("apt-get", "-qq", "update").check()
+    yield chroot
+    chroot.remove()
+
+
+@pytest.fixture(scope="session")
+def furnished(without: Chroot, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chroot]:
+    """What a machine with kexec-hook starts from."""
+    chroot = without.copy(tmp_path_factory.mktemp("furnished"))
+    machine = Machine(chroot)
+    machine.install(package)
+    # The apt that has installed kexec-hook did not know of it; this one does.
+    machine.apt("install", "test-nothing").check()
+    machine.forget()
+    yield chroot
+    chroot.remove()
+
+
 @pytest.fixture
-def bare(suite: str, tmp_path: Path) -> Iterator[Machine]:
+def bare(without: Chroot, tmp_path: Path) -> Iterator[Machine]:
     """A machine without kexec-hook."""
-    chroot = unpack(tarball(recipe(suite)), tmp_path / "root")
+    chroot = without.copy(tmp_path)
     yield Machine(chroot)
     chroot.remove()
 
 
 @pytest.fixture
-def machine(bare: Machine, package: Path) -> Machine:
-    bare.install(package)
-    # The apt that has installed kexec-hook did not know of it; this one does.
-    bare.apt("install", "test-nothing").check()
-    bare.forget()
-    return bare
+def machine(furnished: Chroot, tmp_path: Path) -> Iterator[Machine]:
+    """A machine with kexec-hook."""
+    chroot = furnished.copy(tmp_path)
+    yield Machine(chroot)
+    chroot.remove()
 
 
 def test_lintian_has_nothing_to_say(built: tuple[Chroot, Path]) -> None:
@@ -139,6 +160,22 @@ def test_package_that_changes_nothing_we_read_starts_no_python(machine: Machine)
         assert (done.status, said(done), machine.decisions()) == (0, [], [])
 
 
+def test_run_in_a_chroot_declines_in_one_line_and_says_it_once(machine: Machine) -> None:
+    machine.forget()
+    program = "/usr/bin/kexec-hook.real"
+    done = machine.chroot.run(program, "run", "--source=apt").check()
+    [line] = done.output.splitlines()
+    assert line.startswith("kexec-hook: the next reboot is an ordinary one: ")
+    assert machine.chroot.run(program, "run", "--source=apt").check().output == ""
+    answer = json.loads(machine.chroot.sh(f"{program} stage --json; true").output)
+    reasons = [found["reason"] for found in answer["objections"]]
+    assert (
+        "the first process is sh and no init, as where an image is built; run kexec-hook once it has booted" in reasons
+    )
+    assert line.endswith(f": {reasons[0]} (and {len(reasons) - 1} more; `kexec-hook explain` lists them)")
+    assert machine.kexecs() == []
+
+
 def test_suspended_kexec_hook_stays_out(machine: Machine) -> None:
     done = machine.apt("dist-upgrade", env={"KEXEC_HOOK_SUSPEND": "1"})
     assert (done.status, said(done), machine.decisions()) == (0, [], [])
@@ -184,7 +221,7 @@ def test_upgrade_killed_halfway_is_decided_when_dpkg_goes_on(machine: Machine) -
 
 
 def test_unusable_python_is_one_line_and_what_was_staged_is_unloaded(machine: Machine) -> None:
-    machine.chroot.write("run/kexec-hook/staged.json", "{}")
+    machine.pretend_staged()
     (machine.chroot / "usr/bin/python3").unlink()
     done = machine.apt("dist-upgrade")
     assert done.status == 0
@@ -192,20 +229,26 @@ def test_unusable_python_is_one_line_and_what_was_staged_is_unloaded(machine: Ma
     assert line.startswith("kexec-hook: cannot run (")
     assert line.endswith("); what it had staged is unloaded, the next reboot is an ordinary one")
     assert machine.kexecs() == ["--unload"]
+    assert not machine.loaded()
     assert not (machine.chroot / "run/kexec-hook/staged.json").exists()
 
 
 def test_removal_unloads_and_leaves_apt_alone(machine: Machine) -> None:
-    machine.chroot.write("run/kexec-hook/staged.json", "{}")
-    machine.chroot.write("run/kexec-hook/approved")
+    machine.pretend_staged()
     assert machine.apt("remove", "kexec-hook").status == 0
-    assert "--unload" in " ".join(machine.kexecs())
+    assert not machine.loaded()
     assert not (machine.chroot / "run/kexec-hook").exists()
     machine.forget()
     for command in ("dist-upgrade", "autoremove"):
         done = machine.apt(command)
         assert (done.status, said(done), machine.decisions()) == (0, [], [])
     assert "kexec-hook" not in done.output
+
+
+def test_removal_leaves_what_the_administrator_loaded(machine: Machine) -> None:
+    machine.chroot.write("srv/kexec_loaded", "1\n")
+    assert machine.apt("remove", "kexec-hook").status == 0
+    assert (machine.loaded(), machine.kexecs()) == (True, [])
 
 
 def test_purge_leaves_nothing(bare: Machine, package: Path) -> None:
