@@ -30,8 +30,9 @@ def made() -> Iterator[tuple[str, str]]:
     parser = make_parser()
     body = [*commands(parser), *doc("man/kexec-hook.md")]
     yield page("kexec-hook", 8, "stage what GRUB would boot, for the next reboot", body)
-    yield page("kexec-hook.conf", 5, "settings of kexec-hook", doc("docs/settings.md"))
-    yield page("kexec-hook-plugins", 7, "plugins of kexec-hook", doc("docs/plugins.md"))
+    also = [".SH SEE ALSO", escape("kexec-hook(8)")]
+    yield page("kexec-hook.conf", 5, "settings of kexec-hook", [*doc("docs/settings.md"), *also])
+    yield page("kexec-hook-plugins", 7, "plugins of kexec-hook", [*doc("docs/plugins.md"), *also])
     yield FISH, fish(parser)
     try:
         import shtab
@@ -100,7 +101,7 @@ def synopsis(parser: argparse.ArgumentParser, more: str = "") -> str:
     for action in options(parser):
         names = [bold(action.option_strings[-1])] if action.option_strings else []
         text = " ".join([*names, *value(action)])
-        optional = (action.option_strings and not action.required) or action.nargs == "?"
+        optional = (action.option_strings and not action.required) or action.nargs in ("?", "*")
         words.append(f"[{text}]" if optional else text)
     return " ".join([*words, more]).rstrip()
 
