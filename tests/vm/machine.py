@@ -317,7 +317,12 @@ class Machine:
     def reset(self) -> Booted:
         """The button.  Also switches on what is off."""
         before = self.mark()
+        self.qmp("stop")
         self.qmp("system_reset")
+        # QEMU keeps what it has translated, and each write of the next kernel over the code of the last one then takes
+        # its time, minutes in all.  It forgets when it loads a state.
+        self._monitor("savevm reset")
+        self._monitor("loadvm reset")
         self._run_on()
         return self._booted(before, BOOT_SECONDS, "the reset button", None)
 
