@@ -254,7 +254,7 @@ class Fuel:
 
     def part(self) -> Fuel:
         """For one of many things to try, which would be reached one by one; the time is that of all."""
-        part = Fuel(self.statements // 10, self.mib // 8)
+        part = Fuel(100_000, 8)
         part.deadline = self.deadline
         return part
 
@@ -614,7 +614,8 @@ class Machine:
             if self._continue and self._breaks == 1:
                 self._breaks = 0
             if not self._breaks:
-                self.env[statement.name] = Binding(word, span, reads, evidence=1)
+                self.set(statement.name, word)
+                self.env[statement.name] = self.env[statement.name]._replace(origin=span, via=reads, evidence=1)
                 status = self._list(statement.body)
                 if self._returning:
                     break
@@ -766,7 +767,7 @@ class Machine:
         for slot in slots:
             if slot is None:
                 continue
-            found = self._glob(slot) if self.globbing and slot[:1] in ("/", "(", "*") else []
+            found = self._glob(slot, span) if self.globbing and slot[:1] in ("/", "(", "*") else []
             result.extend(found or [self.unescape(slot)])
 
     def _values(self, part: Var, span: Span, reads: list[Read]) -> list[str]:
@@ -829,10 +830,14 @@ class Machine:
             return _ESCAPED_BUT_HEX.sub(lambda m: m[1] or m[2], text)
         return _ESCAPED.sub(r"\1", text)
 
-    def _glob(self, pattern: str) -> list[str]:
+    def _glob(self, pattern: str, span: Span) -> list[str]:
         from kexec_hook.grub.wildcard import expand
 
-        return expand(self, pattern) if _WILD.search(pattern) else []
+        found = expand(self, pattern) if _WILD.search(pattern) else []
+        if len(found) > 1:
+            # GRUB goes through the directory as it lies on the disk; from ext4 the kernel tells it in another order.
+            self.guesses.append(Refusal(f"the order in which GRUB finds `{pattern}'", span))
+        return found
 
 
 def _show_broken(error: UnicodeError) -> tuple[str, int]:

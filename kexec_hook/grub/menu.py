@@ -207,8 +207,8 @@ def run_entry(machine: Machine, entry: Entry) -> Outcome:
 
 
 def needs_password(machine: Machine, entry: Entry) -> bool:
-    """Superusers are set and the entry is not for anyone (normal/auth.c:grub_auth_check_authentication)."""
-    return entry.users is not None and bool(machine.get("superusers"))
+    """$superusers is set, be it to nothing, and the entry is not for anyone (normal/auth.c:is_authenticated)."""
+    return entry.users is not None and machine.get("superusers") is not None
 
 
 def _show(

@@ -40,11 +40,14 @@ class Source:
         return self.text[start : end if end >= 0 else None], start
 
     def cut(self, start: int, end: int, prefix: str = "") -> Source:
-        """A part of this text as a source of its own, behind a generated first line."""
+        """A part of this text as a source of its own, behind a generated first line.
+
+        GRUB's line reader finds an empty line behind the last newline (script/execute.c:
+        grub_script_execute_sourcecode_getline), so that a backslash may end the line before it.
+        """
         first, last = self.index(start), self.index(end)
         numbers = [0] * prefix.count("\n") + list(self.numbers[first : last + 1])
-        text = prefix + self.text[start:end]
-        return Source(self.name, text if text.endswith("\n") else text + "\n", numbers)
+        return Source(self.name, prefix + self.text[start:end] + "\n", numbers)
 
 
 def read_source(name: str, data: bytes) -> Source:

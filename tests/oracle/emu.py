@@ -293,7 +293,6 @@ def _settings(values: Mapping[str, str]) -> str:
 
 def _functions() -> str:
     report = """function judge_report {
- echo "@@loader"
  for judge_word in "$@"; do echo "@@w[$judge_word]w@@"; done
  echo "@@root[$root]"
  echo "@@chosen[$chosen]"
@@ -325,6 +324,7 @@ function judge_find {
     for name in LOADERS_OF_KERNELS:
         lines.append(
             f"""function {name} {{
+ echo "@@loader"
  if [ $# = 0 ]; then judge_report {name}; else judge_report {name} "$@"; fi
  if regexp -- '^--' "$1"; then judge_find "$2"; else judge_find "$1"; fi
  if [ $# = 0 ]; then judge_status=18; fi
@@ -338,6 +338,7 @@ function judge_find {
     for name in LOADERS_OF_MORE:
         lines.append(
             f"""function {name} {{
+ echo "@@loader"
  if [ $# = 0 ]; then judge_report {name}; else judge_report {name} "$@"; fi
  if [ "$judge_kernel" = 1 -o {name} = devicetree ]; then
   judge_status=0

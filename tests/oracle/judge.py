@@ -67,7 +67,8 @@ def evaluate(
             # A submenu that loads a kernel itself boots; here, where nothing is loaded, its menu is shown.
             path = path[: emu.depth(boot.chosen)]
         titles = [menu.titles[index] for menu, index in zip(walk.menus, path) if menu.titles]
-        answer["default"] = {"path": _path(path), "titles": titles} if walk.menus else None
+        if walk.end != "auth":  # with a password, what is behind a submenu is not to be seen
+            answer["default"] = {"path": _path(path), "titles": titles} if walk.menus else None
         menus = walk.menus
     if depth == "top":
         answer["entries"] = [

@@ -41,7 +41,7 @@ def menuentry(m: Machine, call: Call) -> int:
         text = text or ""
         number = call.span.line
         source = Source(call.span.source.name, text + "\n", [number] * (text.count("\n") + 1))
-        code = Code(source, 0, len(source.text))
+        code = Code(source, 0, len(text))
     if not args:
         raise call.error(MENU, "menuentry is missing title")
     if m.menu is None:
