@@ -158,3 +158,8 @@ def test_a_default_that_ends_without_error_falls_back_in_upstream_only() -> None
     script = "set fallback=1\nmenuentry a { true; }\nmenuentry b { linux /k b; }\n"
     assert boot(script, "upstream")[1] == "b"
     assert boot(script, "rhboot")[1] is None
+
+
+@BOTH
+def test_a_backslash_may_end_the_last_line_of_a_body(flavour: str) -> None:
+    assert boot("menuentry a { linux /k x \\\n}\n", flavour)[1] == "x"
