@@ -124,6 +124,7 @@ class BootRun:
     grubenv: bytes | None
     seconds: float
     before_menu: bool  # the configuration itself has loaded something
+    fell_back: bool
 
     @property
     def executed(self) -> list[list[str]]:
@@ -475,6 +476,7 @@ class Grub:
             grubenv=after,
             seconds=time.monotonic() - start,
             before_menu=loaded(at_top),
+            fell_back="Falling back to `" in output,
         )
 
     def walk(

@@ -63,7 +63,7 @@ def evaluate(
     if with_path:
         walk = grub.walk([-1] * 8, config, settings, rows)
         path = walk.path
-        if boot.booted and boot.chosen is not None:
+        if boot.booted and boot.chosen is not None and not boot.fell_back:
             # A submenu that loads a kernel itself boots; here, where nothing is loaded, its menu is shown.
             path = path[: emu.depth(boot.chosen)]
         titles = [menu.titles[index] for menu, index in zip(walk.menus, path) if menu.titles]
