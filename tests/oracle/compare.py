@@ -173,4 +173,4 @@ def on_console(value: Any) -> Any:
 
 def listing(env: Mapping[str, str]) -> list[str]:
     """Lines of `set`, which does not tell a second line of a value from a variable."""
-    return sorted("\n".join(f"{name}={value}" for name, value in env.items()).split("\n"))
+    return sorted(map(blanks, "\n".join(f"{name}={value}" for name, value in env.items()).split("\n")))

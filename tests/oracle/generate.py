@@ -130,6 +130,7 @@ class Scripts:
     random: Random
     state: _State = field(default_factory=_State)
     clean: bool = True
+    shallow: bool = False  # no compounds as deep as GRUB goes: a configuration that is sourced is two levels deeper
 
     def script(self) -> bytes:
         self.state = _State()
@@ -364,7 +365,7 @@ class Scripts:
                 return self.while_loop()
             if pick < 0.88:
                 return self.function()
-            if pick < 0.89:
+            if pick < 0.89 and not self.shallow:
                 return self.deep()
             if pick < 0.93:
                 return [
@@ -612,7 +613,7 @@ class Menus:
     count: int = 0
 
     def __post_init__(self) -> None:
-        self.scripts = Scripts(self.random)
+        self.scripts = Scripts(self.random, shallow=True)
 
     def configuration(self) -> bytes:
         random = self.random
