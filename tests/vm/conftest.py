@@ -38,7 +38,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     if report.when == "call" and _LAB in item.config.stash:
-        test = item.nodeid.rpartition("/")[2]
+        test = f"{item.path.name}::{item.name}"
         proof.remember(test, report.outcome, report.duration, item.config.stash[_LAB].versions)
     if report.failed and report.when != "teardown" and _LAB in item.config.stash:
         evidence = item.config.stash[_LAB].keep_evidence(item.name)
