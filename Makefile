@@ -13,7 +13,7 @@ DEMO := tests/roots/debian-12-microcode/tree
 N ?= 200
 SEED ?= 0
 
-.PHONY: demo test oracle e2e e2e-debian12 e2e-debian13 e2e-all bench roots clean
+.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all bench roots clean
 
 demo: $(VENV)/runs
 	$(BIN)/kexec-hook --root $(DEMO) stage --dry-run
@@ -23,6 +23,20 @@ test: $(VENV)/tests
 
 oracle: $(VENV)/tests
 	N=$(N) SEED=$(SEED) $(BIN)/python -m pytest -m oracle $(ARGS)
+
+# The packages, built and installed with the real apt, dpkg, dnf and rpm of Debian 12, 13 and testing, in chroots.
+# Needs a Debian system with a mirror, and root, for chroots and to install what is missing.  Roots are kept in .cache.
+PACKAGES := $(BIN)/python -m pytest -m packages -v --tb=short --durations=10
+
+packages: $(VENV)/tests
+	$(BIN)/python -m tests.packages.chroot --needs
+	$(MAKE) --no-print-directory --keep-going -j2 packages-deb packages-rpm
+
+packages-deb: $(VENV)/tests
+	$(PACKAGES) tests/packages/test_apt.py $(ARGS)
+
+packages-rpm: $(VENV)/tests
+	$(PACKAGES) tests/packages --ignore=tests/packages/test_apt.py $(ARGS)
 
 # Virtual machines with real GRUBs and kernels, emulated (no KVM).  Needs a Debian system with a mirror; root, for
 # chroots and to install what is missing.  Images are kept in .cache; `ARGS=-x` and other words go to pytest.

@@ -4,6 +4,8 @@
 `unpack(tarball, directory)` gives a Chroot, and `chroot.copy(directory)` another one that starts where it is now;
 `chroot.run("apt-get", ...)` runs a program in it, in its own mount, pid, ipc and network namespaces, with /sys
 read-only and without CAP_SYS_BOOT and CAP_SYS_MODULE.
+
+    python3 -m tests.packages.chroot --needs    installs what is missing on this system
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,8 +31,17 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "chroots"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITES = ("bookworm", "trixie", "testing")
-# What make_root needs; and what a run in a chroot needs.
-NEEDED = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "setpriv": "util-linux", "tar": "tar"}
+# Programs or files that a chroot is made and entered with, and the packages they come in.
+NEEDED = {
+    "mmdebstrap": "mmdebstrap",
+    KEYRING: "debian-archive-keyring",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
+    "mount": "mount",
+    "tar": "tar",
+    "git": "git",
+    "dpkg-deb": "dpkg",
+}
 
 # The words after the script's name: the root, the network (host | none), the seconds it may take, and the program.
 # The nodes are bound one by one: a chroot that saw the host's disks could be written to them by grub-install.
@@ -110,10 +122,24 @@ def missing() -> str:
     """Why no chroot can be made here, or nothing."""
     if os.geteuid() != 0:
         return "chroots need root"
-    packages = sorted({package for program, package in NEEDED.items() if not shutil.which(program, path=_path())})
-    if not Path(KEYRING).exists():
-        packages.append("debian-archive-keyring")
+    packages = missing_packages()
     return f"missing programs: apt-get install {' '.join(packages)}" if packages else ""
+
+
+def missing_packages() -> list[str]:
+    found = {name for name in NEEDED if shutil.which(name, path=_path()) or os.path.isfile(name)}
+    return sorted({package for name, package in NEEDED.items() if name not in found})
+
+
+def install_missing() -> None:
+    packages = missing_packages()
+    if packages and os.geteuid() != 0:
+        raise ChrootError(f"missing packages; as root: apt-get install {' '.join(packages)}")
+    if packages:
+        apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
+        subprocess.run([*apt, "update"], check=True)
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run([*apt, "install", "-y", "--no-install-recommends", *packages], env=env, check=True)
 
 
 def tarball(recipe: Recipe) -> Path:
@@ -346,3 +372,12 @@ def _fast_directory() -> str:
 
 def _path() -> str:
     return "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--needs"]:
+        sys.exit("usage: python3 -m tests.packages.chroot --needs")
+    try:
+        install_missing()
+    except (ChrootError, subprocess.CalledProcessError) as error:
+        sys.exit(str(error))
