@@ -211,8 +211,9 @@ class Done:
     seconds: float
 
     def check(self) -> Done:
-        """Itself, or an AssertionError with what it said."""
-        assert self.status == 0, f"{' '.join(self.argv)}: status {self.status}\n{self.output}"
+        """Itself, or an AssertionError with the end of what it said."""
+        said = "\n".join(self.output.splitlines()[-100:])
+        assert self.status == 0, f"{' '.join(self.argv)}: status {self.status}\n{said}"
         return self
 
 
