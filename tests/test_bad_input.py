@@ -138,7 +138,16 @@ def test_a_torn_grubenv_tells_as_much_as_grub_reads_of_it(boot, ask, block, titl
     boots(ask, boot, title)
 
 
-@pytest.mark.parametrize("odd", ["directory", "fifo", "dangling link", "looping link", "100 MB"])
+def test_a_grubenv_too_large_to_look_at_leaves_the_choice_unknown(boot, ask):
+    boot.grubcfg(SAVED + TWO)
+    make_odd(boot / "boot/grub/grubenv", "100 MB")
+    told = ask(boot, "stage", "--dry-run")
+    assert told.status == 3
+    assert "what GRUB boots cannot be known" in told.text
+    assert "larger than 64 MiB" in told.text
+
+
+@pytest.mark.parametrize("odd", ["directory", "fifo", "dangling link", "looping link"])
 def test_what_is_no_grubenv_says_nothing(boot, ask, odd):
     boot.grubcfg(SAVED + TWO)
     make_odd(boot / "boot/grub/grubenv", odd)
@@ -462,7 +471,7 @@ def test_a_configuration_that_may_not_be_read_is_named(public, ask, forbidden):
             assert "could not be read with the rights of this user" in told.text
 
 
-@pytest.mark.parametrize("forbidden", ["boot/vmlinuz", "boot/grub/grubenv", "etc/os-release", "boot/efi"])
+@pytest.mark.parametrize("forbidden", ["boot/vmlinuz", "etc/os-release", "boot/efi", "boot/grub/grubenv"])
 def test_other_files_that_may_not_be_read_are_noted(public, ask, forbidden):
     """Ubuntu's kernels, the mounted ESP: a dry run says what it could not look at, and what it knows."""
     (public / "boot/grub").mkdir()
@@ -473,7 +482,8 @@ def test_other_files_that_may_not_be_read_are_noted(public, ask, forbidden):
     (public / "sys/firmware/efi").mkdir(parents=True)
     (public / forbidden).chmod(0)
     told = as_nobody(ask, public, "stage", "--dry-run")
-    assert told.status == 0
+    # Without grubenv nobody knows which entry GRUB would boot.
+    assert told.status == (3 if "grubenv" in forbidden else 0)
     assert f"note: /{forbidden}" in told.text
     assert "could not be read with the rights of this user" in told.text
 
