@@ -261,7 +261,7 @@ def _console(map_file: Path, columns: int, rows: int, seconds: float) -> Iterato
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     argv = [GRUB_EMU, "-m", str(map_file), "-r", "hd1", "-d", "/"]
     if os.geteuid() == 0:
-        argv = [disk.tool("setpriv"), "--bounding-set=-all", "--no-new-privs", *argv]
+        argv = [disk.tool("setpriv"), "--bounding-set=-all", "--no-new-privs", "--pdeathsig=KILL", *argv]
     # An ASCII locale makes GRUB 2.06 write UTF-8 (grub_console_init has the comparison the wrong way round).
     environment = {"PATH": "/nonexistent", "TERM": "vt100", "LC_ALL": "C", "SDL_VIDEODRIVER": "x11"}
     # grub-emu makes its input non-blocking; were it the same open file as the output, characters would be lost there.

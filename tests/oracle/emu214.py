@@ -131,7 +131,7 @@ class Grub:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30000, 60000, 0, 0))
         argv = [*_program(self.place), "-m", str(self.directory / "map"), "-r", "host", "-d", str(self.directory)]
         if os.geteuid() == 0:
-            argv = [disk.tool("setpriv"), "--bounding-set=-all", "--no-new-privs", *argv]
+            argv = [disk.tool("setpriv"), "--bounding-set=-all", "--no-new-privs", "--pdeathsig=KILL", *argv]
         env = {"PATH": "/nonexistent", "TERM": "vt100", "LC_ALL": "C.UTF-8"}
         keyboard = os.open(os.ttyname(slave), os.O_RDWR | os.O_NOCTTY)
         process = subprocess.Popen(
