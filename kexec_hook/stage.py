@@ -8,6 +8,7 @@ from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.machine import FLAVOURS, Fuel, Limit, Machine, platform_variables
 from kexec_hook.grub.menu import Result, boot_default, choose, evaluate, split_path, try_all
 from kexec_hook.grub.source import ScriptError
+from kexec_hook.pci import pci_devices
 from kexec_hook.plan import Plan, given_plan, make_plan, release_of
 from kexec_hook.rootdisks import RootDisks
 from kexec_hook.run import BootConfig, Objection, Run, Trigger
@@ -110,6 +111,7 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
         return str(location.host) if location else str(path)
 
     machine.display = display
+    machine.pci = lambda: pci_devices(disks.sysroot)
     return machine
 
 

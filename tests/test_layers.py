@@ -27,7 +27,7 @@ GRUB = [
 ]
 EDGES = [
     ["process", "sysroot", "releases", "shellvars", "cmdline", "drives"],
-    ["settings", "editenv", "mounts"],
+    ["pci", "settings", "editenv", "mounts"],
     ["kdump", "volumes", "efi"],
     ["partitions"],
     ["rootdisks"],

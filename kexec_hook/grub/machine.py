@@ -299,7 +299,8 @@ class Machine:
         self.params: list[str] | None = None  # $1...; None outside functions and entries
         self.functions: dict[str, tuple[Statement, ...]] = {}
         self.modules: set[str] = set()
-        self.pci: Sequence[str] | None = None  # the machine's PCI devices as hwmatch spells them; None: not known
+        # The machine's PCI devices as hwmatch spells them, for when it asks; None: not known.
+        self.pci: Callable[[], Sequence[str] | None] = lambda: None
         self.bls: dict[GrubPath, bool] = {}  # what rhboot's blscfg has read, and whether it is in the menu
         self.found: dict[tuple[str, str], str] = {}  # what `search` has found
         self.globbing = True  # the regexp module expands * and ? once it is loaded

@@ -52,10 +52,11 @@ def hwmatch(m: Machine, call: Call) -> int:
         raise call.error(BAD_ARGUMENT, "list file and class required")
     lines = m.read(call.args[0], call).decode("utf-8", "surrogateescape").replace("\r", "").split("\n")
     patterns = [line for line in lines if line and not line.startswith("#")]
-    if patterns and m.pci is None:
+    known = m.pci() if patterns else ()
+    if known is None:
         m.guesses.append(Refusal("`hwmatch` asks for the machine's PCI devices", call.span))
     wanted = f"bc{int(call.args[1]):02x}sc" if call.args[1].isdecimal() else "?"
-    devices = [device for device in m.pci or () if wanted in device]
+    devices = [device for device in known or () if wanted in device]
     found = False
     for pattern in patterns if devices else ():
         try:
