@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.packages import chroot as chroots
-from tests.packages.chroot import Chroot, kill, tarball, unpack
+from tests.packages.chroot import ROOT, Chroot, kill, tarball, unpack
 from tests.packages.deb_lab import (
     SUITES,
     Machine,
@@ -266,6 +266,16 @@ def test_purge_leaves_nothing(bare: Machine, package: Path) -> None:
     left = {line for line in files() - before if not line.startswith(kernels)}
     assert {line for line in left if "kexec" in line} == set()
     assert left <= {"/run/reboot-required", "/run/reboot-required.pkgs"} | {line for line in left if "linux" in line}
+
+
+@pytest.mark.parametrize("name", ["smoke", "upgrades"])
+def test_autopkgtest_passes(bare: Machine, package: Path, name: str) -> None:
+    """Without autopkgtest, of which no more is needed here than a directory."""
+    ours = "/usr/bin/kexec-hook"
+    bare.chroot.sh(f"rm {ours}; dpkg-divert --quiet --local --rename --remove {ours}").check()
+    bare.install(package)
+    bare.chroot.write("srv/test", (ROOT / "packaging/debian/tests" / name).read_bytes(), mode=0o755)
+    bare.chroot.sh("mkdir /srv/tmp; AUTOPKGTEST_TMP=/srv/tmp exec /srv/test").check()
 
 
 def test_administrators_settings_survive_upgrade_and_downgrade(machine: Machine, package: Path, tmp_path: Path) -> None:
