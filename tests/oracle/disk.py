@@ -99,7 +99,7 @@ def build(image: Path, partitions: Sequence[Partition]) -> None:
 
 
 def build_whole(image: Path, files: Path) -> None:
-    """Write a disk without a partition table: one file system, hd1 as a whole."""
+    """Write a disk without a partition table: one file system, hd77 as a whole."""
     mib = _mib_for(files)
     with open(image, "wb") as stream:
         stream.truncate(mib * MIB)

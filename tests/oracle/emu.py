@@ -4,8 +4,9 @@ grub-emu is Debian's, unpatched; it gets a disk image, a pseudo-terminal, no cap
 CAP_SYS_BOOT), an empty PATH and a deadline.  `halt`, `reboot` and `exit` only end the process (they longjmp out of its
 main function).
 
-**Scripts.**  A prelude on a second disk (hd1) sources the script between two markers; what stands between them, less
-GRUB's own `error: ...` lines, is the answer.  The terminal is so wide that nothing is wrapped.
+**Scripts.**  A prelude on a second disk (hd77, which no configuration names) sources the script between two markers;
+what stands between them, less GRUB's own `error: ...` lines, is the answer.  The terminal is so wide that nothing is
+wrapped.
 
 **Configurations.**  grub-emu 2.06 has no loader commands, so each is a GRUB function that prints its words, one to a
 line, with $root, $chosen and whether the file is there, and returns the status that GRUB's command would have.  The
@@ -259,7 +260,7 @@ def split_errors(console: str) -> tuple[str, tuple[str, ...]]:
 def _console(map_file: Path, columns: int, rows: int, seconds: float) -> Iterator[_Console]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    argv = [GRUB_EMU, "-m", str(map_file), "-r", "hd1", "-d", "/"]
+    argv = [GRUB_EMU, "-m", str(map_file), "-r", "hd77", "-d", "/"]
     if os.geteuid() == 0:
         argv = [disk.tool("setpriv"), "--bounding-set=-all", "--no-new-privs", "--pdeathsig=KILL", *argv]
     # An ASCII locale makes GRUB 2.06 write UTF-8 (grub_console_init has the comparison the wrong way round).
@@ -385,10 +386,10 @@ class Grub:
         with tempfile.TemporaryDirectory(dir=self.directory) as tmp:
             for name, content in files.items():
                 Path(tmp, name).write_bytes(content)
-            second = self.directory / "hd1"
+            second = self.directory / "hd77"
             disk.build_whole(second, Path(tmp))
         map_file = self.directory / "device.map"
-        map_file.write_text(f"(hd0) {self._image}\n(hd1) {second}\n")
+        map_file.write_text(f"(hd0) {self._image}\n(hd77) {second}\n")
         return map_file
 
     def script(self, source: str | bytes, settings: Mapping[str, str] = NO_SETTINGS, inline: bool = False) -> ScriptRun:
@@ -400,7 +401,7 @@ class Grub:
         if inline:
             files = {"grub.cfg": prelude + body + b"\n" + last}
         else:
-            files = {"grub.cfg": prelude + b"source (hd1)/script\n" + last, "script": body}
+            files = {"grub.cfg": prelude + b"source (hd77)/script\n" + last, "script": body}
         map_file = self._disks(files)
         with _console(map_file, *_WIDE, self.seconds) as console:
             console.wait_for(re.compile(r"@@end\n"))
