@@ -62,6 +62,49 @@ PATHS = (
     "/g/",
     "/g/a1/",
 )
+TOKENS = (
+    *("if", "then", "else", "elif", "fi", "fi", "for", "in", "do", "done", "done", "until", "function", "{", "}", "}"),
+    *(";", ";", ";", "\n", "\n", "p a", "p b;", "p", "true", "true;", "x", "for i in a b; do", "if true; then", "fi;"),
+    *(
+        "function f {",
+        "f",
+        "menuentry m {",
+        "'",
+        '"',
+        "'a",
+        'b"',
+        "\\",
+        "\\\n",
+        "#",
+        "# c",
+        "$",
+        "$v",
+        "${v}",
+        "${",
+        "$1",
+    ),
+    *(
+        "&&",
+        "||",
+        "|",
+        "&",
+        "<",
+        ">",
+        ";;",
+        "[[",
+        "]]",
+        "case",
+        "esac",
+        "select",
+        "(",
+        ")",
+        "done;",
+        "p $i;",
+        "v=1",
+        "}x",
+    ),
+    *("p done", "p fi }", "{ p c; }", "then p", "\n}\n", "\nfi\n", "\ndone\n", '"$v"', "'x'", '$"y"', "a=b c", "eval"),
+)
 TEST_WORDS = (
     *("a", "b", '""', "1", "2", "!", "!", "-a", "-o", "-o", "=", "!=", '"<"', '">="', "-eq", "-lt", "-f", "-d", "-e"),
     *(
@@ -147,6 +190,16 @@ class Scripts:
         if self.random.random() < 0.9:
             text += end
         return text.encode("utf-8", "surrogateescape")
+
+    def grammar(self) -> bytes:
+        """What the grammar is made of, in no order; `until` ends at once, since nothing here is false."""
+        random = self.random
+        lines = [HELPER.rstrip()]
+        for _ in range(random.randint(2, 12)):
+            tokens = [random.choice(TOKENS) for _ in range(random.choice((1, 2, 3, 5, 8, 13)))]
+            lines.append("".join(token + random.choice((" ", " ", " ", "", "\t")) for token in tokens))
+            lines += [f"p line{len(lines)}"] if random.random() < 0.5 else []
+        return ("\n".join(lines) + random.choice(("\n", "\n", ""))).encode()
 
     # Words
 

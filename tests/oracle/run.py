@@ -22,7 +22,7 @@ from tests.oracle.world import Question
 # What a case took in GRUB until it is given up; a script with a loop that mutation made endless needs this long.
 PATIENCE = 8.0
 # How much of N each mode gets: a menu costs GRUB five to ten times what a script does.
-MODES = {"scripts": 1.0, "blocks": 0.5, "menus": 0.2, "mutants": 0.2}
+MODES = {"scripts": 1.0, "grammar": 1.0, "blocks": 0.5, "menus": 0.2, "mutants": 0.2}
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,8 @@ def cases(
         random = Random(f"{mode} {seed} {number}")
         if mode == "scripts":
             yield str(number), Scripts(random).script(), scripts
+        elif mode == "grammar":
+            yield str(number), Scripts(random).grammar(), scripts
         elif mode == "blocks":
             yield str(number), Blocks(random).case(), blocks
         elif mode == "menus":
