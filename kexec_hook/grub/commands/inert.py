@@ -8,10 +8,10 @@ from kexec_hook.grub.machine import Call, Machine
 
 
 @command(
-    "all_functional_test", "backtrace", "blocklist", "boottime", "cat", "cbmemc", "clear", "cmosdump",
+    "all_functional_test", "backtrace", "blocklist", "boottime", "cbmemc", "clear", "cmosdump",
     "coreboot_boottime", "cryptomount", "date", "distrust", "dump", "efi-export-env", "efiemu_prepare",
     "efiemu_unload", "efitextmode", "fdtdump", "fix_video", "functional_test", "gdbstub", "gdbstub_break",
-    "gdbstub_stop", "gettext", "hello", "help", "hexdump", "hexdump_random", "keymap", "legacy_password",
+    "gdbstub_stop", "help", "hexdump", "hexdump_random", "keymap", "legacy_password",
     "list_trusted", "lsacpi", "lsapm", "lscoreboot", "lsefi", "lsefimmap", "lsefisystab", "lsfonts", "lsmmap", "lsmod",
     "lspci", "lssal", "net_ls_addr", "net_ls_cards", "net_ls_dns", "net_ls_routes", "password", "password_pbkdf2",
     "pcidump", "play", "rmmod", "sendkey", "serial", "sleep", "terminfo", "test_blockarg", "testload", "testspeed",

@@ -152,6 +152,37 @@ def read(m: Machine, call: Call) -> int:
     return OK
 
 
+@command("gettext")
+def gettext(m: Machine, call: Call) -> int:
+    """Translations are not looked up."""
+    if len(call.args) != 1:
+        raise call.error(BAD_ARGUMENT, "one argument expected")
+    m.say(call.args[0] + "\n")
+    return OK
+
+
+@command("hello")
+def hello(m: Machine, call: Call) -> int:
+    m.say("Hello World\n")
+    return OK
+
+
+_NOT_SHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f\udc80-\udcff]")
+
+
+@command("cat")
+def cat(m: Machine, call: Call) -> int:
+    """Shows a file; what is no character in angle brackets, a carriage return too (commands/cat.c)."""
+    parsed = parse_options(m, call.args, (Option("dos"),))
+    if len(parsed.args) != 1:
+        raise call.error(BAD_ARGUMENT, "filename expected")
+    text = m.read(parsed.args[0], call).decode("utf-8", "surrogateescape")
+    if "dos" in parsed.options:
+        text = text.replace("\r\n", "\n")
+    m.say(_NOT_SHOWN.sub(lambda found: f"<{ord(found[0]) & 0xFF:x}>", text) + "\n")
+    return OK
+
+
 _ECHO_ESCAPE = re.compile(r"\\[\s\S]?")
 _ECHO_ESCAPES = {"\\": "\\", "a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
