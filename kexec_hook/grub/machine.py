@@ -258,11 +258,11 @@ class Fuel:
         part.deadline = self.deadline
         return part
 
-    def burn(self, span: Span | None) -> None:
-        self.steps -= 1
+    def burn(self, span: Span | None, steps: int = 1) -> None:
+        self.steps -= steps
         if self.steps < 0:
             raise Limit(f"this runs for ever, as far as can be told ({self.statements:,} statements)", span)
-        if not self.steps & 0x3FF and time.monotonic() > self.deadline:
+        if (steps > 1 or not self.steps & 0x3FF) and time.monotonic() > self.deadline:
             raise Limit("evaluating takes too long", span)
 
     def take(self, characters: int, span: Span | None) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kexec_hook.grub.commands.registry import Option, command, parse_options
 from kexec_hook.grub.disks import GrubPath, Stat
 from kexec_hook.grub.errors import BAD_ARGUMENT, OK, OUT_OF_RANGE, TEST_FAILURE, CommandError
-from kexec_hook.grub.machine import Call, Machine
+from kexec_hook.grub.machine import Call, Machine, Refusal
 from kexec_hook.grub.numbers import as_int, strtoul
 
 _STRINGS: dict[str, Callable[[bytes, bytes], bool]] = {
@@ -211,8 +211,14 @@ def regexp(m: Machine, call: Call) -> int:
         raise call.error(BAD_ARGUMENT, "two arguments expected")
     pattern, text = parsed.args
     try:
-        found = ere.compile(pattern).search(text)
+        regex = ere.compile(pattern)
+        try:
+            found = regex.search(text)
+        finally:
+            m.fuel.burn(call.span, 1 + regex.steps // 1000)
     except ere.EreError as error:
+        if isinstance(error, ere.EreLimit):
+            m.guesses.append(Refusal(f"whether `{pattern}' matches is not known: {error}", call.span))
         raise call.error(TEST_FAILURE, str(error)) from None
     if found is None:
         raise call.error(TEST_FAILURE, "No match")
