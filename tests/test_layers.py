@@ -16,8 +16,8 @@ PACKAGE = ROOT / "kexec_hook"
 # import each other.  A new module gets a place here.
 GRUB = [
     ["source"],
-    ["syntax", "errors", "disks", "grubenv", "vercmp", "ere"],
-    ["lexer", "numbers"],
+    ["syntax", "errors", "disks", "grubenv", "vercmp", "ere_tree"],
+    ["lexer", "numbers", "ere"],
     ["plain"],
     ["parser"],
     ["wildcard"],
