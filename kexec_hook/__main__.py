@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import NoReturn
 
-from kexec_hook.cli import main
-
 
 def run() -> NoReturn:
-    sys.exit(main())
+    # A run is short and makes hardly any cycles; to look for them would take a tenth of it, much of that at its end.
+    gc.disable()
+    from kexec_hook.cli import main
+
+    code = main()
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":
