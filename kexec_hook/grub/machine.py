@@ -35,7 +35,7 @@ from kexec_hook.grub.errors import (
 from kexec_hook.grub.numbers import strtoul
 from kexec_hook.grub.parser import parse
 from kexec_hook.grub.source import ScriptError, Source, Span, read_source
-from kexec_hook.grub.syntax import Command, For, If, Lit, Message, Statement, Unit, Var, Word, Words
+from kexec_hook.grub.syntax import Command, For, If, Lit, Message, Place, Statement, Unit, Var, Word, Words
 
 if TYPE_CHECKING:
     from kexec_hook.grub.syntax import Loop
@@ -121,7 +121,11 @@ class Read(NamedTuple):
 
     name: str
     binding: Binding | None  # None: unset, and expanded to nothing
-    span: Span
+    place: Place | Span
+
+    @property
+    def span(self) -> Span:
+        return self.place.span if isinstance(self.place, Place) else self.place
 
 
 class Binding(NamedTuple):
@@ -749,38 +753,38 @@ class Machine:
             if word.constant is not None:
                 result.append(word.constant)
             else:
-                self._expand_word(word, words.span(index), result, reads)
+                self._expand_word(word, Place(words, index), result, reads)
         return result, tuple(reads)
 
-    def _expand_word(self, word: Word, span: Span, result: list[str], reads: list[Read]) -> None:
+    def _expand_word(self, word: Word, place: Place, result: list[str], reads: list[Read]) -> None:
         # None is an argument that nothing was put into yet: it vanishes unless something follows.
         slots: list[str | None] = [None]
         for part in word.parts:
             if isinstance(part, Lit):
                 _append(slots, self._escape(part.text) if part.quoted else part.text or None)
             elif isinstance(part, Message):
-                _append(slots, self._escape(self._translate(part.text, span, reads)))
+                _append(slots, self._escape(self._translate(part.text, place, reads)))
             else:
-                for number, value in enumerate(self._values(part, span, reads)):
+                for number, value in enumerate(self._values(part, place, reads)):
                     if number and slots[-1] is not None:
                         slots.append(None)
                     _append(slots, self._escape(value) if part.quoted else _escape_value(value))
         for slot in slots:
             if slot is None:
                 continue
-            found = self._glob(slot, span) if self.globbing and slot[:1] in ("/", "(", "*") else []
+            found = self._glob(slot, place.span) if self.globbing and slot[:1] in ("/", "(", "*") else []
             result.extend(found or [self.unescape(slot)])
 
-    def _values(self, part: Var, span: Span, reads: list[Read]) -> list[str]:
+    def _values(self, part: Var, place: Place, reads: list[Read]) -> list[str]:
         """What a variable adds: each element after the first begins a new word (execute.c:grub_script_env_get)."""
         name, params = part.name, self.params
         if not _special(name):
             binding = self.env.get(name)
             if name != "?":
-                reads.append(Read(name, binding, span))
+                reads.append(Read(name, binding, place))
             value = binding.value if binding else ""
             if name in _CLOCK:
-                self.guesses.append(Refusal(f"${name} depends on the clock", span))
+                self.guesses.append(Refusal(f"${name} depends on the clock", place.span))
             if not value:
                 return []
             return [value] if part.quoted else _SPLIT.findall(value)
@@ -800,7 +804,7 @@ class Machine:
         value = params[number - 1]
         return [value] if part.quoted else _SPLIT.findall(value)
 
-    def _translate(self, text: str, span: Span, reads: list[Read]) -> str:
+    def _translate(self, text: str, place: Place, reads: list[Read]) -> str:
         """`$"..."`: variables are expanded, translations are not looked up (execute.c:gettext_append)."""
 
         def value(match: re.Match[str]) -> str:
@@ -810,7 +814,7 @@ class Machine:
             if name == "#":
                 return "" if self.params is None else str(len(self.params))
             binding = self.env.get(name)
-            reads.append(Read(name, binding, span))
+            reads.append(Read(name, binding, place))
             return binding.value if binding else ""
 
         return _MESSAGE.sub(value, text)

@@ -160,9 +160,10 @@ class _Parser:
             return
         newline = self._text.find("\n", start, start + 2000)
         found = FURTHER_WORD.findall(self._text, start, newline) if newline >= 0 else []
-        end = start + sum(map(len, found))
+        text = "".join(found)
+        end = start + len(text)
         known = list(filter(None, [self._known.get(raw) or self._learn(raw) for raw in found]))
-        joined = "".join(found) == self._text[start:end] and self._text[end] in " \t\n;"
+        joined = self._text.startswith(text, start) and self._text[end] in " \t\n;"
         if joined and len(known) == len(found):
             words += known
             written += found

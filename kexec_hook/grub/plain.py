@@ -33,7 +33,7 @@ class PlainBlocks:
         newline = self._text.find("\n", start)
         if newline < 0 or self._text[start:newline].strip(" \t"):
             return -1
-        end = min(self._next(brace, newline) for brace in self._braces)
+        end = min(self._next("\n}", newline), self._next("\n\t}", newline))
         lines = self._text[newline + 1 : end].split("\n")
         try:
             shape = "".join([self._kinds[line] for line in lines])

@@ -53,6 +53,17 @@ class Words(NamedTuple):
         return Span(self.source, end - len(written[-1].lstrip(" \t")), end)
 
 
+class Place(NamedTuple):
+    """Where one word was written; the span costs more, and is seldom asked for."""
+
+    words: Words
+    number: int
+
+    @property
+    def span(self) -> Span:
+        return self.words.span(self.number)
+
+
 class Block(NamedTuple):
     """`{ ... }` as an argument: the offsets of the text between the braces, known to parse."""
 
