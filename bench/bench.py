@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -171,12 +172,17 @@ def is_root() -> bool:
 
 
 def seconds(commands: list[list[str]], runs: int, scratch: Path, before: str = "") -> list[float]:
-    """Median of each command; hyperfine runs them without a shell."""
+    """Median of each command; hyperfine runs them without a shell, in turns, so that all see the same machine."""
     out = scratch / "hyperfine.json"
-    argv = ["hyperfine", "-N", "--warmup", "2", "--runs", str(runs), *(["--prepare", before] if before else [])]
-    argv += ["--export-json", str(out), *map(joined, commands)]
-    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return [float(result["median"]) for result in json.loads(out.read_text())["results"]]
+    argv = ["hyperfine", "-N", "--warmup", "1", *(["--prepare", before] if before else []), "--export-json", str(out)]
+    times: list[list[float]] = [[] for _ in commands]
+    while len(times[0]) < runs:
+        turn = str(max(2, min(3, runs - len(times[0]))))  # hyperfine wants two at least
+        quiet = subprocess.DEVNULL
+        subprocess.run([*argv, "--runs", turn, *map(joined, commands)], check=True, stdout=quiet, stderr=quiet)
+        for found, result in zip(times, json.loads(out.read_text())["results"]):
+            found += result["times"]
+    return [statistics.median(found) for found in times]
 
 
 def joined(argv: list[str]) -> str:

@@ -13,9 +13,9 @@ from typing import Literal
 Family = Literal["hd", "lvm", "md", "crypto"]
 
 BOOT_IMAGE = "from BOOT_IMAGE in /proc/cmdline"
-_PARTITION = re.compile(r"(?P<disk>.*\d)p(?P<a>[1-9]\d*)|(?P<letters>[a-z]+)(?P<b>[1-9]\d*)")
-_WHOLE = re.compile(r"(sr|dm-|md|nvme\d+n|mmcblk|pmem|ubd)\d+")
-_FIRMWARE = re.compile(r"(hd|fd|cd)\d*")
+_PARTITION = r"(?P<disk>.*\d)p(?P<a>[1-9]\d*)|(?P<letters>[a-z]+)(?P<b>[1-9]\d*)"
+_WHOLE = r"(sr|dm-|md|nvme\d+n|mmcblk|pmem|ubd)\d+"
+_FIRMWARE = r"(hd|fd|cd)\d*"
 _FAMILIES = {"lvm": ("lvm/", "lvmid/"), "md": ("md", "mduuid/"), "crypto": ("crypto", "cryptouuid/")}
 
 
@@ -149,7 +149,7 @@ class Drives:
             return ""
         if unit.drive.family != "hd":
             known = self._is_volume(disk, unit.drive)
-        elif _FIRMWARE.fullmatch(disk):
+        elif re.fullmatch(_FIRMWARE, disk):
             known = unit.drive.goes_by(disk) or self._rename(unit.drive, disk)
         else:
             # ahci0 is a name after `nativedisk` only, but then it is this one
@@ -213,9 +213,9 @@ def part_of(part: str) -> tuple[str, int]:
 def split_node(node: str) -> tuple[str, int]:
     """`sda2` -> sda, 2; `nvme0n1p2` -> nvme0n1, 2; `dm-0`, `md127` and `sda` are drives: 0."""
     base = node.rpartition("/")[2]
-    if _WHOLE.fullmatch(base) or node.startswith("mapper/"):
+    if re.fullmatch(_WHOLE, base) or node.startswith("mapper/"):
         return node, 0
-    found = _PARTITION.fullmatch(base)
+    found = re.fullmatch(_PARTITION, base)
     if not found:
         return node, 0
     return found["disk"] or found["letters"], int(found["a"] or found["b"])

@@ -28,7 +28,7 @@ UNITS = "/etc/systemd/system"
 
 _HERE = Path(__file__).resolve().parent
 # Shell, unit files and Python are all written into; a path that is plain in one might not be in another.
-_PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
+_PLAIN = r"[A-Za-z0-9/._+-]+"
 
 State = Literal["installed", "outdated", "missing", "foreign", "unused"]
 
@@ -88,7 +88,7 @@ def this_program(called: str | None = None, python: str | None = None) -> Progra
     for path in (python, script):
         if not os.path.isfile(path):
             raise GlueError(f"there is no {path}; run the installed program `kexec-hook`")
-        if not _PLAIN.fullmatch(path):
+        if not re.fullmatch(_PLAIN, path):
             raise GlueError(f"{path!r} would have to be quoted in scripts and units; install it in another directory")
     return Program(python, script)
 

@@ -35,7 +35,7 @@ GRUB_NAMES = {
     "minix": "minix",
     "romfs": "romfs",
 }
-_NEVER_GRUB = re.compile(r"(loop|zram|ram|fd|nbd)\d")
+_NEVER_GRUB = r"(loop|zram|ram|fd|nbd)\d"
 
 
 class Mount(NamedTuple):
@@ -164,7 +164,7 @@ def file_systems(sysroot: Sysroot, mounts: Mounts | None) -> list[FileSystem]:
         if mount.type == "zfs":
             key = mount.source.partition("/")[0]
             members = [member for member, label in labels.items() if label == key]
-        elif node and not _NEVER_GRUB.match(node):
+        elif node and not re.match(_NEVER_GRUB, node):
             key, members = uuids.get(node, node), [node]
         elif mount is boot:
             key, members = mount.source, []
@@ -175,7 +175,7 @@ def file_systems(sysroot: Sysroot, mounts: Mounts | None) -> list[FileSystem]:
     known = {node for members in nodes.values() for node in members}
     for node, uuid in uuids.items():
         key = uuid if uuid in shown else node
-        if node not in known and not _NEVER_GRUB.match(node):
+        if node not in known and not re.match(_NEVER_GRUB, node):
             shown.setdefault(key, [])
             nodes.setdefault(key, []).append(node)
     found = [_file_system(shown[key], nodes[key], uuids, labels, boot) for key in shown]

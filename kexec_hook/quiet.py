@@ -43,8 +43,10 @@ def watched(reads: Mapping[str, Identity | None]) -> list[str]:
 
 
 def absent(reads: Mapping[str, Identity | None]) -> list[str]:
-    """What was looked for and was missing."""
-    return sorted(path for path, identity in reads.items() if identity is None and not _unseen(path))
+    """What was looked for and was missing, but for what would change the time of a directory that is watched."""
+    missing = (path for path, identity in reads.items() if identity is None and not _unseen(path))
+    seen = set(watched(reads))
+    return sorted(path for path in missing if posixpath.dirname(path) not in seen)
 
 
 def format_stamp(reads: Mapping[str, Identity | None]) -> bytes:

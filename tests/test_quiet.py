@@ -34,9 +34,15 @@ def test_directory_is_watched_only_where_it_was_listed() -> None:
 
 
 def test_what_was_missing_has_to_stay_missing() -> None:
+    reads = {"/boot/grub2/grub.cfg": None, "/etc/kexec-hook.conf": None, "/etc/fstab": file()}
+    assert absent(reads) == ["/boot/grub2/grub.cfg", "/etc/kexec-hook.conf"]
+    assert "/boot/grub2/grub.cfg" not in watched(reads)
+
+
+def test_what_was_missing_in_a_watched_directory_changes_its_time() -> None:
     reads = {"/boot/grub/custom.cfg": None, "/boot/grub/grubenv": file()}
-    assert absent(reads) == ["/boot/grub/custom.cfg"]
-    assert "/boot/grub/custom.cfg" not in watched(reads)
+    assert watched(reads) == ["/boot/grub", "/boot/grub/grubenv"]
+    assert absent(reads) == []
 
 
 @pytest.mark.parametrize("path", ["/proc/cmdline", "/sys/firmware/efi", "/dev/disk/by-uuid/1-2", "/run/kexec-hook"])
@@ -118,6 +124,7 @@ def reads(boot: Path) -> dict[str, "Identity | None"]:
     sysroot = Sysroot("/")
     sysroot.read(f"{boot}/grub.cfg")
     sysroot.exists(f"{boot}/custom.cfg")
+    sysroot.exists(f"{boot}/later/grub.cfg")
     sysroot.listdir(str(boot))
     return {path: was for path, was in sysroot.reads.items() if path.startswith(str(boot))}
 
@@ -152,7 +159,13 @@ def unpacked(boot: Path) -> None:
 def added(boot: Path) -> None:
     (boot / "custom.cfg").write_text("")
     os.utime(boot / "custom.cfg", (1, 1))
-    os.utime(boot, (time.time() - 3600,) * 2)
+
+
+def added_where_nothing_was(boot: Path) -> None:
+    (boot / "later").mkdir()
+    (boot / "later/grub.cfg").write_text("")
+    for path in (boot / "later/grub.cfg", boot / "later", boot):
+        os.utime(path, (time.time() - 3600,) * 2)
 
 
 def removed(boot: Path) -> None:
@@ -162,10 +175,9 @@ def removed(boot: Path) -> None:
 
 def linked(boot: Path) -> None:
     (boot / "custom.cfg").symlink_to("nowhere")
-    os.utime(boot, (time.time() - 3600,) * 2)
 
 
-@pytest.mark.parametrize("change", [written, unpacked, added, removed, linked])
+@pytest.mark.parametrize("change", [written, unpacked, added, added_where_nothing_was, removed, linked])
 def test_change_is_noticed(glue: Glue, boot: Path, change: "object") -> None:
     glue.stamp(reads(boot))
     assert callable(change)

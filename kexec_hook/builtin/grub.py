@@ -25,7 +25,7 @@ _VENDORS = {"rhel": "redhat", "ol": "redhat", "opensuse-leap": "opensuse", "open
 _CPUS = {"x86_64": ("x64", 64), "i386": ("ia32", 32), "arm64": ("aa64", 64), "riscv64": ("riscv64", 64)}
 _MACHINES = {"aarch64": "arm64", "riscv64": "riscv64"}  # uname -m where GRUB's name is neither x86_64 nor i386
 # What GRUB's loaders, and those that start them (shim, its fallback, the removable path), are called.
-_GRUBS = re.compile(r"grub|gcd|shim|fb(x64|ia32|aa64|riscv64)\.efi$|boot(x64|ia32|aa64|riscv64)\.efi$")
+_GRUBS = r"grub|gcd|shim|fb(x64|ia32|aa64|riscv64)\.efi$|boot(x64|ia32|aa64|riscv64)\.efi$"
 
 
 class _Start(NamedTuple):
@@ -99,7 +99,7 @@ def _other_loaders(sysroot: Sysroot) -> Iterator[str]:
 
 def _is_grub(sysroot: Sysroot, loader: efi.Loader) -> bool:
     name = loader.path.rpartition("/")[2].lower()
-    return bool(_GRUBS.match(name)) or any(sysroot.is_file(f"{esp}{loader.directory}/grub.cfg") for esp in _ESPS)
+    return bool(re.match(_GRUBS, name)) or any(sysroot.is_file(f"{esp}{loader.directory}/grub.cfg") for esp in _ESPS)
 
 
 def os_release(sysroot: Sysroot) -> dict[str, str]:

@@ -19,7 +19,7 @@ UNIT = "kexec-hook.service"
 # The first process of a machine that has booted; in an image that is being built it is a shell, or a build tool.
 _INITS = ("systemd", "init", "openrc-init", "runit", "runit-init", "s6-svscan", "dinit", "shepherd", "finit")
 _CAP_SYS_BOOT = 22  # capabilities(7)
-_RELEASE_UPGRADES = re.compile(r"do-release-upgrade|release-upgrader|\bleapp\b|system-upgrade")
+_RELEASE_UPGRADES = r"do-release-upgrade|release-upgrader|\bleapp\b|system-upgrade"
 
 
 def objections(run: Run) -> Iterator[str | Objection]:
@@ -259,7 +259,7 @@ def _release_upgrade(run: Run, facts: Facts) -> Iterator[str]:
         yield f"a release upgrade waits for the next boot ({kernel}); reboot the ordinary way"
         return
     for name in _ancestors(facts):
-        if _RELEASE_UPGRADES.search(name):
+        if re.search(_RELEASE_UPGRADES, name):
             yield f"a release upgrade is under way (`{name[:60]}`); reboot the ordinary way when it is done"
             return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kexec_hook.act import Done
@@ -28,6 +28,12 @@ def expected_errors() -> tuple[type[Exception], ...]:
     from kexec_hook.sysroot import SysrootError
 
     return SettingsError, SysrootError, StateError, KexecError
+
+
+def as_json(answer: Any) -> str:
+    import json
+
+    return json.dumps(answer, indent=1)
 
 
 def load_plugins() -> Plugins:

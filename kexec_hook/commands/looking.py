@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from kexec_hook.commands import DECLINED, OK, USAGE, decide_here, fail, load_plugins
+from kexec_hook.commands import DECLINED, OK, USAGE, as_json, decide_here, fail, load_plugins
 from kexec_hook.commands.staging import planned
 from kexec_hook.run import Trigger
 
@@ -26,7 +25,7 @@ def list_entries(world: World, args: Namespace) -> int:
     if args.sort:
         answer["entries"] = listing.by_release(answer["entries"], tail_key(plugins, found.sysroot))
     if args.json:
-        print(json.dumps(answer, indent=1))
+        print(as_json(answer))
     elif answer["entries"]:
         print(listing.list_text(answer))
     if answer["entries"]:
@@ -41,7 +40,7 @@ def explain_choice(world: World, args: Namespace) -> int:
     found = decide_here(world, Trigger("cli", args.entry))
     outcome = "declined" if found.declined else "would-stage"
     if args.json:
-        print(json.dumps(explain.explain_json(found, outcome, planned(found)), indent=1))
+        print(as_json(explain.explain_json(found, outcome, planned(found))))
     else:
         print(explain.explain_text(found))
     return DECLINED if found.declined else OK
@@ -56,7 +55,7 @@ def status(world: World, args: Namespace) -> int:
     answer = status_json(world, found, tail_key(plugins, found.sysroot))
     if args.verify:
         answer["verified"] = verify(world, found)
-    print(json.dumps(answer, indent=1) if args.json else status_text(answer))
+    print(as_json(answer) if args.json else status_text(answer))
     return OK
 
 
@@ -100,7 +99,7 @@ def grub_eval(world: World, args: Namespace) -> int:
     except (Limit, ScriptError) as error:
         return fail(str(error))
     if args.json:
-        print(json.dumps(answer, indent=1))
+        print(as_json(answer))
     else:
         from kexec_hook import listing
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from argparse import Namespace
@@ -12,6 +11,7 @@ from kexec_hook.commands import (
     DECLINED,
     FAILED,
     OK,
+    as_json,
     decide_here,
     expected_errors,
     fail,
@@ -67,7 +67,7 @@ def _print_stage(run: Run, outcome: str, args: Namespace) -> None:
     from kexec_hook import explain
 
     if args.json:
-        print(json.dumps(explain.stage_json(run, outcome, planned(run)), indent=1))
+        print(as_json(explain.stage_json(run, outcome, planned(run))))
     else:
         print(explain.stage_text(run, outcome, planned(run), verbose=args.verbose))
 

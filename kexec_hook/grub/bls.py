@@ -16,7 +16,7 @@ from kexec_hook.grub.machine import Code, Entry, Machine, Read
 from kexec_hook.grub.source import ScriptError, Source, Span
 
 SUFFIX = ".conf"
-_KEY = re.compile(r"[ \t]*([^ \t]+)[ \t]*")
+_KEY = r"[ \t]*([^ \t]+)[ \t]*"
 
 
 class Line(NamedTuple):
@@ -94,7 +94,7 @@ def rhboot_entry(m: Machine, snippet: Snippet, linux: Line) -> Entry:
 
 def upstream_lines(source: Source) -> Iterator[Line]:
     for text, span in _texts(source):
-        match = _KEY.match(text)
+        match = re.match(_KEY, text)
         if match is not None and match[1].startswith("#"):
             continue
         if match is None or match.end() == len(text):

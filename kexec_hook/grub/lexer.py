@@ -55,8 +55,8 @@ _PIECE = re.compile(
     """,
     re.VERBOSE,
 )
-_IN_DOUBLE = re.compile(rf"""(?P<text>[^$\\]+)|(?P<escape>\\[\s\S])|(?P<variable>{_VARIABLE})|(?P<bad>\$)""")
-_IN_MESSAGE = re.compile(r"""\\([\s\S])""")
+_IN_DOUBLE = rf"""(?P<text>[^$\\]+)|(?P<escape>\\[\s\S])|(?P<variable>{_VARIABLE})|(?P<bad>\$)"""
+_IN_MESSAGE = r"""\\([\s\S])"""
 _SIMPLE = re.compile(r"[^$*?\\'\"]+")
 
 
@@ -90,7 +90,7 @@ def make_word(raw: str) -> Word:
         elif kind == "double":
             parts.extend(_double(piece["double"][1:-1], piece.start() + 1))
         elif kind == "message":
-            parts.append(Message(_IN_MESSAGE.sub(_message_escape, piece["message"][2:-1])))
+            parts.append(Message(re.sub(_IN_MESSAGE, _message_escape, piece["message"][2:-1])))
         else:
             parts.append(Var(piece["variable"].strip("${}"), False))
     if text:
@@ -102,7 +102,7 @@ def _double(text: str, offset: int) -> list[Part]:
     r"""Inside "...": only \$ \\ \" and \newline are escapes; a lone `$` is an error."""
     parts: list[Part] = []
     literal = ""
-    for piece in _IN_DOUBLE.finditer(text):
+    for piece in re.finditer(_IN_DOUBLE, text):
         kind = piece.lastgroup
         if kind == "text":
             literal += piece[0]

@@ -276,13 +276,13 @@ class Fuel:
 
 
 _STATUS = {n: Binding(str(n)) for n in range(64)}
-_SPLIT = re.compile(r"[^\n\r \t]+")
-_WILD = re.compile(r"[*?\\]")
-_ESCAPED = re.compile(r"\\([\s\S])")
+_SPLIT = r"[^\n\r \t]+"
+_WILD = r"[*?\\]"
+_ESCAPED = r"\\([\s\S])"
 # rhboot leaves \xHH alone (execute.c:wildcard_escape, wildcard_unescape), so that systemd's escaped names survive.
-_WILD_BUT_HEX = re.compile(r"\\x[0-9A-Fa-f]{2}|([*?\\])")
-_ESCAPED_BUT_HEX = re.compile(r"(\\x[0-9A-Fa-f]{2})|\\([\s\S])")
-_MESSAGE = re.compile(r"\$\{[^}]*\Z|\$(?:\{([^}]*)\}|([0-9]+|[A-Za-z_][A-Za-z0-9_]*|[?#]))|\\(\\|\$)|[\s\S]")
+_WILD_BUT_HEX = r"\\x[0-9A-Fa-f]{2}|([*?\\])"
+_ESCAPED_BUT_HEX = r"(\\x[0-9A-Fa-f]{2})|\\([\s\S])"
+_MESSAGE = r"\$\{[^}]*\Z|\$(?:\{([^}]*)\}|([0-9]+|[A-Za-z_][A-Za-z0-9_]*|[?#]))|\\(\\|\$)|[\s\S]"
 
 
 class Machine:
@@ -520,7 +520,7 @@ class Machine:
     def write_env(self, path: GrubPath, block: bytes, writes: Mapping[str, str | None], call: Call) -> None:
         """save_env: nothing is written here; the script goes on as if.  CommandError where GRUB cannot write."""
         device = self.disks.device(path.device)
-        if _DISKFILTER.match(path.device):
+        if re.match(_DISKFILTER, path.device):
             raise call.error(NOT_IMPLEMENTED_YET, "diskfilter writes are not supported")
         if device is not None and device.fs in ("btrfs", "zfs") and path.path.startswith("/"):
             raise call.error(BAD_FILE_TYPE, "sparse file not allowed")
@@ -787,7 +787,7 @@ class Machine:
                 self.guesses.append(Refusal(f"${name} depends on the clock", place.span))
             if not value:
                 return []
-            return [value] if part.quoted else _SPLIT.findall(value)
+            return [value] if part.quoted else re.findall(_SPLIT, value)
         if params is None:
             return []
         if name == "#":
@@ -797,12 +797,12 @@ class Machine:
         if name in "*@":
             if part.quoted:
                 return list(params)
-            return [piece for value in params for piece in _SPLIT.findall(value)]
+            return [piece for value in params for piece in re.findall(_SPLIT, value)]
         number = int(name)
         if not 0 < number <= len(params):
             return []
         value = params[number - 1]
-        return [value] if part.quoted else _SPLIT.findall(value)
+        return [value] if part.quoted else re.findall(_SPLIT, value)
 
     def _translate(self, text: str, place: Place, reads: list[Read]) -> str:
         """`$"..."`: variables are expanded, translations are not looked up (execute.c:gettext_append)."""
@@ -817,28 +817,28 @@ class Machine:
             reads.append(Read(name, binding, place))
             return binding.value if binding else ""
 
-        return _MESSAGE.sub(value, text)
+        return re.sub(_MESSAGE, value, text)
 
     def _escape(self, text: str) -> str:
         """Protect what was quoted from wildcard expansion."""
-        if not _WILD.search(text):
+        if not re.search(_WILD, text):
             return text
         if self.flavour.keep_hex_escapes:
-            return _WILD_BUT_HEX.sub(lambda m: "\\" + m[1] if m[1] else m[0], text)
-        return _WILD.sub(r"\\\g<0>", text)
+            return re.sub(_WILD_BUT_HEX, lambda m: "\\" + m[1] if m[1] else m[0], text)
+        return re.sub(_WILD, r"\\\g<0>", text)
 
     def unescape(self, text: str) -> str:
         """Take the protection away again."""
         if "\\" not in text:
             return text
         if self.flavour.keep_hex_escapes:
-            return _ESCAPED_BUT_HEX.sub(lambda m: m[1] or m[2], text)
-        return _ESCAPED.sub(r"\1", text)
+            return re.sub(_ESCAPED_BUT_HEX, lambda m: m[1] or m[2], text)
+        return re.sub(_ESCAPED, r"\1", text)
 
     def _glob(self, pattern: str, span: Span) -> list[str]:
         from kexec_hook.grub.wildcard import expand
 
-        found = expand(self, pattern) if _WILD.search(pattern) else []
+        found = expand(self, pattern) if re.search(_WILD, pattern) else []
         if len(found) > 1:
             # GRUB goes through the directory as it lies on the disk; from ext4 the kernel tells it in another order.
             self.guesses.append(Refusal(f"the order in which GRUB finds `{pattern}'", span))
@@ -912,7 +912,7 @@ _HOOKED = frozenset([
 ])  # fmt: skip
 # GRUB_COMMAND_FLAG_EXTRACTOR
 _EXTRACTORS = frozenset(("set", "menuentry", "submenu", "search", "test", "["))
-_DISKFILTER = re.compile(r"lvm/|lvmid/|md/|mduuid/|crypto|cryptouuid/|ldm/")
+_DISKFILTER = r"lvm/|lvmid/|md/|mduuid/|crypto|cryptouuid/|ldm/"
 _CONFIG = ("config_file", "config_directory")
 _CLOCK = frozenset(["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "WEEKDAY"])
 

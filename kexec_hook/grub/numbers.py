@@ -8,8 +8,8 @@ from kexec_hook.grub.errors import BAD_NUMBER, OUT_OF_RANGE, CommandError
 
 _LARGEST = (1 << 64) - 1  # unsigned long of a 64-bit GRUB; i386-pc has 32 bits
 _BASES = {
-    0: re.compile(r"[ \n\r\t]*(?:0x(?P<hex>[0-9a-f]*)|0(?=[0-7])(?P<octal>[0-7]*)|(?P<decimal>[0-9]*))", re.I),
-    10: re.compile(r"[ \n\r\t]*(?P<decimal>[0-9]*)"),
+    0: r"(?i)[ \n\r\t]*(?:0x(?P<hex>[0-9a-f]*)|0(?=[0-7])(?P<octal>[0-7]*)|(?P<decimal>[0-9]*))",
+    10: r"[ \n\r\t]*(?P<decimal>[0-9]*)",
 }
 _RADIX = {"hex": 16, "octal": 8, "decimal": 10}
 
@@ -20,7 +20,7 @@ def strtoul(text: str, base: int = 0) -> tuple[int, str]:
     Base 0: 0x is hexadecimal (a small x), 0 octal.  Raises CommandError for text
     that does not begin with a digit, and for a number above 64 bits.
     """
-    match = _BASES[base].match(text)
+    match = re.match(_BASES[base], text)
     assert match is not None
     kind = match.lastgroup or "decimal"
     digits = match[kind]

@@ -10,8 +10,8 @@ Flat = tuple[Union[int, str], ...]
 Key = tuple[object, ...]
 
 _TILDE, _END, _PLUS, _LETTERS, _DIGITS = range(5)
-_RUNS = re.compile(r"([^0-9]*)([0-9]*)")
-_SUFFIXES = re.compile(r"(?:\.[A-Za-z~][A-Za-z0-9~]*)*\Z")
+_RUNS = r"([^0-9]*)([0-9]*)"
+_SUFFIXES = r"(?:\.[A-Za-z~][A-Za-z0-9~]*)*\Z"
 
 
 def number(digits: str) -> tuple[int, str]:
@@ -59,7 +59,7 @@ def verrev_key(text: str) -> Flat:
 
     Within non-digits: `~` < the end < letters < other bytes.  A missing number is 0, so "a" equals "a0".
     """
-    pairs = [(run, *number(digits)) for run, digits in _RUNS.findall(text)]
+    pairs = [(run, *number(digits)) for run, digits in re.findall(_RUNS, text)]
     while len(pairs) > 1 and pairs[-1] == ("", 0, ""):
         pairs.pop()
     key: list[int | str] = []
@@ -87,6 +87,6 @@ def filevercmp_key(filename: str) -> Key:
     """
     if filename in ("", ".", ".."):
         return (len(filename),)
-    suffixes = _SUFFIXES.search(filename)
+    suffixes = re.search(_SUFFIXES, filename)
     assert suffixes is not None  # it also matches nothing, at the end
     return (3 if filename[0] == "." else 4, verrev_key(filename[: suffixes.start()]), verrev_key(filename))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from kexec_hook.grub.errors import BAD_ARGUMENT, CommandError
@@ -58,6 +59,13 @@ class Helped(CommandError):
 _HELP = (Option("help", "h"), Option("usage", "u"))
 
 
+@functools.cache
+def _by_name(options: tuple[Option, ...]) -> tuple[dict[str, Option], dict[str, Option]]:
+    """What a command knows, by long and by short name; the first of a name counts."""
+    known = (*options, *_HELP)[::-1]
+    return {option.long: option for option in known}, {option.short: option for option in known if option.short}
+
+
 def parse_options(
     m: Machine, words: Sequence[str], options: Sequence[Option], *, accept_dash: bool = False, at_start: bool = False
 ) -> Parsed:
@@ -73,7 +81,7 @@ def parse_options(
 
 
 def _parse(words: Sequence[str], options: Sequence[Option], accept_dash: bool, at_start: bool) -> Parsed:
-    known = (*options, *_HELP)
+    long, short = _by_name(tuple(options))
     parsed = Parsed({}, [])
     args = parsed.args
     position = 0
@@ -87,22 +95,20 @@ def _parse(words: Sequence[str], options: Sequence[Option], accept_dash: bool, a
             args.extend(words[position:])
             break
         elif word.startswith("--"):
-            position += _long(word, following, known, parsed, accept_dash)
-        elif accept_dash and not all(any(option.short == c for option in known) for c in word[1:]):
+            position += _long(word, following, long, parsed, accept_dash)
+        elif accept_dash and not all(letter in short for letter in word[1:]):
             args.append(word)
         else:
-            position += _short(word, following, known, parsed)
+            position += _short(word, following, short, parsed)
     return parsed
 
 
-def _long(word: str, following: str | None, known: Sequence[Option], parsed: Parsed, accept_dash: bool) -> int:
+def _long(word: str, following: str | None, known: Mapping[str, Option], parsed: Parsed, accept_dash: bool) -> int:
     """One --option; returns how many further words it took."""
     name, equals, text = word[2:].partition("=")
     value: str | None = text if equals else None
-    for option in known:
-        if option.long == name:
-            break
-    else:
+    option = known.get(name)
+    if option is None:
         if not accept_dash:
             raise CommandError(BAD_ARGUMENT, f"unknown argument `{word}'")
         parsed.args.append(word)
@@ -114,10 +120,10 @@ def _long(word: str, following: str | None, known: Sequence[Option], parsed: Par
     return taken
 
 
-def _short(word: str, following: str | None, known: Sequence[Option], parsed: Parsed) -> int:
+def _short(word: str, following: str | None, known: Mapping[str, Option], parsed: Parsed) -> int:
     taken = 0
     for position, letter in enumerate(word[1:], 1):
-        option = next((option for option in known if option.short == letter), None)
+        option = known.get(letter)
         if option is None:
             raise CommandError(BAD_ARGUMENT, f"unknown argument `-{letter}'")
         value = None
@@ -135,7 +141,7 @@ def _short(word: str, following: str | None, known: Sequence[Option], parsed: Pa
 
 
 def _store(option: Option, value: str | None, word: str, parsed: Parsed) -> None:
-    if option in _HELP:
+    if option is _HELP[0] or option is _HELP[1]:
         raise Helped
     if option.value:
         if value is None and not option.optional:

@@ -167,7 +167,7 @@ def hello(m: Machine, call: Call) -> int:
     return OK
 
 
-_NOT_SHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f\udc80-\udcff]")
+_NOT_SHOWN = "[\x00-\x08\x0b-\x1f\x7f\udc80-\udcff]"
 
 
 @command("cat")
@@ -179,11 +179,11 @@ def cat(m: Machine, call: Call) -> int:
     text = m.read(parsed.args[0], call).decode("utf-8", "surrogateescape")
     if "dos" in parsed.options:
         text = text.replace("\r\n", "\n")
-    m.say(_NOT_SHOWN.sub(lambda found: f"<{ord(found[0]) & 0xFF:x}>", text) + "\n")
+    m.say(re.sub(_NOT_SHOWN, lambda found: f"<{ord(found[0]) & 0xFF:x}>", text) + "\n")
     return OK
 
 
-_ECHO_ESCAPE = re.compile(r"\\[\s\S]?")
+_ECHO_ESCAPE = r"\\[\s\S]?"
 _ECHO_ESCAPES = {"\\": "\\", "a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -194,7 +194,7 @@ def _unescape(word: str) -> str:
         rest = match[0][1:].encode("utf-8", "surrogateescape")[1:]
         return _ECHO_ESCAPES.get(match[0][1:], "") + rest.decode("utf-8", "surrogateescape")
 
-    return _ECHO_ESCAPE.sub(escape, word)
+    return re.sub(_ECHO_ESCAPE, escape, word)
 
 
 @command("echo")
@@ -203,7 +203,7 @@ def echo(m: Machine, call: Call) -> int:
     newline = "" not in parsed.options
     words = parsed.args
     if "\0" in parsed.options:
-        newline = newline and not any("\\c" in _ECHO_ESCAPE.findall(word) for word in words)
+        newline = newline and not any("\\c" in re.findall(_ECHO_ESCAPE, word) for word in words)
         words = [_unescape(word) for word in words]
     m.say(" ".join(words) + ("\n" if newline else ""))
     return OK
