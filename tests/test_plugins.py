@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -136,6 +138,25 @@ def test_installed_package_brings_a_plugin(installed: Path) -> None:
     plugins = Plugins()
     assert "kh_example" in plugins.names
     assert plugins.files == [str(installed / "kh_example.py")]
+
+
+def test_archive_brings_a_plugin(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory = tmp_path_factory.mktemp("zipped")
+    install(directory, "kh_zipped", "kexec_hook_api = '>=1.0,<2'\n")
+    archive = shutil.make_archive(str(installed / "archive"), "zip", directory)
+    sys.path.insert(0, archive)
+    try:
+        assert "kh_zipped" in Plugins().names
+    finally:
+        sys.path.remove(archive)
+
+
+def test_without_plugins_nobody_is_asked_for_them() -> None:
+    code = "import sys, pluggy; before = set(sys.modules); from kexec_hook.plugins import Plugins; Plugins();"
+    code += "print(*set(sys.modules) - before)"
+    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "kexec_hook.plugins" in said.split()
+    assert "importlib.metadata" not in said.split()
 
 
 def test_installed_plugin_that_does_not_load_is_an_objection(installed: Path) -> None:
