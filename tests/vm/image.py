@@ -90,7 +90,7 @@ class Image:
     disk: Path
     older: str  # releases of the two kernels
     newer: str
-    newer_package: Path
+    newer_packages: tuple[Path, ...]  # its image, and what only that needs
 
 
 DEBIAN_12 = Recipe("debian12", "bookworm")
@@ -133,7 +133,8 @@ def make(recipe: Recipe) -> Image:
         installed = (older, newer) if recipe.newer_is_installed else (older,)
         packages = (*PACKAGES, *recipe.packages, *(f"linux-image-{release}" for release in installed))
         versions = apt.versions(packages)
-        newer_package = apt.download(f"linux-image-{newer}")
+        without_newer = (*PACKAGES, *recipe.packages, f"linux-image-{older}")
+        newer_packages = apt.download_added(f"linux-image-{newer}", without_newer)
     root_key = _key(recipe, _files("early"), MMDEBSTRAP, packages, versions)
     disk_key = _key(root_key, _files("root"), _files(recipe.name), Path(__file__).read_bytes())
     disk = CACHE / f"{recipe.name}-disk-{disk_key}.raw"
@@ -151,7 +152,7 @@ def make(recipe: Recipe) -> Image:
                 _set_up(path)
         _forget_others(f"{recipe.name}-root-*", root)
         _forget_others(f"{recipe.name}-disk-*", disk)
-    return Image(disk, older, newer, newer_package)
+    return Image(disk, older, newer, newer_packages)
 
 
 # What the archive has.
@@ -207,7 +208,12 @@ class Apt:
         said = self._run("apt-get", "--simulate", "install", "?essential", "apt", *packages)
         return "\n".join(sorted(line.partition(" [")[0] for line in said.splitlines() if line.startswith("Inst ")))
 
-    def download(self, package: str) -> Path:
+    def download_added(self, package: str, packages: Sequence[str]) -> tuple[Path, ...]:
+        """The package's file, and those of all that it brings along where these are installed."""
+        before, after = (set(self.versions(names).splitlines()) for names in (packages, (*packages, package)))
+        return tuple(self._download(line.split()[1]) for line in sorted(after - before))
+
+    def _download(self, package: str) -> Path:
         """The package's file, from the cache where it is there."""
         [uri] = self._run("apt-get", "--print-uris", "download", package).splitlines()
         file = self._directory / "cache/archives" / uri.split()[1]

@@ -41,13 +41,15 @@ umount /mnt
 
 
 def make_payload(image: Image, disk: Path) -> None:
-    """The newer kernel's package as well, for a machine that is to install it."""
+    """The newer kernel's packages as well, for a machine that is to install it."""
     with tempfile.TemporaryDirectory(prefix="kexec-hook-payload.") as name:
         content = Path(name, "content")
         shutil.copytree(ROOT / "systemd", content / "systemd")
         shutil.copytree(ROOT / "hooks", content / "hooks")
         shutil.copy(ROOT / "kexec_hook/data/kexec-hook.conf", content)
-        shutil.copy(image.newer_package, content / "newer.deb")
+        (content / "newer").mkdir()
+        for package in image.newer_packages:
+            shutil.copy(package, content / "newer")
         wheel = os.environ.get("KEXEC_HOOK_WHEEL")
         if wheel:
             shutil.copy(wheel, content)

@@ -10,6 +10,8 @@ import json
 import shlex
 from typing import Any
 
+import pytest
+
 from tests.vm import product
 from tests.vm.lab import Lab, State
 from tests.vm.machine import Machine
@@ -50,6 +52,61 @@ def _install(lab: Lab, machine: Machine) -> None:
 INSTALLED = State("installed", _install)
 # After a kernel upgrade: the older kernel runs, GRUB's default is the newer one, nothing is staged.
 UPGRADED = State("upgraded", boot_the_older, INSTALLED)
+
+
+# What `apt install` of a kernel leads to, with apt's glue installed; each module that has these gives them a name.
+
+
+def _before_the_newer(lab: Lab, machine: Machine) -> None:
+    if lab.recipe.newer_is_installed:
+        boot_the_older(lab, machine)
+        machine.ok(f"apt-get -y -qq purge linux-image-{lab.image.newer}", 600)
+    product.install(machine)
+    product.install_apt_glue(machine)
+
+
+def _apt_install(lab: Lab, machine: Machine) -> None:
+    said = machine.ok("mount -o ro LABEL=payload /mnt && apt-get -y -qq install /mnt/newer/*.deb && umount /mnt", 900)
+    # A line of its own, where apt's own lines end.
+    assert f"kexec-hook: next reboot jumps into Debian GNU/Linux, {lab.image.newer} (staged in " in said, said
+    assert loaded(machine) == "1"
+
+
+def _one_shot(lab: Lab, machine: Machine) -> None:
+    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
+
+
+WITH_GLUE = State("with-glue", _before_the_newer)
+BY_APT = State("by-apt", _apt_install, WITH_GLUE)
+BY_APT_AND_ONE_SHOT = State("by-apt-and-one-shot", _one_shot, BY_APT)
+
+
+@pytest.mark.parametrize(
+    "command", ["reboot", "systemctl reboot", "shutdown -r now", pytest.param(LOGIND, id="logind's D-Bus Reboot")]
+)
+def after_apt_install_every_caller_jumps(lab: Lab, command: str) -> None:
+    by_grub = lab.by_grub(BY_APT)
+    assert by_grub.release == lab.image.newer
+    assert jump(lab.at(BY_APT), command) == by_grub.same_as_grub
+
+
+@pytest.mark.parametrize("command", ["coldreboot", "kexec-hook coldreboot"])
+def after_apt_install_cold_reboot_is_cold(lab: Lab, command: str) -> None:
+    by_grub = lab.by_grub(BY_APT)
+    machine = lab.at(BY_APT)
+    booted = machine.reboot(command)
+    assert booted.kind == "firmware"
+    assert booted.same_as_grub == by_grub.same_as_grub
+    assert machine.shell("test -e /no-kexec-reboot").code
+
+
+def after_apt_install_grub_reboot_is_followed_once(lab: Lab) -> None:
+    by_grub = lab.by_grub(BY_APT_AND_ONE_SHOT)
+    assert (by_grub.release, b"next_entry=\n" in by_grub.grubenv) == (lab.image.older, True)
+    machine = lab.at(BY_APT_AND_ONE_SHOT)
+    assert jump(machine) == by_grub.same_as_grub
+    assert stage(machine)["release"] == lab.image.newer
+    assert jump(machine) == lab.by_grub(BY_APT).same_as_grub
 
 
 def early_cpio(name: str, content: bytes) -> bytes:
