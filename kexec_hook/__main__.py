@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from kexec_hook.world import World
 
 
-def run() -> NoReturn:
+def run(world: World | None = None) -> NoReturn:
     # A run is short and makes hardly any cycles; to look for them would take a tenth of it, much of that at its end.
     gc.disable()
     from kexec_hook.cli import main
 
-    code = main()
+    code = main(world=world)
     gc.freeze()
     sys.exit(code)
 

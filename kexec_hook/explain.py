@@ -208,18 +208,15 @@ def _chapters(run: Run) -> list[tuple[str, list[str]]]:
 
 def _settings(run: Run) -> Iterator[str]:
     """Every value, and where it comes from."""
-    from dataclasses import fields
-
-    for field in fields(run.settings):
-        setting = getattr(run.settings, field.name)
-        if field.name == "kexec_default":
+    for name, setting in run.settings._asdict().items():
+        if name == "kexec_default":
             continue
         value = setting.value
         if isinstance(value, bool):
             value = "yes" if value else "no"
         elif isinstance(value, tuple):
             value = " ".join(value)
-        yield f"{field.name} = {value} ({setting.origin})"
+        yield f"{name} = {value} ({setting.origin})"
 
 
 def write_text(name: str, value: str | None) -> str:

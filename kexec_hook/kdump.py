@@ -7,7 +7,7 @@ An empty KDUMP_KERNELVER is the running kernel's release, an empty KDUMP_COMMAND
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .cmdline import edit_cmdline, name_of, words
 from .settings import BUILT_IN, Files, Setting, SettingsError, WrongValueError, kexec_args
@@ -28,8 +28,7 @@ _ALWAYS = ("rd.systemd.gpt_auto=no",)
 _WITHOUT_FILE = "irqpoll nr_cpus=1 reset_devices"
 
 
-@dataclass(frozen=True)
-class KdumpSettings:
+class KdumpSettings(NamedTuple):
     found: bool  # is there such a file?
     kernelver: Setting[str]
     commandline: Setting[str]

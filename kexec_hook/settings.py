@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .cmdline import words as _kernel_words
 from .shellvars import Assigned, assignments
@@ -49,14 +48,21 @@ class Files(Protocol):
         """The names in a directory; none where there is no such directory."""
 
 
-@dataclass(frozen=True)
 class Setting(Generic[T]):
-    value: T
-    origin: str = BUILT_IN  # file:line
+    """A value, and the file:line it comes from."""
+
+    def __init__(self, value: T, origin: str = BUILT_IN) -> None:
+        self.value = value
+        self.origin = origin
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Setting) and (self.value, self.origin) == (other.value, other.origin)
+
+    def __repr__(self) -> str:
+        return f"Setting({self.value!r}, {self.origin!r})"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Who chooses what is staged."""
 
     how: str  # grub, newest, running, kexec-default, entry
@@ -66,8 +72,7 @@ class Selection:
         return f"entry:{self.entry}" if self.how == "entry" else self.how
 
 
-@dataclass(frozen=True)
-class KexecDefault:
+class KexecDefault(NamedTuple):
     """What /etc/default/kexec names as given; empty: no initrd, the running command line without BOOT_IMAGE."""
 
     kernel_image: Setting[str]
@@ -75,8 +80,7 @@ class KexecDefault:
     append: Setting[str]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     load: Setting[bool]
     use_grub_config: Setting[bool]
     select: Setting[Selection]  # use_grub_config = no counts as kexec-default where no `select` was given

@@ -23,6 +23,9 @@ root=@ROOT@
 lib=@LIB@
 first=$1
 case "$*" in *--version*) echo "kexec-tools $(cat $lib/version)"; exit 0 ;; esac
+case "$*" in *--kexec-syscall-auto*)
+    case $(cat $lib/version) in 2.0.1*) echo "kexec: unrecognized option '--kexec-syscall-auto'" >&2; exit 1 ;; esac ;;
+esac
 { printf '%s' "$1"; shift; for word; do printf '\t%s' "$word"; done; echo; } >> $lib/kexec.log
 set -- "" "$@"
 while [ $# -gt 0 ]; do

@@ -52,6 +52,7 @@ ABOVE = [
 OPENS_FILES = {
     "kexec_hook.sysroot": "everything below the root",
     "kexec_hook.state": "our own directory in /run, which it locks and writes",
+    "kexec_hook.plugins": "what installed packages say they bring",
     "kexec_hook.glue": "the files that the package brings along, and where `hooks install` puts them",
 }
 RUNS_PROGRAMS = {"kexec_hook.process": "everything"}

@@ -13,10 +13,10 @@ from kexec_hook.grub.syntax import If, Statement
 
 _MANY = 20_000  # lines that are remembered
 _CHARS = r"""[^{}|&$;<>'"\\\[\]#]*"""
-_SAFE = re.compile(rf"{_CHARS}(?:'[^']*'{_CHARS})*")
+_SAFE = rf"{_CHARS}(?:'[^']*'{_CHARS})*"
 # What lines there are: c whole commands, i if..then, l elif..then, e else, f fi.
 _INNER = r"(?:c|ic+(?:lc+)*(?:ec+)?f)+"
-_BLOCK = re.compile(rf"(?:c|i{_INNER}(?:l{_INNER})*(?:e{_INNER})?f)+")
+_BLOCK = rf"(?:c|i{_INNER}(?:l{_INNER})*(?:e{_INNER})?f)+"
 
 
 class PlainBlocks:
@@ -39,7 +39,7 @@ class PlainBlocks:
             shape = "".join([self._kinds[line] for line in lines])
         except KeyError:
             shape = "".join(map(self._kind, lines))
-        return self._text.find("}", end) if _BLOCK.fullmatch(shape) else -1
+        return self._text.find("}", end) if re.fullmatch(_BLOCK, shape) else -1
 
     def _next(self, brace: str, start: int) -> int:
         at = self._braces[brace]
@@ -61,7 +61,7 @@ class PlainBlocks:
         first = (line.split() or [line])[0]
         if first[:1] in ("", "#"):
             return ""
-        if first not in RESERVED and _SAFE.fullmatch(line):
+        if first not in RESERVED and re.fullmatch(_SAFE, line):
             return "c"
         if line in ("else", "fi"):
             return line[0]
