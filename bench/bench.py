@@ -10,7 +10,6 @@ OVER an exit status.  What stages does so on a directory that stands for the mac
 from __future__ import annotations
 
 import argparse
-import compileall
 import json
 import os
 import platform
@@ -38,7 +37,7 @@ from tests.machine import Box  # noqa: E402
 
 TREE = ROOT / "tests/roots/debian-12/tree"
 INITRD = "boot/initrd.img-6.1.0-39-amd64"
-OURS = str(Path(sys.executable).parent / "kexec-hook")
+LEFT_OUT = shutil.ignore_patterns(".*", "build", "__pycache__", "tests")
 IMPORTS = (
     "import argparse, json, subprocess, pathlib, dataclasses, packaging.version, pluggy;"
     " pluggy.PluginManager('x').load_setuptools_entrypoints('kexec_hook')"
@@ -55,6 +54,16 @@ class Row:
     beyond: float | None = None  # seconds that ours may take more; then no ratio counts
     before: str = ""  # run before each run of ours
     least: int = 0  # runs, where single ones say little
+
+
+def install(directory: Path) -> tuple[str, str]:
+    """This checkout as pip installs it, in a place of its own: its kexec-hook and its python."""
+    shutil.copytree(ROOT, directory / "source", ignore=LEFT_OUT)  # a build leaves its own files there
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory / "venv")], check=True)
+    python = str(directory / "venv/bin/python")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", python, "install"]
+    subprocess.run([*pip, str(directory / "source")], check=True, stderr=subprocess.DEVNULL)
+    return str(directory / "venv/bin/kexec-hook"), python
 
 
 def debian(directory: Path, lines: int) -> Path:
@@ -135,7 +144,7 @@ def quiet(directory: Path) -> list[str]:
     return argv
 
 
-def staging(directory: Path) -> tuple[Box, list[str]]:
+def staging(directory: Path, python: str) -> tuple[Box, list[str]]:
     """A machine with a large initrd, whose kexec takes 0.2 s to load, and how to run commands on it."""
     box = Box(directory / "s")
     initrd = box / INITRD
@@ -144,11 +153,11 @@ def staging(directory: Path) -> tuple[Box, list[str]]:
     world = box.world
     driver = directory / "s/driver.py"
     driver.write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from kexec_hook.cli import main\nfrom kexec_hook.process import Programs\nfrom kexec_hook.world import World\n"
-        f"sys.exit(main(sys.argv[1:], World({world.root!r}, Programs({world.programs.path!r}), {world.owner}, True)))\n"
+        "from kexec_hook.__main__ import run\n"
+        "from kexec_hook.process import Programs\nfrom kexec_hook.world import World\n"
+        f"run(World({world.root!r}, Programs({world.programs.path!r}), {world.owner}, True))\n"
     )
-    return box, [sys.executable, str(driver)]
+    return box, [python, str(driver)]
 
 
 def stage_rows(box: Box, run: list[str]) -> Iterator[Row]:
@@ -224,17 +233,16 @@ def main() -> int:
         if shutil.which(tool) is None:
             print(f"bench: {tool} is missing: apt-get install -y hyperfine time", file=sys.stderr)
             return 1
-    # as an installation does it, also where PYTHONDONTWRITEBYTECODE is set
-    compileall.compile_dir(ROOT / "kexec_hook", quiet=2)
     print(f"{cpu()}, Python {platform.python_version()}, {platform.system()} {platform.release()}")
     over = False
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        imports = [sys.executable, "-c", IMPORTS]
+        kexec_hook, python = install(scratch)
+        imports = [python, "-c", IMPORTS]
         rows = [
             Row(
                 "stage --dry-run, 265 lines",
-                [OURS, "--root", str(debian(scratch, 265)), "stage", "--dry-run"],
+                [kexec_hook, "--root", str(debian(scratch, 265)), "stage", "--dry-run"],
                 imports,
                 1.6,
                 "python3 and its imports",
@@ -242,10 +250,10 @@ def main() -> int:
         ]
         for count in (1000, 10000):
             root = many(scratch, count)
-            ours = [OURS, "grub-eval", str(root), "--default-only"]
+            ours = [kexec_hook, "grub-eval", str(root), "--default-only"]
             rows.append(Row(f"grub-eval --default-only, {count} entries", ours, grub_emu(root), 1.0, "grub-emu"))
         rows.append(Row("hooks/run, nothing changed", quiet(scratch), ["sh", "-c", ":"], 1.5, "sh -c :", least=400))
-        box, run = staging(scratch)
+        box, run = staging(scratch, python)
         rows += stage_rows(box, run)
         print(f"{'':44} {'median':>9} {'compared':>9} {'ratio':>6} {'limit':>6} {'memory':>8} {'compared':>9}")
         for row in rows:
