@@ -13,7 +13,7 @@ DEMO := tests/roots/debian-12-microcode/tree
 N ?= 200
 SEED ?= 0
 
-.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all bench roots clean
+.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all bench fuzz roots clean
 
 demo: $(VENV)/runs
 	$(BIN)/kexec-hook --root $(DEMO) stage --dry-run
@@ -33,10 +33,10 @@ packages: $(VENV)/tests
 	$(MAKE) --no-print-directory --keep-going -j2 packages-deb packages-rpm
 
 packages-deb: $(VENV)/tests
-	$(PACKAGES) tests/packages/test_apt.py $(ARGS)
+	$(PACKAGES) -o cache_dir=.cache/pytest/deb tests/packages/test_apt.py $(ARGS)
 
 packages-rpm: $(VENV)/tests
-	$(PACKAGES) tests/packages --ignore=tests/packages/test_apt.py $(ARGS)
+	$(PACKAGES) -o cache_dir=.cache/pytest/rpm tests/packages --ignore=tests/packages/test_apt.py $(ARGS)
 
 # Virtual machines with real GRUBs and kernels, emulated (no KVM).  Needs a Debian system with a mirror; root, for
 # chroots and to install what is missing.  Images are kept in .cache; `ARGS=-x` and other words go to pytest.
@@ -49,12 +49,24 @@ e2e: $(VENV)/tests
 
 e2e-debian12 e2e-debian13: e2e-%: $(VENV)/tests
 	$(BIN)/python -m tests.vm.image --needs
-	$(E2E) tests/vm/test_$*.py $(ARGS)
+	$(E2E) -o cache_dir=.cache/pytest/$* tests/vm/test_$*.py $(ARGS)
 
 # Also writes docs/proof.md, from the last result of each test.
 e2e-all: e2e
 	$(E2E) tests/vm --ignore=tests/vm/test_debian12.py --ignore=tests/vm/test_debian13.py $(ARGS)
 	$(BIN)/python -m tests.vm.proof docs/proof.md
+
+# Looks for FOR seconds for inputs on which a target of tests/fuzz raises what it should not, or hangs; keeps the fewest
+# that reach all the code that was reached.
+TARGET ?= script
+FOR ?= 300
+
+fuzz: $(VENV)/tests
+	$(PIP) install atheris
+	$(BIN)/python -m tests.fuzz.corpus unpack $(TARGET) .cache/fuzz/$(TARGET)
+	$(BIN)/python -m tests.fuzz.fuzz $(TARGET) -max_total_time=$(FOR) -max_len=600 -timeout=20 -print_final_stats=1 \
+		-dict=tests/fuzz/script.dict -artifact_prefix=.cache/fuzz/ .cache/fuzz/$(TARGET)
+	$(BIN)/python -m tests.fuzz.corpus pack $(TARGET) .cache/fuzz/$(TARGET)
 
 # Needs hyperfine, time, grub-emu and e2fsprogs.
 bench: $(VENV)/runs
