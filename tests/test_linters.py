@@ -9,12 +9,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+PYTHON = ("kexec_hook", "tests", "tests/roots/make-roots", "bench", "man", "hooks", "setup.py")
+SHELL = (
+    *(
+        ".ci/run",
+        "hooks/run",
+        "hooks/apt/zzz-kexec-hook",
+        "hooks/dnf/99-kexec-hook.install",
+        "packaging/rpm/coldreboot",
+    ),
+    *(f"packaging/debian/{name}" for name in ("postinst", "postrm", "prerm", "tests/smoke", "tests/upgrades")),
+)
+
 
 @pytest.mark.parametrize(
     "command",
     [
-        ("ruff", "check", "--quiet", "kexec_hook", "tests", "tests/roots/make-roots", "bench"),
-        ("ruff", "format", "--check", "--diff", "--quiet", "kexec_hook", "tests", "tests/roots/make-roots", "bench"),
+        ("ruff", "check", "--quiet", *PYTHON),
+        ("ruff", "format", "--check", "--diff", "--quiet", *PYTHON),
         ("mypy", "--strict", "--no-error-summary", "--hide-error-context"),
     ],
     ids=["ruff check", "ruff format", "mypy"],
@@ -28,7 +40,9 @@ def test_linter_is_silent(command: tuple[str, ...]) -> None:
     assert (done.stdout, done.returncode) == ("", 0)
 
 
-def test_shell_scripts_parse() -> None:
-    for script in (".ci/run",):
-        done = subprocess.run(["bash", "-n", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        assert (done.stderr, done.returncode) == ("", 0)
+@pytest.mark.parametrize("script", SHELL)
+def test_shell_script_parses(script: str) -> None:
+    shell = Path((ROOT / script).read_text().splitlines()[0].split()[-1].lstrip("#!")).name
+    assert shell in ("sh", "bash")
+    done = subprocess.run([shell, "-n", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert (done.stderr, done.returncode) == ("", 0)
