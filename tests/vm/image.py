@@ -1,8 +1,9 @@
 """A Debian on a disk image: its packages, its two kernels, its GRUB.  Made once, then kept under .cache/vm by content.
 
 Needs root (for a chroot and the owners of files), but no loop device and no mount: mmdebstrap makes the root,
-`mkfs.ext4 -d` puts it into the image, GRUB's boot.img and a core.img are written in front of it.  Then the machine is
-booted once, where the real grub-install and update-grub replace what was put there by hand.
+`mkfs.ext4 -d` puts it into the image, GRUB's boot.img and a core.img are written in front of it, or a core.efi into
+an EFI system partition.  Then the machine is booted once, where the real grub-install and update-grub replace what was
+put there by hand.
 
     python3 -m tests.vm.image --needs       installs what is missing on this system
     python3 -m tests.vm.image [NAME...]     makes images (debian12, ...), and says where they are
@@ -23,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.machine import Machine
+from tests.vm.machine import OVMF_CODE, Machine
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache" / "vm"
@@ -31,24 +32,33 @@ CACHE = HERE.parents[1] / ".cache" / "vm"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Programs or files, and the packages they come in.
 NEEDED = {
+    "mcopy": "mtools",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
     "mmdebstrap": "mmdebstrap",
     "qemu-system-x86_64": "qemu-system-x86",
     "/usr/share/seabios/bios-256k.bin": "seabios",
+    str(OVMF_CODE): "ovmf",
     "sfdisk": "fdisk",
     "setpriv": "util-linux",
     KEYRING: "debian-archive-keyring",
 }
 PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "mount", "util-linux", "initramfs-tools", "zstd", "e2fsprogs"),
-    *("grub-pc", "kexec-tools", "python3", "python3-pluggy", "python3-packaging", "python3-installer"),
+    *("kexec-tools", "python3", "python3-pluggy", "python3-packaging", "python3-installer"),
 )
+GRUB_OF_BIOS = ("grub-pc",)
+# As Debian's installer leaves a machine: the signed GRUB reads its stub on the ESP, whether Secure Boot is on or off.
+GRUB_OF_UEFI = ("grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "efibootmgr")
+OVMF_VARIABLES = OVMF_CODE.with_name("OVMF_VARS_4M.fd")
 UUID = "11111111-2222-3333-4444-555555555555"
 BOOT_UUID = "bbbbbbbb-2222-3333-4444-555555555555"
 SIZE = 3 << 30
 SECTOR = 512
 FIRST_SECTOR = 2048  # of the first partition; GRUB's core.img lies before it
 BOOT_SECTORS = (512 << 20) // SECTOR  # of a /boot of its own
+ESP_SECTORS = (64 << 20) // SECTOR
+ESP_UUID = "EEEE-5555"
 
 # Nothing that a test looks at, and each costs time under emulation.
 _MASKED = """
@@ -83,11 +93,13 @@ class Recipe:
     packages: tuple[str, ...] = ()
     newer_is_installed: bool = True
     own_boot: bool = False  # /boot is a file system of its own
+    uefi: bool = False
 
 
 @dataclass(frozen=True)
 class Image:
     disk: Path
+    variables: Path | None  # the firmware's, of a machine with UEFI
     older: str  # releases of the two kernels
     newer: str
     newer_packages: tuple[Path, ...]  # its image, and what only that needs
@@ -99,7 +111,8 @@ DEBIAN_13 = Recipe("debian13", "trixie")
 TESTING = Recipe(
     "testing", "testing", also=("trixie",), packages=("dnf5", "rpm"), newer_is_installed=False, own_boot=True
 )
-RECIPES = {recipe.name: recipe for recipe in (DEBIAN_12, DEBIAN_13, TESTING)}
+DEBIAN_13_UEFI = Recipe("debian13-uefi", "trixie", uefi=True)
+RECIPES = {recipe.name: recipe for recipe in (DEBIAN_12, DEBIAN_13, TESTING, DEBIAN_13_UEFI)}
 
 
 def missing() -> list[str]:
@@ -131,13 +144,15 @@ def make(recipe: Recipe) -> Image:
         apt = Apt(CACHE / f"apt-{recipe.suite}", (recipe.suite, *recipe.also))
         older, newer = apt.two_kernels()
         installed = (older, newer) if recipe.newer_is_installed else (older,)
-        packages = (*PACKAGES, *recipe.packages, *(f"linux-image-{release}" for release in installed))
+        common = (*PACKAGES, *(GRUB_OF_UEFI if recipe.uefi else GRUB_OF_BIOS), *recipe.packages)
+        packages = (*common, *(f"linux-image-{release}" for release in installed))
         versions = apt.versions(packages)
-        without_newer = (*PACKAGES, *recipe.packages, f"linux-image-{older}")
+        without_newer = (*common, f"linux-image-{older}")
         newer_packages = apt.download_added(f"linux-image-{newer}", without_newer)
     root_key = _key(recipe, _files("early"), MMDEBSTRAP, packages, versions)
     disk_key = _key(root_key, _files("root"), _files(recipe.name), Path(__file__).read_bytes())
     disk = CACHE / f"{recipe.name}-disk-{disk_key}.raw"
+    variables = CACHE / f"{recipe.name}-variables-{disk_key}.fd" if recipe.uefi else None
     if not disk.exists():
         if os.geteuid() != 0:
             raise ImageError("making an image needs root; a finished one in .cache/vm would not")
@@ -145,14 +160,18 @@ def make(recipe: Recipe) -> Image:
         if not root.exists():
             with _told(f"{recipe.name}: root with {' and '.join(installed)}"), _finished(root) as path:
                 _make_root(recipe, apt, packages, path)
-        with _finished(disk) as path:
+        # Who finds the disk finds the variables as well: they have their name first.
+        with _finished(disk) as path, _finished(variables) if variables else contextlib.nullcontext() as own_variables:
             with _told(f"{recipe.name}: disk"):
                 _make_disk(recipe, root, installed[-1], path)
+            if own_variables:
+                shutil.copyfile(OVMF_VARIABLES, own_variables)
             with _told(f"{recipe.name}: first boot, grub-install, update-grub"):
-                _set_up(path)
+                _set_up(path, own_variables)
         _forget_others(f"{recipe.name}-root-*", root)
         _forget_others(f"{recipe.name}-disk-*", disk)
-    return Image(disk, older, newer, newer_packages)
+        _forget_others(f"{recipe.name}-variables-*", variables)
+    return Image(disk, variables, older, newer, newer_packages)
 
 
 # What the archive has.
@@ -283,16 +302,18 @@ def _make_disk(recipe: Recipe, root_tar: Path, release: str, disk: Path) -> None
                 shutil.copytree(overlay, root, dirs_exist_ok=True)
                 _as_root(overlay, root)
         _configure(recipe, root)
-        shutil.copytree(root / "usr/lib/grub/i386-pc", root / "boot/grub/i386-pc")
+        target = "x86_64-efi" if recipe.uefi else "i386-pc"
+        shutil.copytree(root / "usr/lib/grub" / target, root / "boot/grub" / target)
         first = FIRST_GRUB_CFG.format(release=release, uuid=UUID, boot="" if recipe.own_boot else "/boot")
         (root / "boot/grub/grub.cfg").write_text(first)
-        _write_grub(recipe, root, disk)
+        (_write_esp if recipe.uefi else _write_grub)(recipe, root, disk)
         if recipe.own_boot:
             (root / "boot").rename(scratch / "boot")
             (root / "boot").mkdir()
             _make_file_system(scratch / "boot", BOOT_UUID, "boot", FIRST_SECTOR, BOOT_SECTORS, disk)
-        start = FIRST_SECTOR + (BOOT_SECTORS if recipe.own_boot else 0)
-        _make_file_system(root, UUID, "root", start, SIZE // SECTOR - start, disk)
+        start = FIRST_SECTOR + (BOOT_SECTORS if recipe.own_boot else ESP_SECTORS if recipe.uefi else 0)
+        end = SIZE // SECTOR - (FIRST_SECTOR if recipe.uefi else 0)  # where GPT's copy is
+        _make_file_system(root, UUID, "root", start, end - start, disk)
 
 
 def _configure(recipe: Recipe, root: Path) -> None:
@@ -301,6 +322,9 @@ def _configure(recipe: Recipe, root: Path) -> None:
     mounts = [f"UUID={UUID} / ext4 defaults,noatime 0 0"]
     if recipe.own_boot:
         mounts.append(f"UUID={BOOT_UUID} /boot ext4 defaults,noatime 0 0")
+    if recipe.uefi:
+        (root / "boot/efi").mkdir()
+        mounts.append(f"UUID={ESP_UUID} /boot/efi vfat umask=0077 0 0")
     (root / "etc/fstab").write_text("".join(f"{line}\n" for line in mounts))
     (root / "var/log/journal").mkdir(exist_ok=True)
     for path in ("etc/resolv.conf", "etc/apt/sources.list"):
@@ -343,10 +367,30 @@ def _write_grub(recipe: Recipe, root: Path, disk: Path) -> None:
     core.unlink()
 
 
-def _set_up(disk: Path) -> None:
-    with Machine(disk, keep=True) as machine:
+def _write_esp(recipe: Recipe, root: Path, disk: Path) -> None:
+    """An EFI system partition with a GRUB that the firmware starts before it has been told of any."""
+    do(
+        *("chroot", str(root), "grub-mkimage", "-O", "x86_64-efi", "-p", "(,gpt2)/boot/grub", "-o", "/core.efi"),
+        *("part_gpt", "ext2", "fat"),
+    )
+    esp = disk.with_suffix(".esp")
+    do("mkfs.vfat", "-C", "-F", "32", "-i", ESP_UUID.replace("-", ""), str(esp), str(ESP_SECTORS // 2))
+    do("mmd", "-i", str(esp), "::/EFI", "::/EFI/BOOT")
+    do("mcopy", "-i", str(esp), str(root / "core.efi"), "::/EFI/BOOT/BOOTX64.EFI")
+    (root / "core.efi").unlink()
+    with disk.open("wb") as image:
+        image.truncate(SIZE)
+    do("sfdisk", "-q", str(disk), stdin=f"label: gpt\nstart={FIRST_SECTOR},size={ESP_SECTORS},type=uefi\ntype=linux\n")
+    with disk.open("r+b") as image:
+        image.seek(FIRST_SECTOR * SECTOR)
+        image.write(esp.read_bytes())
+    esp.unlink()
+
+
+def _set_up(disk: Path, variables: Path | None) -> None:
+    with Machine(disk, variables=variables, keep=True) as machine:
         machine.booted()
-        machine.ok("grub-install /dev/vda && update-grub && test -e /boot/grub/grubenv", 300)
+        machine.ok(f"grub-install {'' if variables else '/dev/vda'} && update-grub && test -e /boot/grub/grubenv", 300)
         machine.power_off("systemctl poweroff")
         machine.quit()
 
@@ -389,7 +433,7 @@ def _scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def _forget_others(pattern: str, keep: Path) -> None:
+def _forget_others(pattern: str, keep: Path | None) -> None:
     for path in CACHE.glob(pattern):
         if path != keep:
             path.unlink()

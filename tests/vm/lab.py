@@ -19,7 +19,7 @@ FAILURES = CACHE / "failures"
 # Name and version, a line each.
 VERSIONS = """
 . /etc/os-release; echo "system $PRETTY_NAME $(cat /etc/debian_version)"
-dpkg-query -W -f '${Package} ${Version}\\n' systemd grub-pc kexec-tools initramfs-tools
+dpkg-query -W -f '${Package} ${Version}\\n' systemd grub-pc grub-efi-amd64 kexec-tools initramfs-tools 2> /dev/null
 dpkg-query -W -f '${Package} ${Version}\\n' 'linux-image-[0-9]*'
 """
 
@@ -64,7 +64,7 @@ class Lab:
         else:
             if self._machine:
                 self._machine.close()
-            self._machine = machine = Machine(self.image.disk, self._payload).start()
+            self._machine = machine = Machine(self.image.disk, self._payload, variables=self.image.variables).start()
             machine.booted()
             named = (line.partition(" ") for line in machine.ok(VERSIONS).splitlines())
             self.versions.update((name, version) for name, _, version in named if version)

@@ -14,15 +14,21 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+RESET = "RESET"  # QMP's event
+
 BOOT_SECONDS = 400
 SHELL_SECONDS = 120
 
-# /proc/sys/kernel/bootloader_type: kexec says 0xD0, GRUB 2 on a BIOS 0x72.
-LOADER_TYPES = {"208": "kexec", "114": "firmware"}
+# QEMU's firmware with UEFI.
+OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+
+# /proc/sys/kernel/bootloader_type: kexec says 0xD0, GRUB 2 on a BIOS 0x72, the kernel's own EFI stub 0x21.
+LOADER_TYPES = {"208": "kexec", "114": "firmware", "33": "firmware"}
 
 
 class MachineError(Exception):
@@ -61,12 +67,19 @@ class Mark:
 
 
 class Machine:
-    def __init__(self, disk: Path, payload: Path | None = None, *, memory: int = 1024, keep: bool = False) -> None:
-        """disk stays as it is, unless keep."""
+    def __init__(
+        self, disk: Path, payload: Path | None = None,
+        *, variables: Path | None = None, memory: int = 1024, keep: bool = False,
+    ) -> None:  # fmt: skip
+        """disk and variables stay as they are, unless keep.  With variables, those of the firmware, it has UEFI."""
         # A socket's path must be short, which a checkout's need not be.
         self.directory = Path(tempfile.mkdtemp(prefix="kexec-hook-vm."))
         self.console_log = self.directory / "console.log"
-        drives = [f"file={disk},format=raw,if=virtio,cache=unsafe{'' if keep else ',snapshot=on'}"]
+        apart = "" if keep else ",snapshot=on"
+        drives = [f"file={disk},format=raw,if=virtio,cache=unsafe{apart}"]
+        if variables:
+            drives.append(f"file={OVMF_CODE},format=raw,if=pflash,unit=0,readonly=on")
+            drives.append(f"file={variables},format=raw,if=pflash,unit=1{apart}")
         if payload:
             drives.append(f"file={payload},format=raw,if=virtio,readonly=on")
         self._argv = [
@@ -266,6 +279,20 @@ class Machine:
         before = self.mark()
         answer = self._ask(command)
         return self._booted(before, timeout, command, answer)
+
+    def watch(self, command: str, signs: Sequence[str]) -> tuple[Booted, list[float]]:
+        """Reboot, and the seconds until each of these was there, in their order: RESET, or a text on the console."""
+        before = self.mark()
+        started = time.monotonic()
+        answer = self._ask(command)
+        moments: list[float] = []
+        while len(moments) < len(signs):
+            sign = signs[len(moments)]
+            if self.resets > before.resets if sign == RESET else sign in self.console(before.console):
+                moments.append(time.monotonic() - started)
+            else:
+                self._poll(started + BOOT_SECONDS, f"waiting for {sign} after `{command}`")
+        return self._booted(before, BOOT_SECONDS, command, answer), moments
 
     def booted(self, timeout: float = BOOT_SECONDS) -> Booted:
         """Wait for the end of the first boot."""
