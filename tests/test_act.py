@@ -245,6 +245,14 @@ def test_run_declines_the_same_way_only_once(box: Box, capsys: pytest.CaptureFix
     assert "ordinary one" in said(capsys)
 
 
+@pytest.mark.parametrize(("value", "loads"), [("", True), ("0", True), ("1", False), ("yes", False)])
+def test_suspended_run_stages_nothing(box: Box, value: str, loads: bool) -> None:
+    limits = f"import os; os.environ['KEXEC_HOOK_SUSPEND'] = {value!r}"
+    process = box.start("run", "--source=apt", limits=limits)
+    process.communicate(timeout=60)
+    assert (process.returncode, box.loaded) == (0, loads)
+
+
 def test_wrong_settings_unload_what_was_staged(box: Box) -> None:
     box.run("run", "--source=apt")
     box.put("etc/kexec-hook.conf", "lod = yes\n")

@@ -222,6 +222,27 @@ def test_suspended_glue_does_nothing(glue: Glue) -> None:
     assert (done.stdout, done.stderr, done.returncode, glue.ran()) == ("", "", 0, [])
 
 
+def test_suspended_by_0_is_not_suspended(glue: Glue) -> None:
+    assert glue.run(suspend="0").stdout == "kexec-hook: run --source=apt\n"
+
+
+def test_removal_unstages_also_what_is_suspended(glue: Glue) -> None:
+    glue.run("--removed", suspend="1")
+    assert glue.ran() == ["kexec-hook unstage"]
+
+
+def test_nobody_who_reads_is_no_failure(glue: Glue) -> None:
+    """`dpkg -i ... | head`: the package's postinst would fail with us."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as nowhere:
+        argv = [*glue.shell, str(glue.root / "run"), "dpkg"]
+        # Python ignores SIGPIPE, and gives its children back what they had.
+        done = subprocess.run(argv, env={}, stdin=subprocess.DEVNULL, stdout=nowhere, restore_signals=True)
+    assert done.returncode == 0
+    assert glue.ran() == ["kexec-hook run --source=dpkg"]
+
+
 def test_run_that_fails_is_one_line(glue: Glue) -> None:
     glue.image(0)
     glue.program("kexec-hook", "echo Traceback...; echo ModuleNotFoundError: No module named \"'pluggy'\" >&2; exit 1")

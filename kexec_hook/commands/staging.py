@@ -130,7 +130,7 @@ def run(world: World, args: Namespace) -> int:
     from kexec_hook.state import Busy
 
     started = time.time()
-    if os.environ.get("KEXEC_HOOK_SUSPEND") or not world.is_host:
+    if os.environ.get("KEXEC_HOOK_SUSPEND", "0") not in ("", "0") or not world.is_host:
         return OK
     try:
         done = _run(world, args.source, started)
