@@ -95,6 +95,11 @@ class Recipe:
     before: str = ""  # run by sh in the chroot when the essential packages are there, before the others
     after: str = ""  # run by sh in the chroot when everything is installed
     recommends: bool = False
+    name: str = field(default="", repr=False)  # when a new one of this name is made, the old one of the suite goes
+
+    @property
+    def stem(self) -> str:
+        return "-".join(filter(None, (self.suite, self.name, self.key)))
 
     @property
     def key(self) -> str:
@@ -144,16 +149,29 @@ def install_missing() -> None:
 
 def tarball(recipe: Recipe) -> Path:
     """A root as a tar file, from the cache where it was made before."""
-    path = CACHE / f"{recipe.suite}-{recipe.key}.tar"
+    path = cached(recipe)
     if path.exists():
         return path
     why = missing()
     if why:
         raise ChrootError(why)
-    with _lock(recipe.key):
+    with lock(recipe.stem):
         if not path.exists():
             _make(recipe, path)
+            if recipe.name:
+                forget_others(f"{recipe.suite}-{recipe.name}-*", recipe.stem)
     return path
+
+
+def cached(recipe: Recipe) -> Path:
+    """Where its tarball is, once it is made."""
+    return CACHE / f"{recipe.stem}.tar"
+
+
+def forget_others(pattern: str, stem: str) -> None:
+    for path in (*CACHE.glob(pattern), *CACHE.glob(f".{pattern}")):
+        if not path.name.lstrip(".").startswith(stem):
+            path.unlink()
 
 
 def _make(recipe: Recipe, path: Path) -> None:
@@ -357,7 +375,8 @@ def _quietly(*argv: str) -> bool:
 
 
 @contextlib.contextmanager
-def _lock(name: str) -> Iterator[None]:
+def lock(name: str) -> Iterator[None]:
+    """One process at a time, of all that use this cache."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / f".{name}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -15,10 +15,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kexec_hook import __version__
+from tests.packages import chroot as chroots
 from tests.packages.chroot import ROOT, Chroot, Done, Recipe
 
 SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
@@ -27,6 +31,12 @@ BUILD_TOOLS = (
     *("debhelper", "dh-python", "dpkg-dev", "lintian", "pybuild-plugin-pyproject", "python3-all", "python3-setuptools"),
     *("python3-shtab", "python3-hypothesis", "python3-packaging", "python3-pluggy", "python3-pytest"),
     *("cpio", "e2fsprogs", "grub-common", "lz4", "zstd"),
+)
+
+# What the package is made of where its build runs no tests.
+CONTENT = (
+    *("kexec_hook", "hooks", "systemd", "man", "docs", "packaging/debian"),
+    *("LICENSE", "MANIFEST.in", "NEWS.md", "README.md", "pyproject.toml", "setup.py"),
 )
 
 _STAND_INS = r"""
@@ -124,7 +134,7 @@ echo "${older#linux-image-} ${newer#linux-image-}" > /srv/kernels
 
 
 def builder(suite: str) -> Recipe:
-    return Recipe(suite, BUILD_TOOLS)
+    return Recipe(suite, BUILD_TOOLS, name="builder")
 
 
 def machine(suite: str) -> Recipe:
@@ -139,21 +149,26 @@ mkdir -p /etc/initramfs-tools/conf.d /usr/share/initramfs-tools/modules.d
 printf 'MODULES=list\nBUSYBOX=n\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n' > /etc/initramfs-tools/conf.d/test
 """,
         after=_STAND_INS + _KERNELS,
+        name="machine",
     )
 
 
-def source(directory: Path) -> Path:
-    """The checkout as an unpacked source package with its orig.tar.gz beside it."""
-    version = upstream()
-    tree = directory / f"kexec-hook-{version}"
+def files(content: Sequence[str]) -> list[str]:
+    """Those of the checkout that are no product of a build."""
     names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *content],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
-    for name in filter(None, names):
-        if (ROOT / name).is_symlink() or (ROOT / name).exists():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
+    return sorted(name for name in names if name and ((ROOT / name).is_symlink() or (ROOT / name).exists()))
+
+
+def source(directory: Path, content: Sequence[str] = ()) -> Path:
+    """The checkout, or these parts of it, as an unpacked source package with its orig.tar.gz beside it."""
+    version = upstream()
+    tree = directory / f"kexec-hook-{version}"
+    for name in files(content):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
     with tarfile.open(directory / f"kexec-hook_{version}.orig.tar.gz", "w:gz") as tar:
         tar.add(tree, tree.name)
     shutil.copytree(ROOT / "packaging/debian", tree / "debian")
@@ -171,7 +186,7 @@ def upstream() -> str:
 
 def build(chroot: Chroot, *, check: bool = True) -> Path:
     """Build the package; its .changes file."""
-    source(chroot / "build")
+    source(chroot / "build", () if check else CONTENT)
     # As a user: what a package's build may not do, root would not notice.
     chroot.run("chown", "-R", "1000:1000", "/build").check()
     options = "" if check else "nocheck"
@@ -183,6 +198,28 @@ def build(chroot: Chroot, *, check: bool = True) -> Path:
     ).check()
     [changes] = (chroot / "build").glob("*.changes")
     return changes
+
+
+def package(directory: Path) -> Path:
+    """The package of this checkout, put there: made by Debian 12 for all that are newer, once for the same content."""
+    chroots.install_missing()
+    recipe = builder("bookworm")
+    with tempfile.TemporaryDirectory(prefix="kexec-hook-source.") as name:
+        digest = hashlib.sha256(recipe.key.encode())
+        for file in files(CONTENT):
+            digest.update(repr((file, (ROOT / file).read_bytes())).encode())
+        with chroots.lock("package"):
+            made = chroots.CACHE / f"package-{digest.hexdigest()[:16]}.deb"
+            if not made.exists():
+                chroot = chroots.unpack(chroots.tarball(recipe), Path(name, "root"))
+                try:
+                    [deb] = build(chroot, check=False).parent.glob("*.deb")
+                    shutil.copy(deb, made.with_suffix(".new"))
+                finally:
+                    chroot.remove()
+                made.with_suffix(".new").rename(made)
+                chroots.forget_others("package-*", made.stem)
+            return Path(shutil.copy(made, directory / f"kexec-hook_{upstream()}_all.deb"))
 
 
 @dataclass(frozen=True)
@@ -253,6 +290,43 @@ class Machine:
         answer = json.loads(said)
         assert answer["outcome"] == "would-stage", answer["objections"]
         return answer["kernel"], answer["initrds"]
+
+
+def apt_seconds(runs: int, directory: Path) -> tuple[list[float], list[float]]:
+    """How long apt takes, with kexec-hook and without, to install once more what changes nothing that boots.
+
+    On a Debian 12 whose root was made before (make packages): ChrootError where it was not.
+    """
+    if not chroots.cached(machine("bookworm")).exists() or not chroots.cached(builder("bookworm")).exists():
+        raise chroots.ChrootError("no root of Debian 12 is in .cache; `make packages` makes one")
+    if chroots.missing():
+        raise chroots.ChrootError(chroots.missing())
+    without = Machine(chroots.unpack(chroots.tarball(machine("bookworm")), directory / "without"))
+    try:
+        without.chroot.run("apt-get", "-qq", "update").check()
+        without.apt("install", "test-nothing").check()
+        ours = Machine(without.chroot.copy(directory / "ours"))
+        try:
+            ours.install(package(directory))
+            time.sleep(2)  # a decision that is younger is not believed
+            for each in (ours, without):
+                each.apt("install", "--reinstall", "test-nothing").check()
+            ours.forget()
+            pairs = [(_apt_once(ours), _apt_once(without)) for _ in range(runs)]
+            assert ours.decisions() == [], "something seems to have changed"
+        finally:
+            ours.chroot.remove()
+    finally:
+        without.chroot.remove()
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _apt_once(machine: Machine) -> float:
+    """Seconds, as seen from inside: entering a chroot takes its time too."""
+    script = "s=$(date +%s%N); apt-get -qq -y install --reinstall test-nothing && echo took $(($(date +%s%N) - s))"
+    found = re.search("^took ([0-9]+)$", machine.chroot.sh(script).check().output, re.MULTILINE)
+    assert found
+    return int(found[1]) / 1e9
 
 
 def said(done: Done) -> list[str]:

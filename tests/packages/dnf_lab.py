@@ -26,8 +26,8 @@ CALLS = "var/log/kexec-hook.calls"
 _RUNS = ("rpm", "createrepo-c", "systemd", "grub-common", "python3-pluggy", "python3-packaging")
 RECIPES = {
     "bookworm": BUILDER,
-    "trixie": Recipe("trixie", ("dnf", "python3-dnf", *_RUNS)),
-    "testing": Recipe("testing", ("dnf5", "python3", *_RUNS)),
+    "trixie": Recipe("trixie", ("dnf", "python3-dnf", *_RUNS), name="dnf"),
+    "testing": Recipe("testing", ("dnf5", "python3", *_RUNS), name="dnf"),
 }
 
 # grub.cfg of Fedora 41, as its 00_header, 01_users, 10_linux and 14_menu_show_once make it, less what hides the menu.

@@ -35,6 +35,7 @@ dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x -C image --wildcards './boot/v
 mv image/boot/vmlinuz* /var/tmp/vmlinuz
 rm -r image "$package"_*.deb
 """,
+    name="rpm",
 )
 
 KERNEL_SPEC = """\
