@@ -34,6 +34,8 @@ from kexec_hook.settings import load_settings  # noqa: E402
 from kexec_hook.stage import decide  # noqa: E402
 from tests.bootfiles import cpio  # noqa: E402
 from tests.machine import Box  # noqa: E402
+from tests.packages import deb_lab  # noqa: E402
+from tests.packages.chroot import ChrootError  # noqa: E402
 
 TREE = ROOT / "tests/roots/debian-12/tree"
 INITRD = "boot/initrd.img-6.1.0-39-amd64"
@@ -176,6 +178,19 @@ def stage_rows(box: Box, run: list[str]) -> Iterator[Row]:
     )
 
 
+def apt_row(runs: int, scratch: Path) -> tuple[str, bool]:
+    """apt's whole run, with the package's glue, where nothing has changed that boots; and whether it takes too long."""
+    what, limit = "apt-get install --reinstall of a small package", 1.1
+    try:
+        ours, theirs = map(statistics.median, deb_lab.apt_seconds(runs, scratch / "apt"))
+    except (ChrootError, OSError, subprocess.CalledProcessError) as error:
+        return f"{what:44} not measured: {error}", False
+    ratio = ours / theirs
+    verdict = "PASS" if ratio <= limit else "OVER"
+    compared = f"{ms(ours)} {ms(theirs)} {ratio:6.2f} {limit:6}"
+    return f"{what:44} {compared} {'':18}  {verdict}  (apt without kexec-hook)", verdict == "OVER"
+
+
 def is_root() -> bool:
     return subprocess.run(["id", "-u"], stdout=subprocess.PIPE, text=True).stdout.strip() == "0"
 
@@ -282,6 +297,9 @@ def main() -> int:
         copies = [words for words in loads if f"--initrd={box / INITRD}" not in words]
         over = over or bool(copies) or not loads
         print(f"{'stage, a single initrd':44} {len(copies)} copies in {len(loads)} stages")
+        line, slow = apt_row(max(args.runs, 20), scratch)
+        print(line)
+        over = over or slow
     return 1 if over and args.strict else 0
 
 
