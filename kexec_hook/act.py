@@ -12,8 +12,8 @@ from kexec_hook import __version__, record
 from kexec_hook.initrds import join
 from kexec_hook.kexec import Kexec, KexecError
 from kexec_hook.plan import Plan
-from kexec_hook.record import Staged
-from kexec_hook.run import Run
+from kexec_hook.record import NoRecord, Staged
+from kexec_hook.run import Objection, Run, Trigger
 from kexec_hook.stage import env_file
 from kexec_hook.state import Held
 from kexec_hook.sysroot import Sysroot, SysrootError
@@ -77,6 +77,8 @@ def staged(run: Run, plan: Plan) -> Staged:
         state="staged",
         version=__version__,
         time=time.time(),
+        wanted=run.trigger.entry,
+        running=run.trigger.running,
         entry_path=">".join(map(str, default.path)) if default else "",
         entry_titles=tuple(entry.title for entry in default.entries) if default else (),
         entry_id=default.entries[-1].id if default else "",
@@ -99,6 +101,30 @@ def still(before: Staged, wanted: Staged) -> bool:
     files = [wanted.kernel, *wanted.initrds, *filter(None, [wanted.devicetree])]
     paths = [file.split(":", 2)[2] if file.startswith("newc:") else file for file in files]
     return same and all(before.reads.get(path) == wanted.reads.get(path) is not None for path in paths)
+
+
+def decide_again(found: Staged | NoRecord, source: str, decide: Callable[[Trigger], Run], *, dry: bool = False) -> Run:
+    """Decide as somebody asked for it: GRUB's default, or what `stage --entry` or `--running` named then.
+
+    The same words may name something else by now; then it is not what was asked for.
+    """
+    if not isinstance(found, Staged) or not asked_for(found):
+        return decide(Trigger(source, dry=dry))
+    run = decide(Trigger(source, entry=found.wanted, dry=dry, running=found.running))
+    if run.plan is None:
+        return run
+    now = staged(run, run.plan)
+    if (now.commands, now.initrds) == (found.commands, found.initrds):
+        return run
+    reason = f"`stage {asked_for(found)}` asked for something else when it was called than it would now; call it again"
+    return run._replace(objections=(*run.objections, Objection(reason)))
+
+
+def asked_for(found: Staged) -> str:
+    """The option by which something else than GRUB's default was asked for; empty where it was not."""
+    if found.wanted is not None:
+        return f"--entry {found.wanted}"
+    return "--running" if found.running else ""
 
 
 def _load(world: World, held: Held, run: Run, plan: Plan, wanted: Staged) -> Done:

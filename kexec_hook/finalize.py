@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kexec_hook import attempts, record
-from kexec_hook.act import Done, carry_out, forget
+from kexec_hook.act import Done, carry_out, decide_again, forget
 from kexec_hook.editenv import Editenv, EditenvError
 from kexec_hook.kexec import KexecError
 from kexec_hook.process import ProcessError
 from kexec_hook.record import Staged
-from kexec_hook.run import Run
+from kexec_hook.run import Run, Trigger
 from kexec_hook.state import Held, StateError
 from kexec_hook.world import World
 
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     done: Done | None = None
 
 
-def finalize(world: World, decide: Callable[[], Run]) -> Verdict:
+def finalize(world: World, decide: Callable[[Trigger], Run]) -> Verdict:
     """Decide anew; approve as the very last act.  StateError where our directory cannot be used."""
     with world.state() as state:
         record.withdraw(state)
@@ -43,7 +43,7 @@ def finalize(world: World, decide: Callable[[], Run]) -> Verdict:
             return _finalize(world, held, decide)
 
 
-def _finalize(world: World, held: Held, decide: Callable[[], Run]) -> Verdict:
+def _finalize(world: World, held: Held, decide: Callable[[Trigger], Run]) -> Verdict:
     before = record.read_staged(held.state)
     ours = isinstance(before, Staged) or before.found
     cold = world.sysroot().exists(NO_KEXEC)
@@ -59,7 +59,7 @@ def _finalize(world: World, held: Held, decide: Callable[[], Run]) -> Verdict:
                 forget(world, held)
             return Verdict(False, f"{NO_KEXEC} asks for a firmware boot")
         # Somebody may have loaded another image since (kexec-tools' own service, an administrator).
-        done = carry_out(world, held, decide, anew=True)
+        done = carry_out(world, held, lambda: decide_again(before, "finalize", decide), anew=True)
         if done.outcome == "failed":
             return Verdict(False, done.error, failed=True, done=done)
         if done.outcome == "declined":

@@ -29,6 +29,8 @@ class Staged(NamedTuple):
     state: Literal["loading", "staged"]
     version: str  # of the kexec-hook that staged it
     time: float  # seconds since the epoch
+    wanted: str | None  # what `stage --entry` asked for; None: GRUB's default
+    running: bool  # `stage --running`
     entry_path: str  # 1>2; empty: no entry of GRUB's (select = kexec-default)
     entry_titles: tuple[str, ...]
     entry_id: str
@@ -118,6 +120,8 @@ def parse_staged(data: bytes) -> Staged:
         state=get("state", _state),
         version=get("version", _text),
         time=get("time", _number),
+        wanted=get("wanted", _optional_text),
+        running=get("running", _truth),
         entry_path=get("entry_path", _text),
         entry_titles=get("entry_titles", _texts),
         entry_id=get("entry_id", _text),
@@ -148,6 +152,12 @@ def _text(found: object) -> str:
 
 def _optional_text(found: object) -> str | None:
     return None if found is None else _text(found)
+
+
+def _truth(found: object) -> bool:
+    if not isinstance(found, bool):
+        raise TypeError
+    return found
 
 
 def _number(found: object) -> float:

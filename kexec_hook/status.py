@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kexec_hook import attempts, record
-from kexec_hook.act import staged, still
+from kexec_hook.act import asked_for, decide_again, staged, still
 from kexec_hook.explain import entry_json
 from kexec_hook.kexec import Kexec
 from kexec_hook.process import ProcessError
 from kexec_hook.record import Staged
 from kexec_hook.releases import newest
-from kexec_hook.run import Run
+from kexec_hook.run import Run, Trigger
 from kexec_hook.state import StateError
 from kexec_hook.sysroot import SysrootError
 from kexec_hook.terminal import Style, safe
@@ -31,9 +31,13 @@ _AUTO_KEXEC = 255
 _WAYS = ("reboot", "systemctl reboot", "shutdown -r now", "coldreboot")
 
 
-def status_json(world: World, run: Run, tail_key: Callable[[str], Any]) -> dict[str, Any]:
-    """The answer of `status --json`; docs/json.md describes it."""
+def status_json(
+    world: World, run: Run, tail_key: Callable[[str], Any], decide: Callable[[Trigger], Run]
+) -> dict[str, Any]:
+    """The answer of `status --json`; docs/json.md describes it.  `run` is about GRUB's default."""
     found = _record(world)
+    asked = isinstance(found, Staged) and asked_for(found)
+    at_shutdown = decide_again(found, "cli", decide, dry=True) if asked else run
     loaded = Kexec(world).loaded()
     units = _units(world, run)
     return {
@@ -50,10 +54,10 @@ def status_json(world: World, run: Run, tail_key: Callable[[str], Any]) -> dict[
             "kernel": run.plan.kernel if run.plan else None,
             "cmdline": run.plan.cmdline if run.plan else None,
         },
-        "staged": _staged_json(found, run, loaded),
+        "staged": _staged_json(found, at_shutdown, loaded),
         "loaded": loaded,
         "newest_installed": newest(_installed(run), tail_key),
-        "reboot": _reboots(found, run, loaded, units),
+        "reboot": _reboots(found, at_shutdown, loaded, units),
         "units": units,
         "failed_jumps": [{"release": name, "time": attempt.time} for name, attempt in sorted(_failed(world).items())],
         "objections": [{"reason": objection.reason, "by": objection.by} for objection in run.objections],
@@ -100,6 +104,7 @@ def _staged_json(found: record.Staged | record.NoRecord, run: Run, loaded: bool)
     wrong = _wrong(found, run, loaded)
     return {
         "entry": {"path": found.entry_path, "titles": list(found.entry_titles), "id": found.entry_id},
+        "asked": asked_for(found),
         "release": found.release,
         "kernel": found.kernel,
         "initrds": list(found.initrds),
@@ -180,7 +185,8 @@ def status_text(answer: dict[str, Any]) -> str:
         say("staged", "nothing" + ("; the image that is loaded is not of kexec-hook" if answer["loaded"] else ""))
     else:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(staged_["time"]))
-        say("staged", f"{safe(staged_['release'])} at {when}, {staged_['bytes'] >> 20} MiB of memory")
+        asked = f", by {safe(staged_['asked'])}" if staged_["asked"] else ""
+        say("staged", f"{safe(staged_['release'])} at {when}{asked}, {staged_['bytes'] >> 20} MiB of memory")
         say("", style.good("still right") if staged_["right"] else style.bad(safe(staged_["why"])))
     say("newest", safe(answer["newest_installed"] or "no kernel in /boot"))
     for what in ("kexec", "firmware", "unknown"):

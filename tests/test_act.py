@@ -369,6 +369,48 @@ def test_finalize_follows_what_has_changed_since(box: Box) -> None:
     assert box.record["kernel"] == "/boot/vmlinuz-6.1.0-9-amd64"
 
 
+@pytest.mark.parametrize(("words", "release"), [(("--entry", "1>4"), "6.1.0-9"), (("--running",), "6.1.0-37")])
+def test_finalize_loads_what_was_asked_for(
+    box: Box, words: tuple[str, ...], release: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert box.run("stage", *words) == 0
+    capsys.readouterr()
+    box.run("status", "--json")
+    staged = json.loads(capsys.readouterr().out)["staged"]
+    assert (staged["right"], staged["asked"]) == (True, " ".join(words))
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert box.calls[-1] == box.calls[0]
+    assert f"this reboot is a kexec into Debian GNU/Linux, with Linux {release}" in said(capsys) or "--running" in words
+    assert box.record
+    assert box.record["kernel"] == f"/boot/vmlinuz-{release}-amd64"
+
+
+def test_finalize_declines_where_what_was_asked_for_is_something_else_by_now(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.run("stage", "--entry", "1>4")
+    config = box / "boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace("/boot/vmlinuz-6.1.0-9-", "/boot/vmlinuz-6.1.0-39-"))
+    box.rebooting()
+    capsys.readouterr()
+    box.run("status", "--json")
+    assert json.loads(capsys.readouterr().out)["staged"]["right"] is False
+    assert box.run("finalize") == 3
+    assert "this reboot is no kexec: `stage --entry 1>4` asked for something else when it was called" in said(capsys)
+    assert not box.loaded
+    assert not box.approved
+
+
+def test_next_upgrade_stages_grubs_default_again(box: Box) -> None:
+    box.run("stage", "--entry", "1>4")
+    box.run("run", "--source=apt")
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert box.record
+    assert box.record["kernel"] == KERNEL
+
+
 def test_finalize_never_approves_an_image_that_it_has_not_loaded(box: Box) -> None:
     box.run("stage")
     box.put("sys/kernel/kexec_loaded", "1\n")  # by now somebody else's: the kernel does not tell

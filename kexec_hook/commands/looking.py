@@ -52,7 +52,9 @@ def status(world: World, args: Namespace) -> int:
 
     plugins = load_plugins()
     found = decide_here(world, Trigger("cli"), plugins)
-    answer = status_json(world, found, tail_key(plugins, found.sysroot))
+    answer = status_json(
+        world, found, tail_key(plugins, found.sysroot), lambda trigger: decide_here(world, trigger, plugins)
+    )
     if args.verify:
         answer["verified"] = verify(world, found)
     print(as_json(answer) if args.json else status_text(answer))

@@ -20,7 +20,6 @@ from kexec_hook.commands import (
     say_done,
 )
 from kexec_hook.commands.staging import forget_ours, stage_now
-from kexec_hook.run import Trigger
 
 if TYPE_CHECKING:
     from kexec_hook.world import World
@@ -34,7 +33,7 @@ def finalize(world: World, args: Namespace) -> int:
         return refused
     plugins = load_plugins()
     try:
-        verdict = decide_now(world, lambda: decide_here(world, Trigger("finalize", dry=False), plugins))
+        verdict = decide_now(world, lambda trigger: decide_here(world, trigger, plugins))
     except Exception:
         forget_ours(world)
         raise
