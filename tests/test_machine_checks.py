@@ -152,6 +152,19 @@ def test_a_chroot_is_left_alone(box: Box, first: str, chroot: bool) -> None:
     assert reasons(box) == ([why] if chroot else [])
 
 
+@pytest.mark.parametrize(("space", "chroot"), [("mnt:[4026531841]", True), ("mnt:[4026532179]", False)])
+def test_a_chroot_into_another_mount_of_the_root_has_another_number_in_the_same_namespace(
+    box: Box, space: str, chroot: bool
+) -> None:
+    box.put("/proc/1/mountinfo", MACHINE)
+    box.put("/proc/self/mountinfo", MACHINE.replace("28 1", "110 28"))
+    for process, its in (("1", "mnt:[4026531841]"), ("self", space)):
+        (box / f"proc/{process}/ns").mkdir()
+        (box / f"proc/{process}/ns/mnt").symlink_to(its)
+    why = "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
+    assert reasons(box) == ([why] if chroot else [])
+
+
 def test_a_chroot_into_a_plain_directory_sees_no_root_of_its_own(box: Box) -> None:
     box.put("/proc/1/mountinfo", MACHINE)
     box.put("/proc/self/mountinfo", "30 28 0:22 / /proc rw - proc proc rw\n")

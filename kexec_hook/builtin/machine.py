@@ -54,6 +54,9 @@ class Facts:
     def exists(self, path: str) -> bool:
         return self._sysroot.exists(path)
 
+    def link(self, path: str) -> str | None:
+        return self._sysroot.readlink(path)
+
     def names(self, path: str) -> list[str]:
         return self._sysroot.listdir(path)
 
@@ -122,17 +125,20 @@ def _chroot(facts: Facts) -> Iterator[str]:
         yield "there is no /proc here, as in a chroot or an image that is being built; run kexec-hook on the machine"
         return
     first, ours = (_top(facts.text(f"/proc/{process}/mountinfo")) for process in ("1", "self"))
-    if first and first != ours:
+    spaces = [facts.link(f"/proc/{process}/ns/mnt") for process in ("1", "self")]
+    # A chroot into `mount --rbind /` differs by the mount's number alone, which means something in one namespace only.
+    numbered = 3 if spaces[0] and spaces[0] == spaces[1] else 2
+    if first and first[:numbered] != (ours or ())[:numbered]:
         yield "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
 
 
-def _top(mountinfo: str | None) -> tuple[str, str] | None:
-    """Device and directory of what is mounted on /.  In a mount namespace of its own, a process has the same ones."""
+def _top(mountinfo: str | None) -> tuple[str, str, str] | None:
+    """Device, directory and number of what is mounted on /; a mount namespace of its own changes the number alone."""
     found = None
     for line in (mountinfo or "").splitlines():
         fields = line.split(" ")
         if fields[4:5] == ["/"]:
-            found = fields[2], fields[3]
+            found = fields[2], fields[3], fields[0]
     return found
 
 
