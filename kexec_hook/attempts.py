@@ -60,7 +60,11 @@ def judge(world: World) -> tuple[Verdict, Attempt | None]:
                 return "none", None
             if attempt.boot_id == world.boot_id:
                 return "pending", attempt
-            jumped = world.fact("/proc/sys/kernel/bootloader_type") == _KEXEC
+            kind = world.fact("/proc/sys/kernel/bootloader_type")
+            if not kind:  # not an x86: nothing tells how this kernel was started, so none is blamed
+                state.remove(ATTEMPT)
+                return "none", None
+            jumped = kind == _KEXEC
             if not jumped:
                 _write(held, {**_failed(state), attempt.release: attempt})
             state.remove(ATTEMPT)

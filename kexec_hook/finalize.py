@@ -6,7 +6,8 @@ timeout, a full disk, ends in an ordinary reboot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from kexec_hook import attempts, record
@@ -73,18 +74,18 @@ def _approve(world: World, held: Held, done: Done) -> Verdict:
     """Note the attempt, make GRUB's writes, approve; where one fails, GRUB itself will do the rest."""
     wanted = record.read_staged(held.state)
     assert isinstance(wanted, Staged)
-    undo: Mapping[str, str | None] = {}
-    block = world.path(wanted.env_file) if wanted.env_file else ""
     try:
-        attempts.note(world, wanted.release, wanted.kernel)
-        if wanted.env_writes:
-            undo = Editenv.find(world.programs).replay(wanted.env_writes, block)
-        record.approve(held)
+        with ExitStack() as undo:  # all of it, also where a part of it fails; the last first
+            undo.callback(forget, world, held)
+            undo.callback(attempts.withdraw, world)
+            attempts.note(world, wanted.release, wanted.kernel)
+            if wanted.env_writes:
+                block = world.path(wanted.env_file or "")
+                editenv = Editenv.find(world.programs)
+                undo.callback(editenv.replay, editenv.replay(wanted.env_writes, block), block)
+            record.approve(held)
+            undo.pop_all()
     except (EditenvError, StateError) as error:
-        forget(world, held)
-        attempts.withdraw(world)
-        if undo:
-            Editenv.find(world.programs).replay(undo, block)
         return Verdict(False, str(error), failed=True, done=done)
     return Verdict(True, done=done)
 

@@ -475,6 +475,27 @@ def test_grubenv_that_cannot_be_written_means_no_jump(tmp_path: Path, capsys: py
     assert "next_entry=Advanced" in (box / "boot/grub/grubenv").read_text()
 
 
+@needs_editenv
+def test_what_grub_would_write_is_undone_where_the_jump_cannot_be_approved(tmp_path: Path) -> None:
+    """Also where the image stays loaded: GRUB boots next, and the one-time entry is still to be booted."""
+    box = Box(tmp_path, "debian-12-next")
+    box.run("stage")
+    before = (box / "boot/grub/grubenv").read_bytes()
+    grub_editenv = (box.bin / "grub-editenv").resolve()
+    # As late as can be: when the writes are made, something is in the way of the approval and of kexec.
+    (box.bin / "grub-editenv").unlink()
+    block = f"mkdir -p {box.root}/run/kexec-hook/approved; touch {box.lib}/stays"
+    box.programs("grub-editenv", f'#!/bin/sh\n[ "$3" != set ] || {{ {block}; }}\nexec {grub_editenv} "$@"\n')
+    for name in ("mkdir", "touch"):
+        (box.bin / name).symlink_to(f"/bin/{name}")
+    box.rebooting()
+    assert box.run("finalize") == 1
+    assert (box / "boot/grub/grubenv").read_bytes() == before
+    assert not (box / "var/lib/kexec-hook/attempt.json").exists()
+    assert box.loaded
+    assert box.record
+
+
 def test_coldreboot_unloads_everything_and_asks_systemd_for_the_firmware(box: Box) -> None:
     box.put("sys/kernel/kexec_loaded", "1\n")
     assert box.run("coldreboot") == 0
@@ -513,6 +534,22 @@ def test_jump_that_came_up_is_forgotten(box: Box) -> None:
     assert box.run("judge-boot") == 0
     assert not (box / "var/lib/kexec-hook/attempt.json").exists()
     assert box.run("stage", "--dry-run") == 0
+
+
+def test_no_kernel_is_blamed_where_nothing_tells_how_it_was_started(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """bootloader_type is of x86 alone."""
+    box.run("stage")
+    box.rebooting()
+    box.run("finalize")
+    (box / "proc/sys/kernel/bootloader_type").unlink()
+    box.put("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
+    capsys.readouterr()
+    assert box.run("judge-boot") == 0
+    assert said(capsys) == ""
+    assert not (box / "var/lib/kexec-hook/attempt.json").exists()
+    assert box.run("stage") == 0
 
 
 def test_kernel_that_did_not_come_up_is_held_back_until_ack(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
