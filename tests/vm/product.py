@@ -1,42 +1,36 @@
-"""kexec-hook as it comes into a machine without network: a wheel, settings, units and glue, on a second disk.
+"""kexec-hook as it comes into a machine without network: its Debian package, on a second disk, for dpkg to install.
 
-KEXEC_HOOK_WHEEL names a finished wheel to be installed in place of one built from this checkout.
+KEXEC_HOOK_DEB names a finished package to be installed in place of one built from this checkout.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
+from tests.packages import deb_lab
 from tests.vm.image import Image, do
 from tests.vm.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("kexec_hook", "pyproject.toml", "README.md", "LICENSE")
-# The layout of Debian's own packages: /usr/bin/kexec-hook, where the unit looks for it.
+# The units are enabled and started by the package.
 INSTALL = """
 set -e
 mount -o ro LABEL=payload /mnt
-DEB_PYTHON_INSTALL_LAYOUT=deb python3 -m installer /mnt/*.whl
-cp -r /mnt/systemd/. /usr/lib/systemd/system/
-cp /mnt/kexec-hook.conf /etc/
+dpkg -i /mnt/kexec-hook_*.deb
 umount /mnt
-systemctl daemon-reload
-systemctl enable --now kexec-hook.service kexec-hook-judge.service
 /usr/bin/kexec-hook --version
+systemctl is-active kexec-hook.service
+systemctl is-enabled kexec-hook.service kexec-hook-judge.service
 """
+# What apt makes of its configuration.  And an apt comes by that has it, as on any machine before the next kernel does:
+# until then the package's own trigger decides.
 APT_GLUE = """
 set -e
-mount -o ro LABEL=payload /mnt
-install -D -m 755 /mnt/hooks/run /usr/lib/kexec-hook/run
-install -m 644 /mnt/hooks/apt/80kexec-hook /etc/apt/apt.conf.d/
-for directory in kernel/postinst.d kernel/postrm.d initramfs/post-update.d; do
-    install -D -m 755 /mnt/hooks/apt/zzz-kexec-hook /etc/$directory/zzz-kexec-hook
-done
-umount /mnt
+apt-config dump DPkg::Post-Invoke | grep -F '/usr/lib/kexec-hook/run apt'
+/usr/lib/kexec-hook/run apt
 """
 
 
@@ -44,26 +38,15 @@ def make_payload(image: Image, disk: Path) -> None:
     """The newer kernel's packages as well, for a machine that is to install it."""
     with tempfile.TemporaryDirectory(prefix="kexec-hook-payload.") as name:
         content = Path(name, "content")
-        shutil.copytree(ROOT / "systemd", content / "systemd")
         shutil.copytree(ROOT / "hooks", content / "hooks")
-        shutil.copy(ROOT / "kexec_hook/data/kexec-hook.conf", content)
         (content / "newer").mkdir()
         for package in image.newer_packages:
             shutil.copy(package, content / "newer")
-        wheel = os.environ.get("KEXEC_HOOK_WHEEL")
-        if wheel:
-            shutil.copy(wheel, content)
+        finished = os.environ.get("KEXEC_HOOK_DEB")
+        if finished:
+            shutil.copy(finished, content / "kexec-hook_finished.deb")
         else:
-            # Beside the checkout, where a build would leave its own directories.
-            source = Path(name, "source")
-            source.mkdir()
-            for item in SOURCES:
-                if (ROOT / item).is_dir():
-                    shutil.copytree(ROOT / item, source / item, ignore=shutil.ignore_patterns("__pycache__"))
-                else:
-                    shutil.copy(ROOT / item, source)
-            options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--wheel-dir", str(content))
-            do(sys.executable, "-m", "pip", "wheel", *options, str(source))
+            deb_lab.package(content)
         do("mkfs.ext4", "-q", "-F", "-L", "payload", "-d", str(content), str(disk), "256M")
 
 
@@ -72,4 +55,5 @@ def install(machine: Machine) -> None:
 
 
 def install_apt_glue(machine: Machine) -> None:
+    """The package has brought it."""
     machine.ok(APT_GLUE)
