@@ -134,7 +134,8 @@ def _load(world: World, held: Held, run: Run, plan: Plan, wanted: Staged) -> Don
     started = time.monotonic()
     try:
         with initrd_argument(run.sysroot, plan) as (initrd, fds):
-            kexec.run(plan.below(run.sysroot).argv(initrd), fds)
+            # With the lock: where we are killed, kexec goes on, and whoever comes next has to see what it loads.
+            kexec.run(plan.below(run.sysroot).argv(initrd), (*fds, held.fd))
         if not kexec.loaded():
             raise KexecError("kexec said it had loaded the kernel, but /sys/kernel/kexec_loaded says it has not")
         changed = run.sysroot.changed()

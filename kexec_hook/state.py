@@ -113,7 +113,7 @@ class State:
     def lock(self, wait: float = WAIT) -> Iterator[Held]:
         """Be the only one; Busy when another is, for longer than `wait` seconds.  A killed process holds nothing."""
         try:
-            # Closed on exec: a program that outlives us, killed, must not hold it.
+            # Closed on exec: a program that outlives us, killed, must not hold it, unless it is given `Held.fd`.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(LOCK, flags, 0o600, dir_fd=self._fd)
         except OSError as error:
@@ -123,7 +123,7 @@ class State:
             for name in os.listdir(self._fd):
                 if name.startswith(".") and name.endswith(_NEW):  # of a run that was killed
                     os.unlink(name, dir_fd=self._fd)
-            yield Held(self)
+            yield Held(self, fd)
         finally:
             os.close(fd)
 
@@ -182,8 +182,9 @@ class State:
 class Held:
     """The directory while we hold its lock."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, fd: int) -> None:
         self.state = state
+        self.fd = fd  # of the lock, which lasts as long as somebody has it open
 
     def write(self, name: str, data: bytes, *, mtime: float | None = None) -> None:
         """Put a file there, whole or not at all; `mtime` in seconds since the epoch, now unless given."""

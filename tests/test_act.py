@@ -311,6 +311,21 @@ def test_kill_at_any_moment_is_repaired_by_the_next_run(box: Box) -> None:
         assert not list((box / "run/kexec-hook").glob(".*"))
 
 
+def test_kexec_that_outlives_its_caller_leaves_no_image_without_a_record(box: Box) -> None:
+    """Without one it would be taken for the administrator's, and a reboot would jump into it."""
+    (box.lib / "while-loading").write_text(f"touch {box.lib}/started; sleep 1\n")
+    (box.bin / "touch").symlink_to("/usr/bin/touch")
+    process = box.start("stage")
+    while not (box.lib / "started").exists():
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    (box / INITRD).unlink()
+    assert box.run("stage") == 3
+    time.sleep(1.2)
+    assert (box.loaded, box.record) == (False, None)
+
+
 def test_full_run_is_a_clear_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     # A limit on the size of files stands for a full disk: writing the record fails half way.
     limits = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "

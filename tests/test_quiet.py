@@ -304,6 +304,22 @@ def test_record_stays_where_the_image_cannot_be_unloaded(glue: Glue) -> None:
     assert os.listdir(glue.state) == ["staged.json"]
 
 
+def test_kexec_that_is_still_loading_is_waited_for(glue: Glue) -> None:
+    """Python was killed, kexec was not; without a record its image would be taken for the administrator's."""
+    (glue.root / "bin/flock").symlink_to(shutil.which("flock") or pytest.skip("needs flock"))
+    (glue.root / "bin/true").symlink_to(shutil.which("true") or "true")
+    glue.image(0)
+    glue.program("kexec-hook", "exit 137")
+    (glue.state / "staged.json").write_text("{}")
+    kexec = f"exec 9> {glue.state}/lock; flock 9; echo; sleep 0.5; echo 1 > {glue.root}/loaded"
+    with subprocess.Popen(["sh", "-c", kexec], stdout=subprocess.PIPE) as loading:
+        assert loading.stdout
+        loading.stdout.readline()
+        assert "what it had staged is unloaded" in glue.run().stdout
+    assert (glue.root / "loaded").read_text() == "0\n"
+    assert os.listdir(glue.state) == ["lock"]
+
+
 def test_removal_unstages(glue: Glue) -> None:
     done = glue.run("--removed")
     assert (done.stdout, done.stderr, done.returncode, glue.ran()) == ("", "", 0, ["kexec-hook unstage"])
