@@ -31,6 +31,7 @@ class Done(NamedTuple):
     run: Run
     seconds: float = 0.0  # that kexec took
     error: str = ""  # failed: one sentence
+    left: bool = False  # declined or failed, and the kernel holds an image all the same: an administrator's, mostly
 
 
 def carry_out(world: World, held: Held, decide: Callable[[], Run], *, anew: bool = False) -> Done:
@@ -54,7 +55,7 @@ def act(world: World, held: Held, run: Run, *, anew: bool = False) -> Done:
         if run.declined or run.plan is None:
             if ours:
                 forget(world, held)
-            return Done("declined", run)
+            return Done("declined", run, left=Kexec(world).loaded())
         wanted = staged(run, run.plan)
         if anew:
             Kexec(world).unload()  # before the load, so that memory need not hold both
@@ -64,7 +65,7 @@ def act(world: World, held: Held, run: Run, *, anew: bool = False) -> Done:
             return Done("unchanged", run)
         return _load(world, held, run, run.plan, wanted)
     except KexecError as error:
-        return Done("failed", run, error=str(error))
+        return Done("failed", run, error=str(error), left=Kexec(world).loaded())
 
 
 def staged(run: Run, plan: Plan) -> Staged:

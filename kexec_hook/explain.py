@@ -59,9 +59,12 @@ def _problem(problem: Problem) -> dict[str, Any]:
     return {"message": problem.message, "source": str(problem.span) if problem.span else None}
 
 
-def stage_text(run: Run, outcome: str, commands: Sequence[Sequence[str]], *, verbose: bool = False) -> str:
+def stage_text(
+    run: Run, outcome: str, commands: Sequence[Sequence[str]], *, verbose: bool = False, left: bool = False
+) -> str:
+    """What came of a run; `left`: an image is loaded though it was declined."""
     style = Style()
-    lines = [_headline(run, outcome, style)]
+    lines = [_headline(run, outcome, left, style)]
     lines += [f"  {line}" for line in _facts(run, commands, style)]
     why = list(_why(run))
     if why:
@@ -70,16 +73,24 @@ def stage_text(run: Run, outcome: str, commands: Sequence[Sequence[str]], *, ver
     return "\n".join(lines)
 
 
-def _headline(run: Run, outcome: str, style: Style) -> str:
+def _headline(run: Run, outcome: str, left: bool, style: Style) -> str:
+    what = "a panic" if run.trigger.panic else "the next reboot"
     if run.objections:
         reasons = "; ".join(safe(objection.reason) for objection in run.objections)
-        return f"{style.bad('declined:')} {reasons}\nNothing is staged; the next reboot is an ordinary one. Found:"
-    what = {
-        "would-stage": "would stage: the next reboot would be a kexec into",
-        "staged": "staged: the next reboot is a kexec into",
-        "unchanged": "unchanged: the next reboot is a kexec into",
+        so = (
+            "Nothing was staged."
+            if left or run.trigger.panic
+            else "Nothing is staged; the next reboot is an ordinary one."
+        )
+        if run.trigger.dry:
+            so = "Nothing would be staged."
+        return f"{style.bad('declined:')} {reasons}\n{so} Found:"
+    said = {
+        "would-stage": f"would stage: {what} would be a kexec into",
+        "staged": f"staged: {what} is a kexec into",
+        "unchanged": f"unchanged: {what} is a kexec into",
     }.get(outcome, outcome)
-    return style.good(what)
+    return style.good(said)
 
 
 def _facts(run: Run, commands: Sequence[Sequence[str]], style: Style) -> Iterator[str]:

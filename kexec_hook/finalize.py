@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kexec_hook import attempts, record
 from kexec_hook.act import Done, carry_out, decide_again, forget
 from kexec_hook.editenv import Editenv, EditenvError
-from kexec_hook.kexec import KexecError
+from kexec_hook.kexec import Kexec, KexecError
 from kexec_hook.process import ProcessError
 from kexec_hook.record import Staged
 from kexec_hook.run import Run, Trigger
@@ -33,6 +33,7 @@ class Verdict(NamedTuple):
     approved: bool
     reason: str = ""
     failed: bool = False
+    decides: bool = True  # no: this is no reboot, or what is loaded is not ours
     done: Done | None = None
 
 
@@ -49,10 +50,11 @@ def _finalize(world: World, held: Held, decide: Callable[[Trigger], Run]) -> Ver
     ours = isinstance(before, Staged) or before.found
     cold = world.sysroot().exists(NO_KEXEC)
     if not ours and not cold:
-        return Verdict(False, "nothing is staged")
+        image = "the image that is loaded is not of kexec-hook" if Kexec(world).loaded() else "nothing is staged"
+        return Verdict(False, image, decides=False)
     reason = not_a_reboot(world)
     if reason:
-        return Verdict(False, reason)
+        return Verdict(False, reason, decides=False)
     try:
         if cold:
             _remove_no_kexec(world)  # it is meant for this reboot

@@ -23,6 +23,7 @@ class Trigger(NamedTuple):
     dry: bool = True  # nothing will be loaded; missing rights are no objection then
     force: bool = False  # replace an image that somebody else has loaded
     running: bool = False  # the running kernel, with its command line, instead of GRUB's choice
+    panic: bool = False  # the crash kernel, which no reboot jumps into
 
 
 class BootConfig(NamedTuple):

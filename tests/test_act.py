@@ -443,6 +443,37 @@ def test_finalize_unloads_a_kernel_that_was_removed(box: Box) -> None:
     assert not box.approved
 
 
+def test_nothing_is_said_of_an_image_that_is_not_ours(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """The drop-ins let it jump: the next reboot may be no ordinary one."""
+    box.put("sys/kernel/kexec_loaded", "1\n")
+    assert box.run("run", "--source=apt") == 0
+    assert said(capsys) == (
+        "kexec-hook: nothing was staged: the kernel holds an image that kexec-hook did not load; "
+        "`kexec-hook stage --force` replaces it\n"
+    )
+    assert box.run("stage") == 3
+    assert "ordinary" not in said(capsys)
+    box.put("etc/kexec-hook.conf", "lod = yes\n")
+    box.run("run", "--source=apt")
+    assert "ordinary" not in said(capsys)
+    (box / "etc/kexec-hook.conf").unlink()
+    box.rebooting("kexec.target")
+    assert box.run("finalize") == 3
+    assert said(capsys) == "there is nothing to decide: the image that is loaded is not of kexec-hook\n"
+
+
+def test_image_that_stays_is_not_said_to_be_gone(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("run", "--source=apt")
+    (box.lib / "stays").touch()
+    (box / INITRD).unlink()
+    capsys.readouterr()
+    box.run("run", "--source=apt")
+    words = said(capsys)
+    assert "the image could not be unloaded" in words
+    assert "; an image stays loaded\n" in words
+    assert "ordinary" not in words
+
+
 def test_finalize_takes_an_old_approval_away_first(box: Box) -> None:
     box.run("stage")
     box.put("run/kexec-hook/approved", "")
@@ -597,6 +628,13 @@ def test_panic_loads_the_crash_kernel(box: Box, capsys: pytest.CaptureFixture[st
     assert not box.loaded
     assert box.run("stage", "--panic") == 3
     assert "--force replaces it" in said(capsys)
+
+
+def test_crash_kernel_is_not_said_to_be_for_the_next_reboot(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    box.run("stage", "--panic")
+    assert "staged: a panic is a kexec into\n" in said(capsys)
+    box.run("stage", "--panic")
+    assert "reboot" not in said(capsys)
 
 
 def test_panic_needs_reserved_memory(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

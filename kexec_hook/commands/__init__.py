@@ -73,13 +73,17 @@ def say_done(done: Done) -> str:
     from kexec_hook.terminal import safe
 
     run = done.run
+    panic = run.trigger.panic
     if done.outcome == "failed":
-        return f"failed: {safe(done.error)}; nothing is staged, the next reboot is an ordinary one"
+        left = "an image stays loaded" if done.left else "nothing is staged, the next reboot is an ordinary one"
+        return f"failed: {safe(done.error)}; {'no crash kernel was loaded' if panic else left}"
     if done.outcome == "declined":
         first, *others = (safe(objection.reason) for objection in run.objections)
         more = f" (and {len(others)} more; `kexec-hook explain` lists them)" if others else ""
-        return f"the next reboot is an ordinary one: {first}{more}"
-    return f"next reboot jumps into {named(run)}" + (
+        # Where somebody else's image is loaded, a reboot may well jump into that one.
+        so = "nothing was staged" if done.left else "the next reboot is an ordinary one"
+        return f"{'no crash kernel was loaded' if panic else so}: {first}{more}"
+    return f"{'a panic' if panic else 'next reboot'} jumps into {named(run)}" + (
         f" (staged in {done.seconds:.1f} s)" if done.outcome == "staged" else " (staged already)"
     )
 

@@ -40,7 +40,8 @@ def finalize(world: World, args: Namespace) -> int:
     if verdict.approved and verdict.done:
         message = f"this reboot is a kexec into {named(verdict.done.run)}"
     else:
-        message = f"this reboot is no kexec: {verdict.reason}"
+        # Somebody else's image may well jump, and who powers off does not reboot.
+        message = f"{'this reboot is no kexec' if verdict.decides else 'there is nothing to decide'}: {verdict.reason}"
     print(message)
     if verdict.approved:
         return OK

@@ -45,7 +45,7 @@ def stage(world: World, args: Namespace) -> int:
         return refused
     done = _stage_panic(world, args) if args.panic else stage_now(world, args)
     journal(world, say_done(done))
-    _print_stage(done.run, done.outcome, args)
+    _print_stage(done.run, done.outcome, args, left=done.left)
     if done.outcome == "failed":
         return fail(done.error)
     if any(objection.rights for objection in done.run.objections):
@@ -60,16 +60,16 @@ def _dry(world: World, args: Namespace) -> int:
 
 
 def _trigger(args: Namespace) -> Trigger:
-    return Trigger("cli", args.entry, dry=args.dry_run, force=args.force, running=args.running)
+    return Trigger("cli", args.entry, args.dry_run, args.force, args.running, getattr(args, "panic", False))
 
 
-def _print_stage(run: Run, outcome: str, args: Namespace) -> None:
+def _print_stage(run: Run, outcome: str, args: Namespace, *, left: bool = False) -> None:
     from kexec_hook import explain
 
     if args.json:
         print(as_json(explain.stage_json(run, outcome, planned(run))))
     else:
-        print(explain.stage_text(run, outcome, planned(run), verbose=args.verbose))
+        print(explain.stage_text(run, outcome, planned(run), verbose=args.verbose, left=left))
 
 
 def stage_now(world: World, args: Namespace) -> Done:
@@ -143,8 +143,10 @@ def run(world: World, args: Namespace) -> int:
     except Exception as error:  # a bug of ours is no failure of apt's; what is staged may be wrong by now
         import traceback
 
+        from kexec_hook.terminal import safe
+
         for line in traceback.format_exc().splitlines():
-            journal(world, line)
+            journal(world, safe(line))
         _run_failed(world, f"{type(error).__name__}: {error}; this is a bug, its traceback is in the journal")
         return OK
     if done is not None and done.outcome != "unchanged":
@@ -178,10 +180,13 @@ def _run(world: World, source: str, started: float) -> Done | None:
 
 def _run_failed(world: World, reason: str) -> None:
     """One line, and nothing of ours stays loaded."""
+    from kexec_hook.kexec import Kexec
     from kexec_hook.terminal import safe
 
     left = forget_ours(world)
-    print(f"kexec-hook: {safe(reason)}; nothing is staged, the next reboot is an ordinary one{left}")
+    if not left:
+        left = "; nothing is staged" + ("" if Kexec(world).loaded() else ", the next reboot is an ordinary one")
+    print(f"kexec-hook: {safe(reason)}{left}")
     journal(world, f"{safe(reason)}{left}")
 
 
