@@ -296,13 +296,18 @@ class Machine:
 
     def booted(self, timeout: float = BOOT_SECONDS) -> Booted:
         """Wait for the end of the first boot."""
-        return self._booted(Mark(0, 0, -1, 0), timeout, "power on", None)
+        return self._booted(Mark(0, 0, -1, 0), timeout, "power on", None, fresh=True)
 
-    def _booted(self, before: Mark, timeout: float, command: str, answer: re.Pattern[bytes] | None) -> Booted:
-        """Wait for the end of a boot that began after this moment."""
+    def _booted(
+        self, before: Mark, timeout: float, command: str, answer: re.Pattern[bytes] | None, *, fresh: bool = False
+    ) -> Booted:
+        """Wait for the end of a boot that began after this moment; fresh: QEMU has translated nothing yet."""
         end = time.monotonic() + timeout
         while not ("@@READY" in self.console(before.console) and re.search(rb"@@UP\r?\n", self._said[before.shell :])):
             self._poll(end, f"the boot after `{command}`")
+            if self.resets > before.resets and not fresh:
+                fresh = True
+                self._forget_translations()
             refused = answer.search(self._said, before.shell) if answer else None
             if refused and refused[2] != b"0":
                 raise MachineError(f"`{command}` failed ({int(refused[2])}):\n{refused[1].decode(errors='replace')}")
@@ -346,12 +351,17 @@ class Machine:
         before = self.mark()
         self.qmp("stop")
         self.qmp("system_reset")
-        # QEMU keeps what it has translated, and each write of the next kernel over the code of the last one then takes
-        # its time, minutes in all.  It forgets when it loads a state.
+        self._forget_translations()
+        return self._booted(before, BOOT_SECONDS, "the reset button", None, fresh=True)
+
+    def _forget_translations(self) -> None:
+        """QEMU keeps what it has translated, and each write of the next kernel over the code of the last one then
+        takes its time, minutes in all.  It forgets when it loads a state.
+        """
+        self.qmp("stop")
         self._monitor("savevm reset")
         self._monitor("loadvm reset")
         self._run_on()
-        return self._booted(before, BOOT_SECONDS, "the reset button", None)
 
     def power_cycle(self) -> Booted:
         """Shut down in good order, and switch on again: whatever boots now is firmware's and GRUB's choice."""
