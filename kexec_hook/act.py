@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-from kexec_hook import __version__, record
+from kexec_hook import __version__, record, units
 from kexec_hook.initrds import join
 from kexec_hook.kexec import Kexec, KexecError
 from kexec_hook.plan import Plan
@@ -31,6 +31,7 @@ class Done(NamedTuple):
     run: Run
     seconds: float = 0.0  # that kexec took
     error: str = ""  # failed: one sentence
+    vetoed: bool = False  # staged, and nobody is there who would approve the jump
     left: bool = False  # declined or failed, and the kernel holds an image all the same: an administrator's, mostly
 
 
@@ -148,7 +149,10 @@ def _load(world: World, held: Held, run: Run, plan: Plan, wanted: Staged) -> Don
         if isinstance(error, (SysrootError, OSError)):
             raise KexecError(f"the kernel could not be loaded: {error}") from error
         raise
-    return Done("staged", run, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    # The unit itself is no more active, or not yet again, when it finalizes.
+    vetoed = run.trigger.source != "finalize" and units.vetoed(world.programs, world.sysroot())
+    return Done("staged", run, seconds, vetoed=vetoed)
 
 
 def forget(world: World, held: Held) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kexec_hook import attempts, record
+from kexec_hook import attempts, record, units
 from kexec_hook.act import asked_for, decide_again, staged, still
 from kexec_hook.explain import entry_json
 from kexec_hook.kexec import Kexec
@@ -18,13 +18,11 @@ from kexec_hook.run import Run, Trigger
 from kexec_hook.state import StateError
 from kexec_hook.sysroot import SysrootError
 from kexec_hook.terminal import Style, safe
+from kexec_hook.units import UNIT
 from kexec_hook.world import World
 
-UNIT = "kexec-hook.service"
 # Linux' Documentation/arch/x86/boot.rst and what its users write there; no other architecture has it.
 _LOADERS = {"208": "kexec", "114": "GRUB"}
-_DROP_INS = ("systemd-reboot.service.d/50-kexec-hook.conf", "systemd-kexec.service.d/50-kexec-hook.conf")
-_UNIT_DIRECTORIES = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 # systemctl's `reboot` verb chooses a kexec by itself since this version.
 _AUTO_KEXEC = 255
 
@@ -35,11 +33,11 @@ def status_json(
     world: World, run: Run, tail_key: Callable[[str], Any], decide: Callable[[Trigger], Run]
 ) -> dict[str, Any]:
     """The answer of `status --json`; docs/json.md describes it.  `run` is about GRUB's default."""
-    found = _record(world)
+    found, unknown = _record(world)
     asked = isinstance(found, Staged) and asked_for(found)
     at_shutdown = decide_again(found, "cli", decide, dry=True) if asked else run
     loaded = Kexec(world).loaded()
-    units = _units(world, run)
+    systemd = _units(world, run)
     return {
         "schema": 1,
         "running": {
@@ -55,10 +53,11 @@ def status_json(
             "cmdline": run.plan.cmdline if run.plan else None,
         },
         "staged": _staged_json(found, at_shutdown, loaded),
+        "staged_unknown": unknown,
         "loaded": loaded,
         "newest_installed": newest(_installed(run), tail_key),
-        "reboot": _reboots(found, at_shutdown, loaded, units),
-        "units": units,
+        "reboot": _reboots(found, at_shutdown, loaded, systemd) if not unknown else _unknown(),
+        "units": systemd,
         "failed_jumps": [{"release": name, "time": attempt.time} for name, attempt in sorted(_failed(world).items())],
         "objections": [{"reason": objection.reason, "by": objection.by} for objection in run.objections],
         "notes": list(run.notes),
@@ -83,11 +82,13 @@ def verify(world: World, run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def _record(world: World) -> record.Staged | record.NoRecord:
+def _record(world: World) -> tuple[record.Staged | record.NoRecord, str]:
+    """The record, and why it is not known what is staged."""
     try:
-        return record.look(world.path(record.DIRECTORY), owner=world.owner)
+        found = record.look(world.path(record.DIRECTORY), owner=world.owner)
     except (StateError, PermissionError) as error:
-        return record.NoRecord(f"what is staged is not known: {error}", found=False)
+        return record.NoRecord(str(error), found=False), str(error)
+    return found, found.reason if isinstance(found, record.NoRecord) and found.found else ""
 
 
 def _failed(world: World) -> dict[str, attempts.Attempt]:
@@ -137,10 +138,10 @@ def _installed(run: Run) -> list[str]:
 
 def _units(world: World, run: Run) -> dict[str, Any]:
     """Is the shutdown unit at work, and are the drop-ins in place?"""
-    there = all(any(run.sysroot.exists(f"{place}/{name}") for place in _UNIT_DIRECTORIES) for name in _DROP_INS)
+    there = units.drop_ins(run.sysroot)
     active, version = False, None
     if run.sysroot.is_host:
-        active = _says(world, ("systemctl", "is-active", UNIT)).strip() == "active"
+        active = units.active(world.programs)
         found = re.match(r"systemd (\d+)", _says(world, ("systemctl", "--version")))
         version = int(found[1]) if found else None
     return {"active": active, "drop_ins": there, "systemd": version}
@@ -153,17 +154,22 @@ def _says(world: World, argv: tuple[str, ...]) -> str:
         return ""
 
 
-def _reboots(found: record.Staged | record.NoRecord, run: Run, loaded: bool, units: dict[str, Any]) -> dict[str, str]:
+def _unknown() -> dict[str, str]:
+    return {**dict.fromkeys(_WAYS, "unknown"), "coldreboot": "firmware"}
+
+
+def _reboots(found: record.Staged | record.NoRecord, run: Run, loaded: bool, systemd: dict[str, Any]) -> dict[str, str]:
     """What each way to reboot would do: kexec, firmware, or (no systemd was seen) unknown."""
-    if units["systemd"] is None and run.sysroot.is_host:
+    if systemd["systemd"] is None and run.sysroot.is_host:
         return dict.fromkeys(_WAYS, "unknown")
     ways = dict.fromkeys(_WAYS, "firmware")
-    if units["active"] and units["drop_ins"] and isinstance(found, Staged):
-        if not run.declined:
+    if systemd["drop_ins"] and isinstance(found, Staged):
+        # Where the unit is not active, nobody approves the jump, and what is loaded does not matter.
+        if systemd["active"] and not run.declined:
             ways.update(dict.fromkeys(_WAYS[:3], "kexec"))
     elif loaded:
         ways["reboot"] = ways["shutdown -r now"] = "kexec"
-        if (units["systemd"] or 0) >= _AUTO_KEXEC:
+        if (systemd["systemd"] or 0) >= _AUTO_KEXEC:
             ways["systemctl reboot"] = "kexec"
     return ways
 
@@ -181,7 +187,9 @@ def status_text(answer: dict[str, Any]) -> str:
     titles = " > ".join(map(safe, grub["entry"]["titles"])) if grub["entry"] else "nothing that could be told"
     say("GRUB boots", titles + (f"  ({safe(grub['release'])})" if grub["release"] else ""))
     staged_ = answer["staged"]
-    if staged_ is None:
+    if answer["staged_unknown"]:
+        say("staged", f"not known: {safe(answer['staged_unknown'])}")
+    elif staged_ is None:
         say("staged", "nothing" + ("; the image that is loaded is not of kexec-hook" if answer["loaded"] else ""))
     else:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(staged_["time"]))

@@ -154,6 +154,41 @@ def test_status_sees_that_what_is_staged_is_not_right_any_more(
     assert "something else" in capsys.readouterr().out
 
 
+def test_status_without_rights_does_not_say_whose_an_image_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Box(tmp_path)
+    box.run("stage")
+    (box / "run/kexec-hook").chmod(0o755)  # a directory that is not as ours stands for one that is closed to us
+    capsys.readouterr()
+    box.run("status")
+    text = capsys.readouterr().out
+    assert "staged        not known: " in text
+    assert "not of kexec-hook" not in text
+    box.run("status", "--json")
+    assert json.loads(capsys.readouterr().out)["reboot"]["reboot"] == "unknown"
+
+
+def test_nothing_jumps_where_nobody_approves_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the drop-ins in place, and the unit stopped."""
+    box = Box(tmp_path)
+    for name in ("systemd-reboot", "systemd-kexec"):
+        box.put(f"usr/lib/systemd/system/{name}.service.d/50-kexec-hook.conf", "")
+    (box.lib / "active").write_text("inactive\n")
+    assert box.run("run", "--source=apt") == 0
+    line = capsys.readouterr().out
+    assert line.startswith(
+        "kexec-hook: Debian GNU/Linux, 6.1.0-39-amd64 is staged, but kexec-hook.service is not active"
+    )
+    box.run("status", "--json")
+    assert set(json.loads(capsys.readouterr().out)["reboot"].values()) == {"firmware"}
+    box.run("unstage")
+    assert box.run("stage") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("staged, though nobody would approve the jump:\n")
+    assert "kexec-hook.service is not active, so the next reboot is an ordinary one" in printed.err
+
+
 def test_status_verifies_an_initrd_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     box = Box(tmp_path)
     initrd = box / "boot/initrd.img-6.1.0-39-amd64"

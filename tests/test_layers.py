@@ -37,7 +37,7 @@ ABOVE = [
     ["terminal"],
     ["plan", "state", "initrds", "images", "quiet"],
     ["record", "world", "unpack"],
-    ["run", "kexec", "attempts"],
+    ["run", "kexec", "attempts", "units"],
     ["hookspecs"],
     ["builtin"],
     ["plugins"],

@@ -7,15 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from kexec_hook import images, record
-from kexec_hook.process import ProcessError
 from kexec_hook.run import Objection, Run
 from kexec_hook.state import StateError
 from kexec_hook.sysroot import Sysroot, SysrootError
+from kexec_hook.units import UNIT, active
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-UNIT = "kexec-hook.service"
 # The first process of a machine that has booted; in an image that is being built it is a shell, or a build tool.
 _INITS = ("systemd", "init", "openrc-init", "runit", "runit-init", "s6-svscan", "dinit", "shepherd", "finit")
 _CAP_SYS_BOOT = 22  # capabilities(7)
@@ -285,11 +284,7 @@ def _pending_writes(run: Run, facts: Facts) -> Iterator[str]:
     """GRUB's writes are made at shutdown; finalize itself runs while its unit goes down."""
     if run.machine is None or run.plan is None or not run.machine.pending or run.trigger.source == "finalize":
         return
-    try:
-        active = run.programs.run(("systemctl", "is-active", "--quiet", UNIT), timeout=20, check=False).status == 0
-    except ProcessError:
-        active = False
-    if not active:
+    if not active(run.programs):
         names = ", ".join(dict.fromkeys(write.name for write in run.machine.pending))
         yield (
             f"GRUB would write {names}, and {UNIT}, which does so at shutdown, is not active; "

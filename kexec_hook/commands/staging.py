@@ -17,6 +17,7 @@ from kexec_hook.commands import (
     fail,
     journal,
     load_plugins,
+    not_active,
     refuse,
     say_done,
 )
@@ -45,9 +46,11 @@ def stage(world: World, args: Namespace) -> int:
         return refused
     done = _stage_panic(world, args) if args.panic else stage_now(world, args)
     journal(world, say_done(done))
-    _print_stage(done.run, done.outcome, args, left=done.left)
+    _print_stage(done.run, done.outcome, args, done)
     if done.outcome == "failed":
         return fail(done.error)
+    if done.vetoed:
+        fail(not_active())
     if any(objection.rights for objection in done.run.objections):
         return FAILED  # nothing was decided
     return DECLINED if done.outcome == "declined" else OK
@@ -63,12 +66,14 @@ def _trigger(args: Namespace) -> Trigger:
     return Trigger("cli", args.entry, args.dry_run, args.force, args.running, getattr(args, "panic", False))
 
 
-def _print_stage(run: Run, outcome: str, args: Namespace, *, left: bool = False) -> None:
+def _print_stage(run: Run, outcome: str, args: Namespace, done: Done | None = None) -> None:
     from kexec_hook import explain
 
     if args.json:
         print(as_json(explain.stage_json(run, outcome, planned(run))))
     else:
+        left, vetoed = (done.left, done.vetoed) if done else (False, False)
+        outcome = "vetoed" if vetoed else outcome
         print(explain.stage_text(run, outcome, planned(run), verbose=args.verbose, left=left))
 
 
