@@ -77,13 +77,9 @@ def _headline(run: Run, outcome: str, left: bool, style: Style) -> str:
     what = "a panic" if run.trigger.panic else "the next reboot"
     if run.objections:
         reasons = "; ".join(safe(objection.reason) for objection in run.objections)
-        so = (
-            "Nothing was staged."
-            if left or run.trigger.panic
-            else "Nothing is staged; the next reboot is an ordinary one."
-        )
-        if run.trigger.dry:
-            so = "Nothing would be staged."
+        so = "Nothing is staged; the next reboot is an ordinary one."
+        if run.trigger.dry or run.trigger.panic or left:
+            so = f"Nothing {'would be' if run.trigger.dry else 'was'} staged."
         return f"{style.bad('declined:')} {reasons}\n{so} Found:"
     said = {
         "would-stage": f"would stage: {what} would be a kexec into",

@@ -185,7 +185,7 @@ def test_nothing_jumps_where_nobody_approves_it(tmp_path: Path, capsys: pytest.C
     box.run("unstage")
     assert box.run("stage") == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith("staged, though nobody would approve the jump:\n")
+    assert "\nstaged, though nobody would approve the jump:\n" in printed.out
     assert "kexec-hook.service is not active, so the next reboot is an ordinary one" in printed.err
 
 
