@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 def run(world: World | None = None) -> NoReturn:
     # A run is short and makes hardly any cycles; to look for them would take a tenth of it, much of that at its end.
     gc.disable()
+    # A title that the locale's encoding lacks is no reason to fail; hooks/run would unload what was staged.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     from kexec_hook.cli import main
 
     code = main(world=world)

@@ -129,10 +129,10 @@ class Box:
         """The same in a process of its own; `limits` is Python that runs first."""
         world = self.world
         code = (
-            f"{limits}\nimport sys\nfrom kexec_hook.cli import main\nfrom kexec_hook.process import Programs\n"
+            f"{limits}\nimport sys\nfrom kexec_hook.__main__ import run\nfrom kexec_hook.process import Programs\n"
             f"from kexec_hook.world import World\n"
             f"world = World({world.root!r}, Programs({world.programs.path!r}), {world.owner}, True)\n"
-            f"sys.exit(main({argv!r}, world))"
+            f"sys.argv[1:] = {argv!r}\nrun(world)"
         )
         pipe = subprocess.PIPE
         return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, cwd=PROJECT)

@@ -231,6 +231,16 @@ def test_run_never_fails_but_says_why(box: Box, capsys: pytest.CaptureFixture[st
     assert "did you mean `load`" in said(capsys)
 
 
+def test_title_that_the_terminal_cannot_show_is_no_failure(box: Box) -> None:
+    config = box / "boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace("Debian GNU/Linux", "Дебиан €"))
+    process = box.start("run", "--source=apt", limits="import sys; sys.stdout.reconfigure(encoding='latin-1')")
+    said, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (0, "")
+    assert said.startswith("kexec-hook: next reboot jumps into \\u0414")
+    assert box.loaded
+
+
 def test_run_declines_the_same_way_only_once(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     box.put("etc/kexec-hook.conf", "load = no\n")
     box.run("run", "--source=apt")
