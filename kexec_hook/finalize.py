@@ -48,19 +48,22 @@ def finalize(world: World, decide: Callable[[Trigger], Run]) -> Verdict:
 def _finalize(world: World, held: Held, decide: Callable[[Trigger], Run]) -> Verdict:
     before = record.read_staged(held.state)
     ours = isinstance(before, Staged) or before.found
+    asked = held.state.read(record.COLD) is not None
     cold = world.sysroot().exists(NO_KEXEC)
+    foreign = "the image that is loaded is not of kexec-hook" if not ours and Kexec(world).loaded() else ""
     if not ours and not cold:
-        image = "the image that is loaded is not of kexec-hook" if Kexec(world).loaded() else "nothing is staged"
-        return Verdict(False, image, decides=False)
+        return Verdict(False, foreign or "nothing is staged", decides=False)
     reason = not_a_reboot(world)
     if reason:
         return Verdict(False, reason, decides=False)
     try:
-        if cold:
+        if cold or asked:
             _remove_no_kexec(world)  # it is meant for this reboot
-            if ours:
+            if ours:  # an upgrade that ends while the machine goes down stages once more
                 forget(world, held)
-            return Verdict(False, f"{NO_KEXEC} asks for a firmware boot")
+            if foreign:
+                return Verdict(False, foreign, decides=False)
+            return Verdict(False, f"{'`kexec-hook coldreboot`' if asked else NO_KEXEC} asks for a firmware boot")
         # Somebody may have loaded another image since (kexec-tools' own service, an administrator).
         done = carry_out(world, held, lambda: decide_again(before, "finalize", decide), anew=True)
         if done.outcome == "failed":

@@ -18,6 +18,7 @@ from .sysroot import Identity
 DIRECTORY = "/run/kexec-hook"
 STAGED = "staged.json"
 APPROVED = "approved"
+COLD = "cold"  # `kexec-hook coldreboot` asked for a firmware boot
 SCHEMA = 1
 
 T = TypeVar("T")

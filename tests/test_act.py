@@ -508,13 +508,16 @@ def test_coldreboot_of_debian_is_honoured_and_its_file_removed(box: Box) -> None
     assert not (box / "no-kexec-reboot").exists()
 
 
-def test_coldreboot_of_debian_leaves_nothing_where_nothing_was_staged(box: Box) -> None:
+def test_coldreboot_of_debian_leaves_nothing_where_nothing_was_staged(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     box.put("no-kexec-reboot", "")
     box.put("sys/kernel/kexec_loaded", "1\n")
     box.rebooting()
     assert box.run("finalize") == 3
     assert not (box / "no-kexec-reboot").exists()
     assert box.loaded  # the administrator's
+    assert "no kexec" not in said(capsys)
 
 
 @needs_editenv
@@ -557,6 +560,32 @@ def test_coldreboot_unloads_everything_and_asks_systemd_for_the_firmware(box: Bo
     assert box.run("coldreboot") == 0
     assert not box.loaded
     assert box.asked == ["1 reboot"]
+
+
+def test_upgrade_that_ends_after_coldreboot_does_not_make_it_warm(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """unattended-upgrades may install while the machine goes down."""
+    assert box.run("coldreboot") == 0
+    box.run("run", "--source=apt")
+    assert box.loaded
+    box.rebooting()
+    capsys.readouterr()
+    assert box.run("finalize") == 3
+    assert said(capsys) == "this reboot is no kexec: `kexec-hook coldreboot` asks for a firmware boot\n"
+    assert not box.approved
+    assert not box.loaded
+
+
+def test_coldreboot_that_is_held_back_is_no_wish_for_the_next_time(box: Box) -> None:
+    box.programs("systemctl", "#!/bin/sh\necho inhibited >&2\nexit 1\n")
+    assert box.run("coldreboot") == 1
+    assert not (box / "run/kexec-hook/cold").exists()
+
+
+def test_stage_after_coldreboot_is_the_last_word(box: Box) -> None:
+    box.run("coldreboot")
+    box.run("stage")
+    box.rebooting()
+    assert box.run("finalize") == 0
 
 
 def test_reboot_stages_first_and_reboots_anyway_when_declined(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,11 +87,15 @@ def coldreboot(world: World, args: Namespace) -> int:
         return refused
     with world.state() as state:
         record.withdraw(state)
-        with state.lock():
+        with state.lock() as held:
             Kexec(world).unload()
             state.remove(record.STAGED)
-    journal(world, "coldreboot: nothing is loaded any more, this reboot goes through the firmware")
-    return _systemctl(world, {"SYSTEMCTL_SKIP_AUTO_KEXEC": "1"})
+            held.write(record.COLD, b"")
+        journal(world, "coldreboot: nothing is loaded any more, this reboot goes through the firmware")
+        code = _systemctl(world, {"SYSTEMCTL_SKIP_AUTO_KEXEC": "1"})
+        if code != OK:  # somebody holds the reboot back: the next one is another one
+            state.remove(record.COLD)
+    return code
 
 
 def _systemctl(world: World, env: dict[str, str]) -> int:

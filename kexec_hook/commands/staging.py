@@ -78,12 +78,14 @@ def _print_stage(run: Run, outcome: str, args: Namespace, done: Done | None = No
 
 
 def stage_now(world: World, args: Namespace) -> Done:
+    from kexec_hook import record
     from kexec_hook.act import carry_out
 
     trigger = _trigger(args)
     plugins = load_plugins()
     with world.state() as state, state.lock() as held:
         state.remove("stamp")  # this is not what `run` would decide
+        state.remove(record.COLD)
         done = carry_out(world, held, lambda: decide_here(world, trigger, plugins))
     if done.outcome == "staged":
         plugins.staged(done.run)
