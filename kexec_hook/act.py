@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from kexec_hook import __version__, record, units
 from kexec_hook.initrds import join
-from kexec_hook.kexec import Kexec, KexecError
+from kexec_hook.kexec import LOADED, Kexec, KexecError
 from kexec_hook.plan import Plan
 from kexec_hook.record import NoRecord, Staged
 from kexec_hook.run import Objection, Run, Trigger
@@ -54,9 +54,11 @@ def act(world: World, held: Held, run: Run, *, anew: bool = False) -> Done:
     ours = isinstance(before, Staged) or before.found
     try:
         if run.declined or run.plan is None:
-            if ours:
+            # A chroot may share /run with the machine.
+            theirs = ours and any(objection.elsewhere for objection in run.objections)
+            if ours and not theirs:
                 forget(world, held)
-            return Done("declined", run, left=Kexec(world).loaded())
+            return Done("declined", run, left=theirs or Kexec(world).loaded())
         wanted = staged(run, run.plan)
         if anew:
             Kexec(world).unload()  # before the load, so that memory need not hold both
@@ -159,6 +161,8 @@ def forget(world: World, held: Held) -> None:
     """Unload what we loaded, and the record with it.  KexecError where it stays loaded; then the record stays too."""
     record.withdraw(held.state)
     Kexec(world).unload()
+    if world.fact(LOADED) != "0":
+        raise KexecError(f"whether the kernel still holds it is not known: {LOADED} cannot be read")
     held.state.remove(record.STAGED)
 
 

@@ -46,6 +46,7 @@ class Objection(NamedTuple):
     reason: str
     by: str = "kexec-hook"
     rights: bool = False  # nothing was decided, for want of rights: a failure (exit 1), no decline
+    elsewhere: bool = False  # we are in a container or chroot: what may be staged is the machine's, and none of ours
 
 
 class Run(NamedTuple):

@@ -484,6 +484,31 @@ def test_image_that_stays_is_not_said_to_be_gone(box: Box, capsys: pytest.Captur
     assert "ordinary" not in words
 
 
+def test_what_the_machine_has_staged_is_no_business_of_a_container(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A chroot or a container that shares the machine's /run."""
+    box.run("stage")
+    box.put("run/.containerenv", "")
+    capsys.readouterr()
+    assert box.run("run", "--source=apt") == 0
+    assert said(capsys).startswith("kexec-hook: nothing was staged: this is a container (podman)")
+    assert box.loaded
+    assert box.record
+    assert len(box.calls) == 1
+
+
+def test_record_stays_where_nothing_tells_whether_the_image_is_gone(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it, the image would be taken for the administrator's, and a reboot would jump into it."""
+    box.run("stage")
+    (box / "sys/kernel/kexec_loaded").unlink()
+    assert box.run("unstage") == 1
+    assert "/sys/kernel/kexec_loaded cannot be read" in said(capsys)
+    assert box.record
+
+
 def test_finalize_takes_an_old_approval_away_first(box: Box) -> None:
     box.run("stage")
     box.put("run/kexec-hook/approved", "")

@@ -84,10 +84,10 @@ def _may_not_boot(facts: Facts) -> bool:
     return bool(found) and not int(found[1], 16) >> _CAP_SYS_BOOT & 1  # type: ignore[index]
 
 
-def _elsewhere(run: Run, facts: Facts) -> Iterator[str]:
+def _elsewhere(run: Run, facts: Facts) -> Iterator[Objection]:
     """One sentence is enough: the first process of a container is no init either."""
     for check in (_container, _chroot, _image_build):
-        found = list(check(facts))
+        found = [Objection(reason, elsewhere=True) for reason in check(facts)]
         if found:
             yield from found
             return
