@@ -1,0 +1,99 @@
+"""Debian 13 with UEFI: firmware, shim, GRUB's stub on the EFI system partition, /boot; and the jump in their place."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vm import image
+from tests.vm.lab import Lab, State
+from tests.vm.machine import Machine
+from tests.vm.scenarios import UPGRADED, jump, loaded, stage
+
+pytestmark = pytest.mark.vm
+RECIPE = image.DEBIAN_13_UEFI
+
+STUB = "/boot/efi/EFI/debian/grub.cfg"
+# What the stub starts is a context of its own: it sees what was exported.
+IN_STUB = r"set e2e_stub=seen\nset e2e_hidden=seen\nexport e2e_stub"
+# What only GRUB knows, and words that it has to quote.
+ADDED = r"""
+GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX e2e.platform=\${grub_platform}-\${grub_cpu}"
+GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX e2e.stub=\${e2e_stub}\${e2e_hidden} e2e.a=\"two  words\" e2e.b='\$x\\y'"
+"""
+
+
+def _edited(lab: Lab, machine: Machine) -> None:
+    assert stage(machine)["release"] == lab.image.newer
+    machine.ok(f"sed -i '1i {IN_STUB}' {STUB} && cat >> /etc/default/grub <<'END'{ADDED}END\nupdate-grub", 300)
+
+
+def _one_shot(lab: Lab, machine: Machine) -> None:
+    assert stage(machine)["release"] == lab.image.newer
+    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
+
+
+EDITED = State("uefi-edited", _edited, UPGRADED)
+ONE_SHOT = State("uefi-one-shot", _one_shot, UPGRADED)
+
+
+@pytest.mark.parametrize("command", ["reboot", "systemctl reboot"])
+def test_every_caller_jumps_into_what_grub_boots(lab: Lab, command: str) -> None:
+    by_grub = lab.by_grub(EDITED)
+    assert by_grub.release == lab.image.newer
+    assert b" e2e.platform=efi-x86_64 e2e.stub=seen " in by_grub.cmdline
+    machine = lab.at(EDITED)
+    assert jump(machine, command) == by_grub.same_as_grub
+    assert machine.ok("ls -d /sys/firmware/efi/efivars/BootCurrent-*")
+
+
+def test_grub_reboot_is_followed_once(lab: Lab) -> None:
+    by_grub = lab.by_grub(ONE_SHOT)
+    assert (by_grub.release, b"next_entry=\n" in by_grub.grubenv) == (lab.image.older, True)
+    machine = lab.at(ONE_SHOT)
+    assert jump(machine) == by_grub.same_as_grub
+    assert stage(machine)["release"] == lab.image.newer
+    assert jump(machine) == lab.by_grub(UPGRADED).same_as_grub
+
+
+@pytest.mark.parametrize("command", ["coldreboot", "kexec-hook coldreboot"])
+def test_cold_reboot_is_cold(lab: Lab, command: str) -> None:
+    by_grub = lab.by_grub(UPGRADED)
+    machine = lab.at(UPGRADED)
+    stage(machine)
+    booted = machine.reboot(command)
+    assert (booted.kind, booted.same_as_grub) == ("firmware", by_grub.same_as_grub)
+
+
+def test_what_is_said_names_the_stub(lab: Lab) -> None:
+    machine = lab.at(EDITED)
+    explained = machine.ok("kexec-hook explain")
+    assert f"{STUB}, which GRUB calls (hd0,gpt1)/EFI/debian/grub.cfg\n" in explained
+    assert "upstream flavour on efi (x86_64)\n" in explained
+    assert stage(machine)["entry"]["source"].startswith("/boot/grub/grub.cfg:")
+    # Also where it is the stub that is wrong.
+    machine.ok(f"echo multiboot /x > {STUB}")
+    declined = machine.shell("kexec-hook status; kexec-hook stage")
+    assert (declined.code, f"{STUB}" in declined.output) == (3, True), declined.output
+
+
+# Another loader that the firmware was told to start: the EFI shell, which every OVMF has.
+TELL = "number=$(efibootmgr | sed -n 's/^Boot\\(....\\)\\*\\? %s.*/\\1/p') && efibootmgr --quiet --bootnext $number"
+
+
+def test_with_another_loader_promised_nothing_is_staged(lab: Lab) -> None:
+    machine = lab.at(UPGRADED)
+    machine.ok(TELL % "EFI Internal Shell")
+    declined = machine.shell("kexec-hook stage")
+    expected = "the firmware was told to start «EFI Internal Shell» at the next boot (BootNext; see efibootmgr)"
+    assert (declined.code, expected in declined.output) == (3, True), declined.output
+    assert loaded(machine) == "0"
+
+
+def test_loader_promised_after_staging_is_started(lab: Lab) -> None:
+    by_grub = lab.by_grub(UPGRADED)
+    machine = lab.at(UPGRADED)
+    stage(machine)
+    machine.ok(TELL % "debian")
+    booted = machine.reboot("reboot")
+    assert (booted.kind, booted.same_as_grub) == ("firmware", by_grub.same_as_grub)
+    assert "BootNext" not in machine.ok("efibootmgr")
