@@ -52,6 +52,7 @@ def act(world: World, held: Held, run: Run, *, anew: bool = False) -> Done:
     """Load what was decided; unload what was loaded by us and is no longer right.  Nothing stale survives a failure."""
     before = record.read_staged(held.state)
     ours = isinstance(before, Staged) or before.found
+    record.withdraw(held.state)  # of a shutdown that came to nothing
     try:
         if run.declined or run.plan is None:
             # A chroot may share /run with the machine.

@@ -321,6 +321,20 @@ def test_kill_at_any_moment_is_repaired_by_the_next_run(box: Box) -> None:
         assert not list((box / "run/kexec-hook").glob(".*"))
 
 
+def test_run_that_finds_another_one_at_work_leaves_word(box: Box) -> None:
+    """What has changed since that one began is decided by the next call, whatever the stamp says."""
+    (box.lib / "while-loading").write_text("sleep 5\n")
+    first = box.start("run", "--source=kernel")
+    while not box.record:
+        time.sleep(0.02)
+    second = box.start("run", "--source=apt")
+    said, error = second.communicate(timeout=60)
+    assert (second.returncode, error) == (0, "")
+    assert "is at work; try again when it is done" in said
+    first.communicate(timeout=60)
+    assert {"changed", "stamp"} <= set(os.listdir(box / "run/kexec-hook"))
+
+
 def test_kexec_that_outlives_its_caller_leaves_no_image_without_a_record(box: Box) -> None:
     """Without one it would be taken for the administrator's, and a reboot would jump into it."""
     (box.lib / "while-loading").write_text(f"touch {box.lib}/started; sleep 1\n")
@@ -509,6 +523,16 @@ def test_record_stays_where_nothing_tells_whether_the_image_is_gone(
     assert box.record
 
 
+def test_approval_of_a_shutdown_that_came_to_nothing_is_taken_away(box: Box) -> None:
+    box.run("stage")
+    box.rebooting()
+    box.run("finalize")
+    assert box.approved
+    box.run("run", "--source=apt")
+    assert not box.approved
+    assert len(box.calls) == 3  # nothing had changed: it was loaded by stage, and anew by finalize
+
+
 def test_finalize_takes_an_old_approval_away_first(box: Box) -> None:
     box.run("stage")
     box.put("run/kexec-hook/approved", "")
@@ -622,6 +646,23 @@ def test_reboot_stages_first_and_reboots_anyway_when_declined(box: Box, capsys: 
     assert box.run("reboot", "--yes") == 0
     assert "ordinary one" in said(capsys)
     assert box.asked[-1] == " reboot"
+
+
+@pytest.mark.parametrize(("typed", "reboots"), [(b"y\n", True), (b"n\n", False), (b"\4", False), (b"\3", False)])
+def test_reboot_asks_first(box: Box, typed: bytes, reboots: bool) -> None:
+    terminal, ours = os.openpty()
+    stdin = f"import fcntl, os, termios; os.setsid(); os.dup2(os.open({os.ttyname(ours)!r}, os.O_RDWR), 0)\n"
+    process = box.start("reboot", limits=f"{stdin}fcntl.ioctl(0, termios.TIOCSCTTY, 0)")
+    assert process.stdout
+    question = "Reboot this machine now? [y/N] "
+    assert process.stdout.read(len(question)) == question
+    time.sleep(0.1)  # it reads by now; a signal that comes before is no answer
+    os.write(terminal, typed)
+    _, error = process.communicate(timeout=60)
+    os.close(terminal)
+    os.close(ours)
+    assert "Traceback" not in error
+    assert (process.returncode, " reboot" in box.asked) == ((0, True) if reboots else (3, False))
 
 
 def test_reboot_asks_only_on_a_terminal(box: Box) -> None:

@@ -58,7 +58,7 @@ def reboot(world: World, args: Namespace) -> int:
     if not args.yes:
         if not sys.stdin.isatty():
             return fail("nobody is there to ask; `kexec-hook reboot --yes` does not ask", USAGE)
-        if input("Reboot this machine now? [y/N] ").strip().lower() not in ("y", "yes"):
+        if not _agreed("Reboot this machine now? [y/N] "):
             print("not rebooted")
             return DECLINED
     from kexec_hook import record
@@ -69,6 +69,14 @@ def reboot(world: World, args: Namespace) -> int:
         journal(world, say_done(done))
         print(f"kexec-hook: {say_done(done)}")
     return _systemctl(world, {})
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return False
 
 
 def _look(world: World) -> Any:

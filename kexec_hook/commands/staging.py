@@ -143,6 +143,7 @@ def run(world: World, args: Namespace) -> int:
         done = _run(world, args.source, started)
     except Busy as error:
         print(f"kexec-hook: {error}")
+        _look_again(world)
         return OK
     except expected_errors() as error:
         _run_failed(world, str(error))
@@ -160,6 +161,18 @@ def run(world: World, args: Namespace) -> int:
         journal(world, f"{args.source}: {say_done(done)}")
         print(f"kexec-hook: {say_done(done)}")
     return OK
+
+
+def _look_again(world: World) -> None:
+    """What has changed since the other one began is for the next call, which must not believe the other's stamp."""
+    from kexec_hook.quiet import CHANGED
+    from kexec_hook.state import StateError
+
+    try:
+        with world.state() as state:
+            state.mark(CHANGED)
+    except StateError:
+        pass  # said already: nothing was decided
 
 
 def _run(world: World, source: str, started: float) -> Done | None:
