@@ -25,10 +25,11 @@ from kexec_hook import __version__
 from tests.packages import chroot as chroots
 from tests.packages.chroot import ROOT, Chroot, Done, Recipe
 
-SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
+SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "testing": "Debian testing"}
 
 BUILD_TOOLS = (
-    *("debhelper", "dh-python", "dpkg-dev", "lintian", "pybuild-plugin-pyproject", "python3-all", "python3-setuptools"),
+    *("debhelper", "dh-python", "dpkg-dev", "pybuild-plugin-pyproject", "python3-all", "python3-setuptools"),
+    *("lintian", "piuparts"),
     *("python3-shtab", "python3-hypothesis", "python3-packaging", "python3-pluggy", "python3-pytest"),
     *("cpio", "e2fsprogs", "grub-common", "lz4", "zstd"),
 )
@@ -91,6 +92,13 @@ END
 chmod 755 /usr/bin/kexec-hook
 """
 
+# For an older kernel, where the suite has but one.
+_STABLE_TOO = r"""
+cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2> /dev/null | sed -n 's/ testing / trixie /p' > /root/stable
+mv /root/stable /etc/apt/sources.list.d/stable.list
+apt-get update
+"""
+
 _KERNELS = r"""
 newer=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
 known=$(apt-cache pkgnames linux-image- | grep -E '^linux-image-[0-9].*-cloud-amd64$' | sort -V)
@@ -137,6 +145,11 @@ def builder(suite: str) -> Recipe:
     return Recipe(suite, BUILD_TOOLS, name="builder")
 
 
+def base(suite: str) -> Recipe:
+    """Nothing but apt."""
+    return Recipe(suite, name="base")
+
+
 def machine(suite: str) -> Recipe:
     return Recipe(
         suite,
@@ -148,7 +161,7 @@ def machine(suite: str) -> Recipe:
 mkdir -p /etc/initramfs-tools/conf.d /usr/share/initramfs-tools/modules.d
 printf 'MODULES=list\nBUSYBOX=n\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n' > /etc/initramfs-tools/conf.d/test
 """,
-        after=_STAND_INS + _KERNELS,
+        after=_STAND_INS + (_STABLE_TOO if suite == "testing" else "") + _KERNELS,
         name="machine",
     )
 
