@@ -255,6 +255,16 @@ def test_run_that_fails_is_one_line(glue: Glue) -> None:
     assert not any(line.startswith("kexec ") for line in glue.ran())
 
 
+def test_nothing_is_said_of_the_reboot_where_an_administrators_image_is_loaded(glue: Glue) -> None:
+    glue.program("kexec-hook", "exit 3")
+    done = glue.run()
+    assert (done.stdout, done.stderr) == ("kexec-hook: cannot run (exit status 3); nothing is staged\n", "")
+    (glue.root / "loaded").unlink()
+    done = glue.run()
+    assert done.stdout.endswith("nothing is staged, the next reboot is an ordinary one\n")
+    assert done.stderr == ""
+
+
 def test_python_that_is_missing_is_one_line(glue: Glue) -> None:
     (glue.root / "bin/kexec-hook").write_text("#!/usr/bin/no-python3\n")
     done = glue.run()
@@ -263,6 +273,7 @@ def test_python_that_is_missing_is_one_line(glue: Glue) -> None:
 
 
 def test_python_that_dies_without_a_word_is_one_line(glue: Glue) -> None:
+    glue.image(0)
     glue.program("kexec-hook", "exit 3")
     assert glue.run().stdout == (
         "kexec-hook: cannot run (exit status 3); nothing is staged, the next reboot is an ordinary one\n"
