@@ -13,7 +13,7 @@ DEMO := tests/roots/debian-12-microcode/tree
 N ?= 200
 SEED ?= 0
 
-.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all bench fuzz roots clean
+.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all timeline bench fuzz roots clean
 
 demo: $(VENV)/runs
 	$(BIN)/kexec-hook --root $(DEMO) stage --dry-run
@@ -55,6 +55,11 @@ e2e-debian12 e2e-debian13: e2e-%: $(VENV)/tests
 e2e-all: e2e
 	$(E2E) tests/vm --ignore=tests/vm/test_debian12.py --ignore=tests/vm/test_debian13.py $(ARGS)
 	$(BIN)/python -m tests.vm.proof docs/proof.md
+
+# Measures a reboot and a jump in a virtual machine, each five times, and draws docs/timeline.svg.  On a quiet system.
+timeline: $(VENV)/tests
+	$(BIN)/python -m tests.vm.image --needs
+	$(BIN)/python -m tests.vm.timeline docs
 
 # Looks for FOR seconds for inputs on which a target of tests/fuzz raises what it should not, or hangs; keeps the fewest
 # that reach all the code that was reached.
