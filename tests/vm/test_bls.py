@@ -19,10 +19,10 @@ from tests.vm.scenarios import LOGIND, jump, loaded, stage
 pytestmark = pytest.mark.vm
 RECIPE = image.TESTING
 
+# Beside Debian's package, which has no use for it.
 DNF5_GLUE = """
 set -e
 mount -o ro LABEL=payload /mnt
-install -D -m 755 /mnt/hooks/run /usr/lib/kexec-hook/run
 install -D -m 644 /mnt/hooks/dnf/kexec-hook.actions /etc/dnf/libdnf5-plugins/actions.d/kexec-hook.actions
 install -D -m 755 /mnt/hooks/dnf/99-kexec-hook.install /etc/kernel/install.d/99-kexec-hook.install
 umount /mnt
