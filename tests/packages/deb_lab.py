@@ -100,10 +100,10 @@ apt-get update
 """
 
 _KERNELS = r"""
-newer=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
+newer=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9]\)/\1/p' | head -n 1)
 known=$(apt-cache pkgnames linux-image- | grep -E '^linux-image-[0-9].*-cloud-amd64$' | sort -V)
 older=$(echo "$known" | grep -B 1 -x "$newer" | head -n 1)
-[ "$older" != "$newer" ]
+[ "$older" ] && [ "$older" != "$newer" ]
 mkdir -p /boot/grub /srv/repo
 cp /usr/share/grub/default/grub /etc/default/grub
 grub-editenv /boot/grub/grubenv create
@@ -111,7 +111,8 @@ update-grub
 apt-get install -y "$older"
 apt-mark auto "$older"
 cd /srv/repo
-apt-get -o APT::Sandbox::User=root download "$newer"
+# And what only that needs.
+apt-get -o APT::Sandbox::User=root download $(apt-get --simulate install "$newer" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
 deb() { # NAME VERSION DEPENDS [POSTINST]
     mkdir -p tree/DEBIAN
     printf '%s\n' "Package: $1" "Version: $2" 'Architecture: all' 'Description: for a test' \
