@@ -652,6 +652,8 @@ def test_reboot_stages_first_and_reboots_anyway_when_declined(box: Box, capsys: 
 def test_reboot_asks_first(box: Box, typed: bytes, reboots: bool) -> None:
     terminal, ours = os.openpty()
     stdin = f"import fcntl, os, termios; os.setsid(); os.dup2(os.open({os.ttyname(ours)!r}, os.O_RDWR), 0)\n"
+    # Where the tests run in the background of a script, they begin with SIGINT ignored.
+    stdin += "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     process = box.start("reboot", limits=f"{stdin}fcntl.ioctl(0, termios.TIOCSCTTY, 0)")
     assert process.stdout
     question = "Reboot this machine now? [y/N] "
