@@ -59,8 +59,10 @@ def test_rhboot_takes_the_first_entry_of_an_id(menu: Menu, data: st.DataObject) 
     assert choose(menu, escaped(name), FLAVOURS["rhboot"]).index == wanted
 
 
-@given(MENUS, ENTRIES, TEXT, FLAVOUR)
-def test_an_entry_at_the_end_takes_nothing_away(menu: Menu, last: Entry, value: str, flavour: Flavour) -> None:
+@given(MENUS, ENTRIES, FLAVOUR, st.data())
+def test_an_entry_at_the_end_takes_nothing_away(menu: Menu, last: Entry, flavour: Flavour, data: st.DataObject) -> None:
+    names = [escaped(name) for entry in menu for name in (entry.id, entry.title)]
+    value = data.draw(TEXT | st.sampled_from([*names, *map(str, range(len(menu)))]))
     before = choose(menu, value, flavour)
     assume(before.matched)
     assume(not (flavour.names_first and value in (escaped(last.id), escaped(last.title))))
