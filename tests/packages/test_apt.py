@@ -50,9 +50,9 @@ def suite(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def built(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chroot, Path]]:
-    """The chroot in which the package was built, with the project's tests, and its .changes file."""
+    """The chroot in which the package was built, with the project's tests where it decides, and its .changes file."""
     chroot = unpack(tarball(builder(suite)), tmp_path_factory.mktemp("built") / suite)
-    yield chroot, build(chroot)
+    yield chroot, build(chroot, check=suite != "testing")
     chroot.remove()
 
 
