@@ -103,11 +103,11 @@ def after_apt_install_cold_reboot_is_cold(lab: Lab, command: str) -> None:
 def after_apt_install_grub_reboot_is_followed_once(lab: Lab) -> None:
     by_grub = lab.by_grub(BY_APT_AND_ONE_SHOT)
     assert (by_grub.release, b"next_entry=\n" in by_grub.grubenv) == (lab.image.older, True)
+    release, cmdline, _ = lab.by_grub(BY_APT).same_as_grub
     machine = lab.at(BY_APT_AND_ONE_SHOT)
     assert jump(machine) == by_grub.same_as_grub
     assert stage(machine)["release"] == lab.image.newer
     # The name without a value stays in grubenv, where there may have been none before.
-    release, cmdline, _ = lab.by_grub(BY_APT).same_as_grub
     assert jump(machine) == (release, cmdline, by_grub.grubenv)
 
 

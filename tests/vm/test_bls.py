@@ -152,10 +152,10 @@ def test_after_dnf5_installed_a_kernel_the_reboot_jumps_into_its_bls_entry(lab: 
 def test_grub_reboot_is_followed_once_and_then_the_bls_entry_boots_again(lab: Lab) -> None:
     by_grub = lab.by_grub(BY_DNF_AND_ONE_SHOT)
     assert (by_grub.release, b"next_entry=\n" in by_grub.grubenv) == (lab.image.older, True)
+    release, cmdline, _ = lab.by_grub(BY_DNF).same_as_grub
     machine = lab.at(BY_DNF_AND_ONE_SHOT)
     assert jump(machine) == by_grub.same_as_grub
     assert stage(machine)["release"] == lab.image.newer
-    release, cmdline, _ = lab.by_grub(BY_DNF).same_as_grub
     assert jump(machine) == (release, cmdline, by_grub.grubenv)
 
 
