@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.vm.picture import COLOURS, MARGIN, WIDTH, Way, svg
+from tests.vm.timeline import draw
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 
 LONG = Way("the long one", ("shutdown", "GRUB", "kernel"), ((1.0, 2.0, 9.0), (2.0, 2.5, 3.0), (3.0, 6.0, 5.5)))
@@ -63,3 +67,22 @@ def test_words_are_text_and_no_markup() -> None:
 def test_legend_has_each_part_once() -> None:
     texts = said(drawn())
     assert [texts.count(part) for part in COLOURS] == [1, 0, 1, 0, 1, 0]
+
+
+# What is in docs.
+
+
+def test_drawing_in_the_documentation_is_of_the_numbers_there() -> None:
+    measured = json.loads((DOCS / "timeline.json").read_text())
+    assert (DOCS / "timeline.svg").read_text() == draw(measured)
+
+
+@pytest.mark.parametrize("way", ["ordinary", "jump"])
+def test_numbers_in_the_documentation_are_of_five_runs_or_more(way: str) -> None:
+    described = json.loads((DOCS / "timeline.json").read_text())[way]
+    runs = described["runs"]
+    assert len(runs) >= 5
+    for number in range(len(described["parts"])):
+        ordered = sorted(run[number] for run in runs)
+        below, above = ordered[(len(runs) - 1) // 2], ordered[len(runs) // 2]
+        assert described["medians"][number] == pytest.approx((below + above) / 2, abs=0.001)

@@ -128,10 +128,10 @@ def draw(measured: Mapping[str, Any]) -> str:
         (
             f"Seen in a virtual machine ({measured['firmware']}, one processor, emulated without KVM by"
             f" QEMU {versions['QEMU'].partition(' ')[0]} on {measured['processor']})",
-            f"with {system}, Linux {measured['kernel']}, and a GRUB that shows its menu for 0 seconds,"
-            f" on {measured['measured']}{_busy(measured['load'])}.",
-            "On real hardware the firmware is the part that grows, and kernel and userspace are faster than emulated"
-            " ones: not measured here.",
+            f"with {system}, Linux {measured['kernel']}, and a GRUB that shows its menu for 0 seconds.",
+            f"Measured on {measured['measured']}{_busy(measured['load'])}.",
+            "On real hardware the firmware is the part that grows, and all others are faster than emulated ones:"
+            " not measured here.",
         ),
     )
 
