@@ -12,6 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+# What update-initramfs, dracut and dpkg call a file that is not in its place yet, or not any more.
+ON_THE_WAY = (".dpkg-bak", ".new", ".tmp", ".dpkg-new", ".dpkg-tmp")
+
 
 class Pieces(Protocol):
     """A file to look at; sysroot.Window is one."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kexec_hook import attempts, record, units
+from kexec_hook import attempts, images, record, units
 from kexec_hook.act import asked_for, decide_again, staged, still
 from kexec_hook.explain import entry_json
 from kexec_hook.kexec import Kexec
@@ -132,7 +132,7 @@ def _wrong(found: Staged, run: Run, loaded: bool) -> str:
 
 
 def _installed(run: Run) -> list[str]:
-    names = run.sysroot.listdir("/boot")
+    names = [name for name in run.sysroot.listdir("/boot") if not name.endswith(images.ON_THE_WAY)]
     return [found[1] for name in names if (found := re.fullmatch(r"vmlinu[xz]-([0-9].*)", name))]
 
 

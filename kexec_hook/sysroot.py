@@ -136,6 +136,14 @@ class Sysroot:
         """Where a file is found from outside the root; links are followed, what is missing keeps its name."""
         return self.root / self.resolve(path).lstrip("/")
 
+    def is_full(self, path: str, least: int) -> bool:
+        """Are there fewer bytes left than that, where the file system tells?"""
+        try:
+            found = os.statvfs(self.host(path))
+        except OSError:
+            return False
+        return found.f_blocks > 0 and found.f_bavail * found.f_frsize < least
+
     def resolve(self, path: str) -> str:
         """The path below the root with all its links followed; what is missing or forbidden stays as it is."""
         try:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from kexec_hook.sysroot import Window
 
-# What update-initramfs, dracut and dpkg call a file that is not in its place yet, or not any more.
-_ON_THE_WAY = (".dpkg-bak", ".new", ".tmp", ".dpkg-new", ".dpkg-tmp")
 # $grub_cpu -> the kernels that such a GRUB can start
 _STARTS = {
     "i386": ("x86_64", "i686"),
@@ -125,7 +123,7 @@ def _damage(file: Window) -> str:
 def _on_the_way(run: Run) -> Iterator[str]:
     plan = run.plan
     for path in (plan.kernel, *(initrd.path for initrd in plan.initrds)) if plan else ():
-        for suffix in _ON_THE_WAY:
+        for suffix in images.ON_THE_WAY:
             if run.sysroot.exists(path + suffix):
                 yield f"{path}{suffix} is there, so {path} is being replaced; let that end, or remove what it left"
 

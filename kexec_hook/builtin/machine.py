@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # The first process of a machine that has booted; in an image that is being built it is a shell, or a build tool.
 _INITS = ("systemd", "init", "openrc-init", "runit", "runit-init", "s6-svscan", "dinit", "shepherd", "finit")
+_RECORD = 64 << 10  # bytes that a record and what goes with it may take
 _CAP_SYS_BOOT = 22  # capabilities(7)
 _RELEASE_UPGRADES = r"do-release-upgrade|release-upgrader|\bleapp\b|system-upgrade"
 
@@ -55,6 +56,9 @@ class Facts:
 
     def link(self, path: str) -> str | None:
         return self._sysroot.readlink(path)
+
+    def is_full(self, path: str, least: int) -> bool:
+        return self._sysroot.is_full(path, least)
 
     def names(self, path: str) -> list[str]:
         return self._sysroot.listdir(path)
@@ -324,6 +328,11 @@ def _virtual(run: Run, facts: Facts) -> Iterator[str]:
         yield "this is a virtual machine, whose firmware is quick: a kexec gains little here"
 
 
+def _full(run: Run, facts: Facts) -> Iterator[str]:
+    if facts.is_full("/run", _RECORD):
+        yield "/run is full, and what is staged is recorded there; nothing can be staged until there is room"
+
+
 def _watchdog(run: Run, facts: Facts) -> Iterator[str]:
     value = _system_conf(facts).get("KExecWatchdogSec", "off")
     if value in ("", "0", "off", "no"):
@@ -344,4 +353,4 @@ def _system_conf(facts: Facts) -> Mapping[str, str]:
     return found
 
 
-NOTES = (_no_rights, _virtual, _watchdog)
+NOTES = (_no_rights, _virtual, _full, _watchdog)

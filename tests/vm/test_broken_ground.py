@@ -205,7 +205,9 @@ def test_full_run_stages_nothing_and_leaves_no_halves(lab: Lab) -> None:
     assert said.endswith("no space left on device; nothing is staged, the next reboot is an ordinary one"), said
     assert loaded(machine) == "0"
     assert machine.ok("find /run/kexec-hook -type f -size +0") == ""
-    assert json.loads(machine.ok("kexec-hook status --json"))["staged"] is None
+    status = json.loads(machine.ok("kexec-hook status --json"))
+    assert status["staged"] is None
+    assert any(note.startswith("/run is full") for note in status["notes"]), status["notes"]
     machine.ok("rm /run/filler /run/full")
     stages_and_jumps_again(machine)
 
