@@ -6,6 +6,9 @@ from typing import Union
 
 import pytest
 
+# It asserts for the tests of several machines; here, before anything imports it.
+pytest.register_assert_rewrite("tests.vm.scenarios")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

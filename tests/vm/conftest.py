@@ -10,8 +10,6 @@ import pytest
 from tests.vm import proof
 from tests.vm.lab import Lab
 
-pytest.register_assert_rewrite("tests.vm.scenarios")
-
 _LAB = pytest.StashKey[Lab]()
 
 
