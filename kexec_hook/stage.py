@@ -104,6 +104,8 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine.env = platform_variables(flavour, config.platform, config.cpu, config.prefix, root)
     machine.set("cmdpath", config.cmdpath or config.prefix)
     machine.export("cmdpath")
+    # Debian 13's 2.12 has the second in place of the first, as rhboot's has; upstream's has the first.
+    machine.unsure = frozenset(("cmdpath", "fw_path"))
     machine.globbing = config.globbing
 
     def display(path: object) -> str:

@@ -22,7 +22,8 @@ from kexec_hook.units import UNIT
 from kexec_hook.world import World
 
 # Linux' Documentation/arch/x86/boot.rst and what its users write there; no other architecture has it.
-_LOADERS = {"208": "kexec", "114": "GRUB"}
+# By its EFI stub Linux is started by newer GRUBs, too.
+_LOADERS = {"208": "kexec", "114": "GRUB", "33": "EFI stub"}
 # systemctl's `reboot` verb chooses a kexec by itself since this version.
 _AUTO_KEXEC = 255
 
@@ -133,7 +134,12 @@ def _wrong(found: Staged, run: Run, loaded: bool) -> str:
 
 def _installed(run: Run) -> list[str]:
     names = [name for name in run.sysroot.listdir("/boot") if not name.endswith(images.ON_THE_WAY)]
-    return [found[1] for name in names if (found := re.fullmatch(r"vmlinu[xz]-([0-9].*)", name))]
+    releases = [found[1] for name in names if (found := re.fullmatch(r"vmlinu[xz]-([0-9].*)", name))]
+    # kernel-install's layout: /boot/MACHINE-ID/RELEASE/linux
+    for above in (name for name in names if re.fullmatch("[0-9a-f]{32}", name)):
+        below = run.sysroot.listdir(f"/boot/{above}")
+        releases += [name for name in below if run.sysroot.is_file(f"/boot/{above}/{name}/linux")]
+    return releases
 
 
 def _units(world: World, run: Run) -> dict[str, Any]:

@@ -208,8 +208,35 @@ def test_a_choice_that_depends_on_the_clock(disk: Disk) -> None:
 
 def test_a_root_built_from_an_unset_variable(disk: Disk) -> None:
     disk.parameters("root=$rootdev")
-    why = "root= root=$rootdev was built from $rootdev, which is not set (/boot/grub/grub.cfg:3)"
+    why = "root=$rootdev was built from $rootdev, which is not set (/boot/grub/grub.cfg:3)"
     assert [f"{why}; set it, or correct the entry"] == disk.reasons()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "note"),
+    [
+        (f"root=UUID={UUID} $tuned_params", "", "$tuned_params is not set and adds nothing to the command line"),
+        ("ro root=$disk quiet", "root=$disk was built from $disk, which is not set", "$disk is not set and adds"),
+        ("root=$known", "", ""),
+    ],
+)
+def test_an_unset_variable_in_a_snippet(disk: Disk, options: str, reason: str, note: str) -> None:
+    disk.put("etc/kexec-hook.conf", "flavour = rhboot\n")
+    disk.config("set known=UUID=@UUID@\nblscfg\n")
+    snippet = f"title a\nlinux /boot/vmlinuz-6.1\ninitrd /boot/initrd.img-6.1\noptions {options}\n"
+    disk.put("boot/loader/entries/a.conf", snippet)
+    run = disk.run()
+    notes = [found for found in run.notes if "is a guess" not in found]
+    for found, wanted in (([objection.reason for objection in run.objections], reason), (notes, note)):
+        assert len(found) == bool(wanted), found
+        assert all(one.startswith(wanted) and "(/boot/loader/entries/a.conf:4)" in one for one in found)
+
+
+@pytest.mark.parametrize("name", ["cmdpath", "fw_path"])
+def test_a_variable_that_not_every_grub_sets(disk: Disk, name: str) -> None:
+    disk.parameters(f"root=UUID={UUID} from=${name}")
+    why = f"what GRUB boots cannot be known: ${name} is set by some builds of GRUB and not by others"
+    assert disk.reasons() == [f"{why} (/boot/grub/grub.cfg:3); take that out of the configuration"]
 
 
 # --- kernel and initrds ---

@@ -138,6 +138,17 @@ def test_status_tells_what_each_way_to_reboot_does(tmp_path: Path, capsys: pytes
     assert json.loads(capsys.readouterr().out)["reboot"]["systemctl reboot"] == "kexec"
 
 
+def test_status_knows_where_kernels_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = Box(tmp_path)
+    box.put("boot/vmlinuz-9.9.9-1-amd64.dpkg-new", "")
+    for release, installed in (("6.2.0-1.fc43", True), ("7.0.0-1.fc43", False)):
+        (box / f"boot/{'0123456789abcdef' * 2}/{release}").mkdir(parents=True)
+        if installed:
+            box.put(f"boot/{'0123456789abcdef' * 2}/{release}/linux", "")
+    box.run("status", "--json")
+    assert json.loads(capsys.readouterr().out)["newest_installed"] == "6.2.0-1.fc43"
+
+
 def test_status_sees_that_what_is_staged_is_not_right_any_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

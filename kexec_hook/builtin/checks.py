@@ -178,6 +178,19 @@ def _unset_words(run: Run) -> Iterator[str]:
     for call in filter(None, (machine.loaded.call, machine.loaded.initrd_call)):
         for word, name in _built_from_unset(call):
             yield f"{word} was built from ${name}, which is not set ({call.span}); set it, or correct the entry"
+    for word, read in _in_snippet(run):
+        if word.startswith("root=") and unset_behind(read):
+            yield f"{word} was built from ${read.name}, which is not set ({read.span}); set it, or correct the entry"
+
+
+def _in_snippet(run: Run) -> Iterator[tuple[str, Read]]:
+    """The variables that blscfg found written in the default's snippet, each with its word up to there."""
+    default = run.result.default if run.result else None
+    entry = default.entries[-1] if default else None
+    for read in entry.reads if entry and entry.span.source.name.endswith(".conf") else ():
+        source, start, end = read.span
+        if source.text[start:end] == f"${read.name}":  # not $early_initrd and its like, which stand nowhere
+            yield source.text[:end].split()[-1], read
 
 
 def _built_from_unset(call: Call) -> Iterator[tuple[str, str]]:
@@ -195,7 +208,7 @@ def _built_from_unset(call: Call) -> Iterator[tuple[str, str]]:
                 continue
             name = unset_behind(read)
             if name:
-                yield ("the path" if path else "root=") + f" {written}", name
+                yield ("the path " if path else "") + written, name
 
 
 def unset_behind(read: Read) -> str | None:
@@ -249,7 +262,7 @@ def _unset(run: Run) -> Iterator[str]:
     machine = run.machine
     if machine is None or machine.loaded is None:
         return
-    for read in machine.loaded.call.reads:
+    for read in (*machine.loaded.call.reads, *(read for _, read in _in_snippet(run))):
         if read.binding is None:
             yield f"${read.name} is not set and adds nothing to the command line ({read.span})"
 

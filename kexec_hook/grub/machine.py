@@ -318,6 +318,7 @@ class Machine:
         self.problems: list[Problem] = []
         self.refusals: list[Refusal] = []
         self.guesses: list[Refusal] = []  # where the outcome hangs on the clock, keys or hardware
+        self.unsure: frozenset[str] = frozenset()  # variables that builds of GRUB differ in
         self.errno = OK
         self._message = ""
         self._contexts: list[tuple[dict[str, Binding], list[Entry] | None]] = []
@@ -785,6 +786,8 @@ class Machine:
             value = binding.value if binding else ""
             if name in _CLOCK:
                 self.guesses.append(Refusal(f"${name} depends on the clock", place.span))
+            if name in self.unsure:
+                self.guesses.append(Refusal(f"${name} is set by some builds of GRUB and not by others", place.span))
             if not value:
                 return []
             return [value] if part.quoted else re.findall(_SPLIT, value)
