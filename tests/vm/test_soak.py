@@ -66,7 +66,7 @@ def ask(lab: Lab, machine: Machine, wish: Wish) -> None:
 
 
 def grub_default(machine: Machine, value: str) -> None:
-    machine.ok(f"sed -i 's/^GRUB_DEFAULT=.*/GRUB_DEFAULT=\"{value}\"/' /etc/default/grub && update-grub", 300)
+    machine.ok(f"sed -i 's|^GRUB_DEFAULT=.*|GRUB_DEFAULT=\"{value}\"|' /etc/default/grub && update-grub", 300)
 
 
 def variables(grubenv: bytes) -> list[bytes]:
