@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from kexec_hook import __version__, record, units
-from kexec_hook.initrds import join
 from kexec_hook.kexec import LOADED, Kexec, KexecError
 from kexec_hook.plan import Plan
 from kexec_hook.record import NoRecord, Staged
@@ -176,6 +175,8 @@ def initrd_argument(sysroot: Sysroot, plan: Plan) -> Iterator[tuple[str | None, 
     if len(plan.initrds) == 1 and not plan.initrds[0].newc:
         yield str(sysroot.host(plan.initrds[0].path)), ()
         return
+    from kexec_hook.initrds import join
+
     sizes = []
     for item in plan.initrds:
         info = sysroot.stat(item.path)
