@@ -15,7 +15,10 @@ from kexec_hook.world import World
 
 def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     """Run one command; its exit code.  A test's `world` stands for the machine."""
-    args = make_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    named = [word for word in argv if word in _COMMANDS]
+    # To make the parsers of all commands takes longer than to read a small configuration.
+    args = make_parser(named[0] if len(named) == 1 else None).parse_args(argv)
     try:
         code: int = args.run(world or World(args.root), args)
         sys.stdout.flush()
@@ -35,8 +38,8 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=78)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Every command and option; man page and completions are made from it."""
+def make_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Every command and option, or those of this command; man page and completions are made from it."""
     parser = argparse.ArgumentParser(
         prog="kexec-hook",
         description="Stage what GRUB would boot, so that the next reboot is a kexec into it.",
@@ -46,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default="/", metavar="DIR", help="the root directory of the machine (default: /)")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more about how a decision was made")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_staging, _add_looking, _add_rebooting, _add_hooks, _add_called, _add_grub_eval):
+    for add in [_COMMANDS[command]] if command else dict.fromkeys(_COMMANDS.values()):
         add(subparsers)
     return parser
 
@@ -153,3 +156,13 @@ def _add_grub_eval(subparsers: Any) -> None:
     parser.add_argument("--script", metavar="FILE", help="run this script instead, and print what it prints")
     parser.add_argument("--default-only", action="store_true", help="run the default entry alone")
     _add_json(parser)
+
+
+_COMMANDS = {
+    **dict.fromkeys(("stage", "unstage"), _add_staging),
+    **dict.fromkeys(("list", "explain", "status"), _add_looking),
+    **dict.fromkeys(("reboot", "coldreboot", "ack"), _add_rebooting),
+    "hooks": _add_hooks,
+    **dict.fromkeys(("run", "finalize", "judge-boot"), _add_called),
+    "grub-eval": _add_grub_eval,
+}

@@ -133,8 +133,13 @@ class _Parser:
             self._advance()
 
     def _word(self) -> Word:
+        raw = self._text[self._start : self._end]
+        known = self._known.get(raw)
+        if known:
+            return known
         try:
-            return make_word(self._text[self._start : self._end])
+            word = self._known[raw] = make_word(raw)
+            return word
         except BadDollar as bad:
             self._kind = "$"
             self._start += bad.offset

@@ -12,6 +12,7 @@ from kexec_hook.grub.lexer import LONGEST_TOKEN, RESERVED
 from kexec_hook.grub.syntax import If, Statement
 
 _MANY = 20_000  # lines that are remembered
+_BODIES = 1_000
 _CHARS = r"""[^{}|&$;<>'"\\\[\]#]*"""
 _SAFE = rf"{_CHARS}(?:'[^']*'{_CHARS})*"
 # What lines there are: c whole commands, i if..then, l elif..then, e else, f fi.
@@ -26,6 +27,7 @@ class PlainBlocks:
         self._text = text
         self._parse = parse
         self._kinds: dict[str, str] = {}
+        self._parsing: set[str] = set()  # whole bodies that surely parse
         self._braces = {"\n}": -1, "\n\t}": -1}  # where the next one is, so that none is looked for twice
 
     def end(self, start: int) -> int:
@@ -34,12 +36,18 @@ class PlainBlocks:
         if newline < 0 or self._text[start:newline].strip(" \t"):
             return -1
         end = min(self._next("\n}", newline), self._next("\n\t}", newline))
-        lines = self._text[newline + 1 : end].split("\n")
-        try:
-            shape = "".join([self._kinds[line] for line in lines])
-        except KeyError:
-            shape = "".join(map(self._kind, lines))
-        return self._text.find("}", end) if re.fullmatch(_BLOCK, shape) else -1
+        body = self._text[newline + 1 : end]
+        if body not in self._parsing:
+            lines = body.split("\n")
+            try:
+                shape = "".join([self._kinds[line] for line in lines])
+            except KeyError:
+                shape = "".join(map(self._kind, lines))
+            if not re.fullmatch(_BLOCK, shape):
+                return -1
+            if len(self._parsing) < _BODIES:
+                self._parsing.add(body)
+        return self._text.find("}", end)
 
     def _next(self, brace: str, start: int) -> int:
         at = self._braces[brace]

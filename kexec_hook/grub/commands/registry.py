@@ -95,6 +95,12 @@ def _parse(words: Sequence[str], options: Sequence[Option], accept_dash: bool, a
             args.extend(words[position:])
             break
         elif word.startswith("--"):
+            option = long.get(word[2:])
+            if option and option.repeatable and following and following[0] != "-":
+                # What _long makes of it, for the --class words that thousands of entries have.
+                parsed.options.setdefault(option.long, []).append(following)
+                position += 1
+                continue
             position += _long(word, following, long, parsed, accept_dash)
         elif accept_dash and not all(letter in short for letter in word[1:]):
             args.append(word)
