@@ -153,6 +153,8 @@ def judged(expected: Json, got: Json, grubenv: Mapping[str, str] | None) -> list
     if expected["booted"] and expected["chosen"] is not None:
         _say(differences, "chosen", expected["chosen"], got["chosen"])
     theirs, ours = environment(expected["env"]), environment(got["env"])
+    # A name in several lines (`export a {...}`): a listing takes the last for the name.
+    ours.update((name, value) for name, value in got["env"].items() if environment({name.rpartition("\n")[2]: value}))
     if listing(theirs) != listing(ours):
         _say(differences, "env", theirs, ours)
     if expected["grubenv_after"] is not None:
