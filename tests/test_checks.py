@@ -217,12 +217,13 @@ def test_a_root_built_from_an_unset_variable(disk: Disk) -> None:
     [
         (f"root=UUID={UUID} $tuned_params", "", "$tuned_params is not set and adds nothing to the command line"),
         ("ro root=$disk quiet", "root=$disk was built from $disk, which is not set", "$disk is not set and adds"),
+        ("root=$through", "root=$through was built from $nothing, which is not set", ""),
         ("root=$known", "", ""),
     ],
 )
 def test_an_unset_variable_in_a_snippet(disk: Disk, options: str, reason: str, note: str) -> None:
     disk.put("etc/kexec-hook.conf", "flavour = rhboot\n")
-    disk.config("set known=UUID=@UUID@\nblscfg\n")
+    disk.config("set known=UUID=@UUID@\nset through=$nothing\nblscfg\n")
     snippet = f"title a\nlinux /boot/vmlinuz-6.1\ninitrd /boot/initrd.img-6.1\noptions {options}\n"
     disk.put("boot/loader/entries/a.conf", snippet)
     run = disk.run()

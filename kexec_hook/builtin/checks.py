@@ -175,12 +175,14 @@ def _unset_words(run: Run) -> Iterator[str]:
     machine, result = run.machine, _result(run)
     if machine is None or machine.loaded is None or machine.loaded.kind != "linux" or not result.booted:
         return
-    for call in filter(None, (machine.loaded.call, machine.loaded.initrd_call)):
-        for word, name in _built_from_unset(call):
-            yield f"{word} was built from ${name}, which is not set ({call.span}); set it, or correct the entry"
+    calls = filter(None, (machine.loaded.call, machine.loaded.initrd_call))
+    built = [(word, name, call.span) for call in calls for word, name in _built_from_unset(call)]
     for word, read in _in_snippet(run):
-        if word.startswith("root=") and unset_behind(read):
-            yield f"{word} was built from ${read.name}, which is not set ({read.span}); set it, or correct the entry"
+        name = unset_behind(read)
+        if word.startswith("root=") and name:
+            built.append((word, name, read.span))
+    for word, name, span in built:
+        yield f"{word} was built from ${name}, which is not set ({span}); set it, or correct the entry"
 
 
 def _in_snippet(run: Run) -> Iterator[tuple[str, Read]]:
