@@ -40,8 +40,12 @@ def loaded(machine: Machine) -> str:
     return machine.ok("cat /sys/kernel/kexec_loaded")
 
 
-def boot_the_older(lab: Lab, machine: Machine) -> None:
+def one_shot(lab: Lab, machine: Machine) -> None:
     machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
+
+
+def boot_the_older(lab: Lab, machine: Machine) -> None:
+    one_shot(lab, machine)
     assert machine.power_cycle().release == lab.image.older
 
 
@@ -52,6 +56,23 @@ def _install(lab: Lab, machine: Machine) -> None:
 INSTALLED = State("installed", _install)
 # After a kernel upgrade: the older kernel runs, GRUB's default is the newer one, nothing is staged.
 UPGRADED = State("upgraded", boot_the_older, INSTALLED)
+
+
+def _staged_and_one_shot(lab: Lab, machine: Machine) -> None:
+    assert stage(machine)["release"] == lab.image.newer
+    one_shot(lab, machine)
+
+
+ONE_SHOT = State("one-shot", _staged_and_one_shot, UPGRADED)
+
+
+def grub_reboot_is_followed_once(lab: Lab) -> None:
+    by_grub = lab.by_grub(ONE_SHOT)
+    assert (by_grub.release, b"next_entry=\n" in by_grub.grubenv) == (lab.image.older, True)
+    machine = lab.at(ONE_SHOT)
+    assert jump(machine) == by_grub.same_as_grub
+    assert stage(machine)["release"] == lab.image.newer
+    assert jump(machine) == lab.by_grub(UPGRADED).same_as_grub
 
 
 # What `apt install` of a kernel leads to, with apt's glue installed; each module that has these gives them a name.
@@ -72,13 +93,9 @@ def _apt_install(lab: Lab, machine: Machine) -> None:
     assert loaded(machine) == "1"
 
 
-def _one_shot(lab: Lab, machine: Machine) -> None:
-    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
-
-
 WITH_GLUE = State("with-glue", _before_the_newer)
 BY_APT = State("by-apt", _apt_install, WITH_GLUE)
-BY_APT_AND_ONE_SHOT = State("by-apt-and-one-shot", _one_shot, BY_APT)
+BY_APT_AND_ONE_SHOT = State("by-apt-and-one-shot", one_shot, BY_APT)
 
 
 @pytest.mark.parametrize(

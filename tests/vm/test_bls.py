@@ -14,7 +14,7 @@ from tests.packages.rpm_lab import DEBIAN_SPEC
 from tests.vm import image, product
 from tests.vm.lab import Lab, State
 from tests.vm.machine import Machine
-from tests.vm.scenarios import LOGIND, jump, loaded, stage
+from tests.vm.scenarios import LOGIND, jump, loaded, one_shot, stage
 
 pytestmark = pytest.mark.vm
 RECIPE = image.TESTING
@@ -110,17 +110,13 @@ def _dnf_install(lab: Lab, machine: Machine) -> None:
     assert loaded(machine) == "1"
 
 
-def _one_shot(lab: Lab, machine: Machine) -> None:
-    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
-
-
 def _dnf_remove(lab: Lab, machine: Machine) -> None:
     machine.ok("dnf5 -y remove kernel-core", 300)
 
 
 FURNISHED = State("bls", _furnish)
 BY_DNF = State("by-dnf", _dnf_install, FURNISHED)
-BY_DNF_AND_ONE_SHOT = State("by-dnf-and-one-shot", _one_shot, BY_DNF)
+BY_DNF_AND_ONE_SHOT = State("by-dnf-and-one-shot", one_shot, BY_DNF)
 REMOVED = State("removed-by-dnf", _dnf_remove, BY_DNF)
 
 

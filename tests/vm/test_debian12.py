@@ -10,17 +10,21 @@ import pytest
 from tests.vm import image
 from tests.vm.lab import Lab, State
 from tests.vm.machine import Machine
-from tests.vm.scenarios import LOGIND, UPGRADED, early_cpio, jump, loaded, stage
+from tests.vm.scenarios import (
+    LOGIND,
+    ONE_SHOT,
+    UPGRADED,
+    early_cpio,
+    grub_reboot_is_followed_once,
+    jump,
+    loaded,
+    stage,
+)
 
 pytestmark = pytest.mark.vm
 RECIPE = image.DEBIAN_12
 
 # The states.
-
-
-def _one_shot(lab: Lab, machine: Machine) -> None:
-    assert stage(machine)["release"] == lab.image.newer
-    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
 
 
 def _saved(lab: Lab, machine: Machine) -> None:
@@ -48,7 +52,6 @@ def _purged(lab: Lab, machine: Machine) -> None:
 
 
 # The newer kernel is staged in each of these, and then something changes.
-ONE_SHOT = State("one-shot", _one_shot, UPGRADED)
 SAVED = State("saved", _saved, UPGRADED)
 EDITED = State("edited", _edited, UPGRADED)
 PURGED = State("purged", _purged, UPGRADED)
@@ -136,13 +139,7 @@ def test_without_a_record_of_ours_an_administrators_kexec_jumps(lab: Lab) -> Non
 # What changes between staging and the reboot.
 
 
-def test_grub_reboot_is_followed_once(lab: Lab) -> None:
-    by_grub = lab.by_grub(ONE_SHOT)
-    assert (by_grub.release, b"next_entry=\n" in by_grub.grubenv) == (lab.image.older, True)
-    machine = lab.at(ONE_SHOT)
-    assert jump(machine) == by_grub.same_as_grub
-    assert stage(machine)["release"] == lab.image.newer
-    assert jump(machine) == lab.by_grub(UPGRADED).same_as_grub
+test_grub_reboot_is_followed_once = grub_reboot_is_followed_once
 
 
 def test_grub_set_default_is_followed(lab: Lab) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.vm import image
 from tests.vm.lab import Lab, State
 from tests.vm.machine import Machine
-from tests.vm.scenarios import UPGRADED, jump, loaded, stage
+from tests.vm.scenarios import UPGRADED, grub_reboot_is_followed_once, jump, loaded, stage
 
 pytestmark = pytest.mark.vm
 RECIPE = image.DEBIAN_13_UEFI
@@ -27,13 +27,7 @@ def _edited(lab: Lab, machine: Machine) -> None:
     machine.ok(f"sed -i '1i {IN_STUB}' {STUB} && cat >> /etc/default/grub <<'END'{ADDED}END\nupdate-grub", 300)
 
 
-def _one_shot(lab: Lab, machine: Machine) -> None:
-    assert stage(machine)["release"] == lab.image.newer
-    machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
-
-
 EDITED = State("uefi-edited", _edited, UPGRADED)
-ONE_SHOT = State("uefi-one-shot", _one_shot, UPGRADED)
 
 
 @pytest.mark.parametrize("command", ["reboot", "systemctl reboot"])
@@ -46,13 +40,7 @@ def test_every_caller_jumps_into_what_grub_boots(lab: Lab, command: str) -> None
     assert machine.ok("ls -d /sys/firmware/efi/efivars/BootCurrent-*")
 
 
-def test_grub_reboot_is_followed_once(lab: Lab) -> None:
-    by_grub = lab.by_grub(ONE_SHOT)
-    assert (by_grub.release, b"next_entry=\n" in by_grub.grubenv) == (lab.image.older, True)
-    machine = lab.at(ONE_SHOT)
-    assert jump(machine) == by_grub.same_as_grub
-    assert stage(machine)["release"] == lab.image.newer
-    assert jump(machine) == lab.by_grub(UPGRADED).same_as_grub
+test_grub_reboot_is_followed_once = grub_reboot_is_followed_once
 
 
 @pytest.mark.parametrize("command", ["coldreboot", "kexec-hook coldreboot"])
