@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
-GLUE = ("hooks", "systemd")  # as kexec_hook/data/hooks and so on, where kexec_hook/glue.py finds them
+GLUE = ("hooks", "systemd")  # as kexec_hook/data/hooks and so on, where kexec_hook/install.py finds them
 
 
 class Build(build_py):

@@ -27,11 +27,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from kexec_hook.plugins import Plugins  # noqa: E402
-from kexec_hook.quiet import format_stamp  # noqa: E402
-from kexec_hook.run import Trigger  # noqa: E402
-from kexec_hook.settings import load_settings  # noqa: E402
-from kexec_hook.stage import decide  # noqa: E402
+from kexec_hook.decision.decide import decide  # noqa: E402
+from kexec_hook.plugins.api import Trigger  # noqa: E402
+from kexec_hook.plugins.asking import Plugins  # noqa: E402
+from kexec_hook.settings.conf import load_settings  # noqa: E402
+from kexec_hook.state.stamp import format_stamp  # noqa: E402
 from tests.bootfiles import cpio  # noqa: E402
 from tests.machine import Box  # noqa: E402
 from tests.packages import deb_lab  # noqa: E402
@@ -156,7 +156,7 @@ def staging(directory: Path, python: str) -> tuple[Box, list[str]]:
     driver = directory / "s/driver.py"
     driver.write_text(
         "from kexec_hook.__main__ import run\n"
-        "from kexec_hook.process import Programs\nfrom kexec_hook.world import World\n"
+        "from kexec_hook.system.process import Programs\nfrom kexec_hook.system.host import World\n"
         f"run(World({world.root!r}, Programs({world.programs.path!r}), {world.owner}, True))\n"
     )
     return box, [python, str(driver)]

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from kexec_hook.world import World
+    from kexec_hook.system.host import World
 
 
 def run(world: World | None = None) -> NoReturn:

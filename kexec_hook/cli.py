@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from kexec_hook import __version__, commands
-from kexec_hook.commands import OK, hooks, looking, rebooting, staging
-from kexec_hook.world import World
+from kexec_hook.commands import OK, hooks
+from kexec_hook.commands import reboot as rebooting
+from kexec_hook.commands import show as looking
+from kexec_hook.commands import stage as staging
+from kexec_hook.system.host import World
 
 
 def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:

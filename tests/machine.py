@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kexec_hook.process import Programs
-from kexec_hook.world import World
+from kexec_hook.system.host import World
+from kexec_hook.system.process import Programs
 
 ROOTS = Path(__file__).resolve().parent / "roots"
 PROJECT = ROOTS.parents[1]
@@ -129,8 +129,9 @@ class Box:
         """The same in a process of its own; `limits` is Python that runs first."""
         world = self.world
         code = (
-            f"{limits}\nimport sys\nfrom kexec_hook.__main__ import run\nfrom kexec_hook.process import Programs\n"
-            f"from kexec_hook.world import World\n"
+            f"{limits}\nimport sys\nfrom kexec_hook.__main__ import run\n"
+            f"from kexec_hook.system.process import Programs\n"
+            f"from kexec_hook.system.host import World\n"
             f"world = World({world.root!r}, Programs({world.programs.path!r}), {world.owner}, True)\n"
             f"sys.argv[1:] = {argv!r}\nrun(world)"
         )

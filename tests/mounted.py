@@ -6,8 +6,8 @@ import struct
 import uuid
 from pathlib import Path
 
-from kexec_hook.rootdisks import RootDisks
-from kexec_hook.sysroot import Sysroot
+from kexec_hook.disks.root import RootDisks
+from kexec_hook.system.sysroot import Sysroot
 
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"  # the name space of EFI's own variables
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from kexec_hook.builtin import files
-from kexec_hook.plugins import Plugins
-from kexec_hook.process import Programs
-from kexec_hook.run import Run, Trigger
-from kexec_hook.settings import load_settings
-from kexec_hook.stage import decide
-from kexec_hook.world import World
+from kexec_hook.decision.decide import decide
+from kexec_hook.plugins.api import Run, Trigger
+from kexec_hook.plugins.asking import Plugins
+from kexec_hook.plugins.builtin import files
+from kexec_hook.settings.conf import load_settings
+from kexec_hook.system.host import World
+from kexec_hook.system.process import Programs
 from tests.bootfiles import bzimage, cpio, elf, image
 
 UUID = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kexec_hook.cmdline import CmdlineError, edit_cmdline, name_of, words
+from kexec_hook.kernel.cmdline import CmdlineError, edit_cmdline, name_of, words
 
 # (command line, remove, append, expected)
 EDITS = [

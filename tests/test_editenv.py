@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.editenv import NAMES, Editenv, EditenvError
-from kexec_hook.process import SYSTEM_PATH, ProcessError, Programs
+from kexec_hook.system.editenv import NAMES, Editenv, EditenvError
+from kexec_hook.system.process import SYSTEM_PATH, ProcessError, Programs
 
 REAL = next((path for path in map(Programs().find, NAMES) if path), None)
 pytestmark = pytest.mark.skipif(REAL is None, reason="needs grub-editenv or grub2-editenv (grub-common)")

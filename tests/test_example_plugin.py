@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.plugins import Plugins
-from kexec_hook.run import Run, Trigger
-from kexec_hook.settings import load_settings
-from kexec_hook.stage import decide
-from kexec_hook.world import World
+from kexec_hook.decision.decide import decide
+from kexec_hook.plugins.api import Run, Trigger
+from kexec_hook.plugins.asking import Plugins
+from kexec_hook.settings.conf import load_settings
+from kexec_hook.system.host import World
 from tests.conftest import Tree
 from tests.machine import Box
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook import glue
+from kexec_hook import install as glue
 from kexec_hook.cli import main
-from kexec_hook.glue import PACKAGED, Glue, GlueError, Program
-from kexec_hook.hookspecs import PackageManager
-from kexec_hook.plugins import Plugins
-from kexec_hook.sysroot import Sysroot
+from kexec_hook.install import PACKAGED, Glue, GlueError, Program
+from kexec_hook.plugins.api import PackageManager
+from kexec_hook.plugins.asking import Plugins
+from kexec_hook.system.sysroot import Sysroot
 from tests.conftest import Tree
 from tests.machine import Box
 

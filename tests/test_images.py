@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kexec_hook.images import Damaged, Kernel, NotLinux, Part, read_initrd, read_kernel
-from kexec_hook.process import Programs
-from kexec_hook.unpack import unpack_initrd
+from kexec_hook.kernel.images import Damaged, Kernel, NotLinux, Part, read_initrd, read_kernel
+from kexec_hook.kernel.unpack import unpack_initrd
+from kexec_hook.system.process import Programs
 from tests.bootfiles import FILES, bzimage, cpio, elf, image, packed, zboot
 
 ROOTS = Path(__file__).resolve().parent / "roots"

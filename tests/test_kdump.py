@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.kdump import SYSCONFIG, kdump_settings, load_kdump, panic_cmdline, panic_files
-from kexec_hook.settings import Setting, SettingsError
-from kexec_hook.sysroot import Sysroot
+from kexec_hook.settings.conf import Setting, SettingsError
+from kexec_hook.settings.kdump import SYSCONFIG, kdump_settings, load_kdump, panic_cmdline, panic_files
+from kexec_hook.system.sysroot import Sysroot
 
 RUNNING = (
     "BOOT_IMAGE=(hd0,gpt2)/vmlinuz-5.14.0 root=/dev/mapper/rl-root ro crashkernel=1G-4G:192M,4G-64G:256M "

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook import efi
-from kexec_hook.builtin.grub import kexec_hook_boot_config, kexec_hook_objections, os_release
 from kexec_hook.cli import main
-from kexec_hook.rootdisks import RootDisks
-from kexec_hook.run import Run, Trigger
-from kexec_hook.settings import load_settings
+from kexec_hook.disks.root import RootDisks
+from kexec_hook.plugins.api import Run, Trigger
+from kexec_hook.plugins.builtin.grub import kexec_hook_boot_config, kexec_hook_objections, os_release
+from kexec_hook.settings.conf import load_settings
+from kexec_hook.system import efi
 from tests.mounted import GLOBAL, Machine, load_option
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -154,7 +154,7 @@ def test_what_is_no_file_is_still_the_place(machine, odd):
 def test_a_root_without_mountinfo_is_taken_as_it_lies(tmp_path):
     machine = cfg(Machine(tmp_path), "boot/grub/grub.cfg")
     (tmp_path / "proc/self/mountinfo").unlink(missing_ok=True)
-    from kexec_hook.sysroot import Sysroot
+    from kexec_hook.system.sysroot import Sysroot
 
     found = kexec_hook_boot_config(Sysroot(machine.root), RootDisks(Sysroot(machine.root)))
     assert (found.path, found.prefix) == ("/boot/grub/grub.cfg", "(hd0)/boot/grub")
@@ -287,7 +287,7 @@ def test_the_esp_is_wherever_fat_is_mounted(machine, point):
 
 
 def test_without_mountinfo_the_usual_places_are_looked_at(tmp_path):
-    from kexec_hook.sysroot import Sysroot
+    from kexec_hook.system.sysroot import Sysroot
 
     machine = Machine(tmp_path).efi().write("etc/os-release", DEBIAN)
     cfg(machine, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from kexec_hook.plugins import Plugins
-from kexec_hook.run import Run, Trigger
-from kexec_hook.settings import load_settings
-from kexec_hook.stage import decide
+from kexec_hook.decision.decide import decide
+from kexec_hook.plugins.api import Run, Trigger
+from kexec_hook.plugins.asking import Plugins
+from kexec_hook.settings.conf import load_settings
 from tests.bootfiles import bzimage
 from tests.machine import Box
 
@@ -62,7 +62,7 @@ def test_a_root_that_is_only_looked_at_is_not_taken_for_the_machine(box: Box) ->
     box.put("/proc/1/comm", "bash\n")
     box.put("/etc/systemd/system.conf", "[Manager]\n")
     assert box.run("--root", str(box.root), "stage", "--dry-run") in (0, 3)
-    from kexec_hook.world import World
+    from kexec_hook.system.host import World
 
     world = World(str(box.root), box.world.programs, os.geteuid())
     sysroot = world.sysroot()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.cli import main
+from kexec_hook.disks.directories import Partition, PartitionDisks
 from kexec_hook.grub.disks import Device, DiskError, GrubPath, Stat
-from kexec_hook.partitions import Partition, PartitionDisks
 
 
 def put(root, path, content="x"):

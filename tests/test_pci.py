@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from kexec_hook.disks.directories import Partition, PartitionDisks
 from kexec_hook.grub.machine import Machine
-from kexec_hook.grub.source import read_source
-from kexec_hook.grubeval import make_machine
-from kexec_hook.partitions import Partition, PartitionDisks
-from kexec_hook.pci import pci_devices
-from kexec_hook.sysroot import Sysroot
+from kexec_hook.grub.script.source import read_source
+from kexec_hook.report.grubeval import make_machine
+from kexec_hook.system.pci import pci_devices
+from kexec_hook.system.sysroot import Sysroot
 
 CARD = "v10ded0df3sv1043sd1437bc03sc00"
 BRIDGE = "v8086d1237sv1af4sd1100bc06sc00"

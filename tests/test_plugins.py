@@ -13,11 +13,11 @@ from typing import Any
 import pluggy
 import pytest
 
-from kexec_hook.plugins import Plugins
-from kexec_hook.run import Objection, Run, Trigger
-from kexec_hook.settings import load_settings
-from kexec_hook.stage import decide
-from kexec_hook.world import World
+from kexec_hook.decision.decide import decide
+from kexec_hook.plugins.api import Objection, Run, Trigger
+from kexec_hook.plugins.asking import Plugins
+from kexec_hook.settings.conf import load_settings
+from kexec_hook.system.host import World
 
 ROOT = Path(__file__).parent / "roots/debian-12/tree"
 hookimpl = pluggy.HookimplMarker("kexec_hook")
@@ -152,10 +152,10 @@ def test_archive_brings_a_plugin(installed: Path, tmp_path_factory: pytest.TempP
 
 
 def test_without_plugins_nobody_is_asked_for_them() -> None:
-    code = "import sys, pluggy; before = set(sys.modules); from kexec_hook.plugins import Plugins; Plugins();"
+    code = "import sys, pluggy; before = set(sys.modules); from kexec_hook.plugins.asking import Plugins; Plugins();"
     code += "print(*set(sys.modules) - before)"
     said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert "kexec_hook.plugins" in said.split()
+    assert "kexec_hook.plugins.asking" in said.split()
     assert "importlib.metadata" not in said.split()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.process import KEPT, SYSTEM_PATH, ProcessError, ProgramNotFound, Programs, TimedOut
+from kexec_hook.system.process import KEPT, SYSTEM_PATH, ProcessError, ProgramNotFound, Programs, TimedOut
 
 
 class Bin:
@@ -61,7 +61,7 @@ def test_bytes_that_are_not_utf8_go_there_and_back(bin: Bin) -> None:
 def test_bytes_arrive_whatever_the_locale_of_the_caller(bin: Bin) -> None:
     bin.add("say", 'printf %s "$1" | od -An -tx1\n')
     code = (
-        "from kexec_hook.process import Programs\n"
+        "from kexec_hook.system.process import Programs\n"
         f"print(Programs({bin.programs.path!r}).run(('say', 'caf\\udce9 \\xe9')).stdout)"
     )
     env = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -201,7 +201,7 @@ def test_what_a_program_leaves_in_the_background_is_not_waited_for(bin: Bin, tmp
 
 def test_an_interrupt_leaves_nothing_running(bin: Bin, tmp_path: Path) -> None:
     bin.add("hang", f"echo $$ > {tmp_path}/pid; exec sleep 60\n")
-    code = f"from kexec_hook.process import Programs; Programs({bin.programs.path!r}).run(('hang',))"
+    code = f"from kexec_hook.system.process import Programs; Programs({bin.programs.path!r}).run(('hang',))"
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL
     ) as ours:
@@ -212,7 +212,7 @@ def test_an_interrupt_leaves_nothing_running(bin: Bin, tmp_path: Path) -> None:
 
 
 def test_importing_it_does_not_import_subprocess() -> None:
-    code = "import sys, kexec_hook.process; print('subprocess' in sys.modules)"
+    code = "import sys, kexec_hook.system.process; print('subprocess' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-c", "import sys; sys.path.insert(0, '.'); " + code],
         cwd=Path(__file__).parent.parent,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.quiet import absent, format_stamp, watched
-from kexec_hook.sysroot import Identity, Sysroot
+from kexec_hook.state.stamp import absent, format_stamp, watched
+from kexec_hook.system.sysroot import Identity, Sysroot
 
 ROOT = Path(__file__).resolve().parents[1]
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]

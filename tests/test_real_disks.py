@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook import grubeval
+from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.disks import DiskError, GrubPath
-from kexec_hook.rootdisks import RootDisks
-from kexec_hook.sysroot import Sysroot
+from kexec_hook.report import grubeval
+from kexec_hook.system.sysroot import Sysroot
 from tests.mounted import Machine
 
 pytestmark = [

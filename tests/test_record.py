@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kexec_hook.record import (
+from kexec_hook.state.record import (
     NoRecord,
     Staged,
     approve,
@@ -20,8 +20,8 @@ from kexec_hook.record import (
     withdraw,
     write_staged,
 )
-from kexec_hook.state import State, StateError
-from kexec_hook.sysroot import Identity
+from kexec_hook.system.directory import State, StateError
+from kexec_hook.system.sysroot import Identity
 
 STAGED = Staged(
     state="staged",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kexec_hook.grub.vercmp import filevercmp_key
-from kexec_hook.releases import dpkg_key, newest, release_key, rpm_key, sort_v_key
+from kexec_hook.kernel.releases import dpkg_key, newest, release_key, rpm_key, sort_v_key
 
 # Releases as uname says them: Debian, Ubuntu, Fedora, EL, SUSE, Arch, Alpine, hand-made.
 KERNELS = """

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.drives import part_of, split, split_node
+from kexec_hook.disks.drives import part_of, split, split_node
+from kexec_hook.disks.mounts import Mounts, parse_mountinfo
+from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.disks import DiskError, GrubPath
-from kexec_hook.mounts import Mounts, parse_mountinfo
-from kexec_hook.rootdisks import RootDisks
-from kexec_hook.sysroot import Sysroot
+from kexec_hook.system.sysroot import Sysroot
 from tests.mounted import Machine
 
 UUID = "11111111-2222-3333-4444-555555555555"

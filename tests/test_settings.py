@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.settings import (
+from kexec_hook.settings.conf import (
     COMMAND_LINE,
     CONF,
     DEFAULT,
@@ -25,7 +25,7 @@ from kexec_hook.settings import (
     load_settings,
     parse_conf,
 )
-from kexec_hook.sysroot import Sysroot
+from kexec_hook.system.sysroot import Sysroot
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "kexec_hook/data/kexec-hook.conf"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.shellvars import SettingsError, assignments
+from kexec_hook.settings.shellvars import SettingsError, assignments
 
 
 def values(text: str) -> dict[str, str]:

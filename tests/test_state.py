@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.state import Busy, State, StateError
+from kexec_hook.system.directory import Busy, State, StateError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -137,7 +137,7 @@ def test_a_link_is_replaced_not_written_through(path: Path, tmp_path: Path) -> N
 
 HOLD = """
 import sys, time
-from kexec_hook.state import State
+from kexec_hook.system.directory import State
 with State.open(sys.argv[1]) as state, state.lock():
     print("held", flush=True)
     time.sleep(60)
@@ -180,7 +180,7 @@ def test_a_program_that_outlives_us_does_not_hold_the_lock(path: Path) -> None:
 
 COUNT = """
 import sys
-from kexec_hook.state import State
+from kexec_hook.system.directory import State
 for _ in range(int(sys.argv[2])):
     with State.open(sys.argv[1]) as state, state.lock(wait=30) as held:
         held.write("count", b"%d" % (int(state.read("count") or b"0") + 1))
@@ -195,7 +195,7 @@ def test_two_processes_at_once_a_hundred_rounds(path: Path) -> None:
 
 WRITE = """
 import sys
-from kexec_hook.state import State
+from kexec_hook.system.directory import State
 print("ready", flush=True)
 number = 0
 while True:
@@ -227,7 +227,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_and_no_lock(path: Path) -> 
 
 FULL = """
 import os, sys
-from kexec_hook.state import State, StateError
+from kexec_hook.system.directory import State, StateError
 path = sys.argv[1] + "/kexec-hook"
 with State.open(path) as state:
     with state.lock() as held:
@@ -249,7 +249,7 @@ with State.open(path) as state:
 
 READ_ONLY = """
 import os, subprocess, sys
-from kexec_hook.state import State, StateError
+from kexec_hook.system.directory import State, StateError
 path = sys.argv[1] + "/kexec-hook"
 with State.open(path) as state, state.lock() as held:
     held.write("record", b"old")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook import sysroot as module
-from kexec_hook.sysroot import Entry, MissingError, NotPermittedError, Sysroot, SysrootError, TooLargeError
+from kexec_hook.system import sysroot as module
+from kexec_hook.system.sysroot import Entry, MissingError, NotPermittedError, Sysroot, SysrootError, TooLargeError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -431,7 +431,7 @@ def test_files_of_size_zero_that_have_content_are_read_whole():
 
 UNPRIVILEGED = """
 import os, sys
-from kexec_hook.sysroot import *
+from kexec_hook.system.sysroot import *
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sysroot = Sysroot(sys.argv[1])
 for path in ("/open/file", "/closed/file"):

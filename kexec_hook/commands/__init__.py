@@ -7,10 +7,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kexec_hook.act import Done
-    from kexec_hook.plugins import Plugins
-    from kexec_hook.run import Run, Trigger
-    from kexec_hook.world import World
+    from kexec_hook.plugins.api import Run, Trigger
+    from kexec_hook.plugins.asking import Plugins
+    from kexec_hook.staging.load import Done
+    from kexec_hook.system.host import World
 
 OK, FAILED, USAGE, DECLINED = 0, 1, 2, 3
 
@@ -22,10 +22,10 @@ def fail(message: str, code: int = FAILED) -> int:
 
 def expected_errors() -> tuple[type[Exception], ...]:
     """What modules raise for what the world does wrong; anything else is a bug and keeps its traceback."""
-    from kexec_hook.kexec import KexecError
-    from kexec_hook.settings import SettingsError
-    from kexec_hook.state import StateError
-    from kexec_hook.sysroot import SysrootError
+    from kexec_hook.settings.conf import SettingsError
+    from kexec_hook.system.directory import StateError
+    from kexec_hook.system.kexec import KexecError
+    from kexec_hook.system.sysroot import SysrootError
 
     return SettingsError, SysrootError, StateError, KexecError
 
@@ -37,15 +37,15 @@ def as_json(answer: Any) -> str:
 
 
 def load_plugins() -> Plugins:
-    from kexec_hook.plugins import Plugins
+    from kexec_hook.plugins.asking import Plugins
 
     return Plugins()
 
 
 def decide_here(world: World, trigger: Trigger, plugins: Plugins | None = None) -> Run:
     """A run on this machine.  SettingsError, SysrootError."""
-    from kexec_hook.settings import load_settings
-    from kexec_hook.stage import decide
+    from kexec_hook.decision.decide import decide
+    from kexec_hook.settings.conf import load_settings
 
     sysroot = world.sysroot()
     settings = load_settings(sysroot)
@@ -70,7 +70,7 @@ def journal(world: World, message: str) -> None:
 
 def say_done(done: Done) -> str:
     """What came of a run, in one line."""
-    from kexec_hook.terminal import safe
+    from kexec_hook.report.terminal import safe
 
     run = done.run
     panic = run.trigger.panic
@@ -91,14 +91,14 @@ def say_done(done: Done) -> str:
 
 
 def not_active() -> str:
-    from kexec_hook.units import UNIT
+    from kexec_hook.system.systemd import UNIT
 
     return f"{UNIT} is not active, so the next reboot is an ordinary one; `systemctl enable --now {UNIT}`"
 
 
 def named(run: Run) -> str:
     """The entry and its release: `Debian GNU/Linux, 6.1.0-56-amd64`."""
-    from kexec_hook.terminal import safe
+    from kexec_hook.report.terminal import safe
 
     default = run.result.default if run.result else None
     release = (run.plan.release if run.plan else None) or ""

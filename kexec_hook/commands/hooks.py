@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kexec_hook.commands import FAILED, OK, USAGE, fail, journal, load_plugins
-from kexec_hook.commands.staging import forget_ours
+from kexec_hook.commands.stage import forget_ours
 
 if TYPE_CHECKING:
-    from kexec_hook.glue import Found, Glue
-    from kexec_hook.hookspecs import PackageManager
-    from kexec_hook.sysroot import Sysroot
-    from kexec_hook.world import World
+    from kexec_hook.install import Found, Glue
+    from kexec_hook.plugins.api import PackageManager
+    from kexec_hook.system.host import World
+    from kexec_hook.system.sysroot import Sysroot
 
 Items = Sequence[tuple["Glue", "Found"]]
 
@@ -24,7 +24,7 @@ _STARTED, _ENABLED = "kexec-hook.service", "kexec-hook-judge.service"
 
 
 def hooks(world: World, args: Namespace) -> int:
-    from kexec_hook import glue
+    from kexec_hook import install as glue
 
     act = {"list": _list, "install": _install, "remove": _remove}[args.action]
     if act is not _list:
@@ -50,7 +50,7 @@ def hooks(world: World, args: Namespace) -> int:
 
 
 def _present(sysroot: Sysroot, managers: Sequence[PackageManager]) -> set[str]:
-    from kexec_hook import glue
+    from kexec_hook import install as glue
 
     return {glue.OURS, glue.SYSTEMD, *(manager.name for manager in managers if glue.here(sysroot, manager))}
 
@@ -65,7 +65,7 @@ def _list(world: World, names: Sequence[str], present: set[str], everything: Ite
 
 
 def _install(world: World, names: Sequence[str], present: set[str], everything: Items) -> int:
-    from kexec_hook import glue
+    from kexec_hook import install as glue
 
     groups = {*names, glue.OURS} if names else present
     wanted = [(item, found) for item, found in everything if item.group in groups]
@@ -103,7 +103,7 @@ def _install(world: World, names: Sequence[str], present: set[str], everything: 
 
 
 def _remove(world: World, names: Sequence[str], present: set[str], everything: Items) -> int:
-    from kexec_hook import glue
+    from kexec_hook import install as glue
 
     ours = [(item, found) for item, found in everything if found.ours]
     gone = [(item, found) for item, found in ours if not names or item.group in names]
@@ -136,7 +136,7 @@ def _remove(world: World, names: Sequence[str], present: set[str], everything: I
 
 def _systemctl(world: World, calls: Sequence[tuple[str, ...]]) -> int:
     """Tell systemd, where it runs."""
-    from kexec_hook.process import ProcessError
+    from kexec_hook.system.process import ProcessError
 
     if not world.sysroot().exists("/run/systemd/system"):
         return OK

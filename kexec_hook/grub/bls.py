@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from kexec_hook.grub.errors import OK
-from kexec_hook.grub.machine import Code, Entry, Machine, Read
-from kexec_hook.grub.source import ScriptError, Source, Span
+from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.script.source import ScriptError, Source, Span
+from kexec_hook.grub.values import Code, Entry, Read
 
 SUFFIX = ".conf"
 _KEY = r"[ \t]*([^ \t]+)[ \t]*"

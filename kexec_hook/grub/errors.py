@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kexec_hook.grub.source import Span
+    from kexec_hook.grub.script.source import Span
 
 OK = 0
 TEST_FAILURE = 1

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kexec_hook.grub.errors import BAD_NUMBER, OK, CommandError
-from kexec_hook.grub.machine import Entry, Flavour, Halted, Limit, Machine
+from kexec_hook.grub.flavours import Flavour
+from kexec_hook.grub.fuel import Limit
+from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import as_int, strtoul
+from kexec_hook.grub.values import Entry, Halted
 
 _DEEPEST_MENU = 8
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from kexec_hook.grub.disks import DiskError
 from kexec_hook.grub.errors import CommandError
-
-if TYPE_CHECKING:
-    from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.files import Files
+from kexec_hook.grub.flavours import Flavour
 
 Matcher = Callable[[str], bool]
+_ESCAPED = r"\\([\s\S])"
+# rhboot leaves \xHH alone (execute.c:wildcard_escape, wildcard_unescape), so that systemd's escaped names survive.
+_ESCAPED_BUT_HEX = r"(\\x[0-9A-Fa-f]{2})|\\([\s\S])"
 
 
-def expand(machine: Machine, pattern: str) -> list[str]:
+def matches(machine: Files, pattern: str) -> list[str]:
     """What a word with its escapes still in it stands for, in the order of the directories; [] when nothing matches."""
     paths: list[str] | None = None
     wild = False
@@ -23,7 +24,7 @@ def expand(machine: Machine, pattern: str) -> list[str]:
     while start < len(pattern):
         plain, end = _split(pattern, start)
         if plain == end:
-            text = machine.unescape(pattern[start:end])
+            text = unescape(pattern[start:end], machine.flavour)
             if paths is None:
                 paths = [text]
             else:
@@ -32,12 +33,12 @@ def expand(machine: Machine, pattern: str) -> list[str]:
                     return []
         else:
             wild = True
-            matches = _matcher(pattern[plain:end])
+            fits = _matcher(pattern[plain:end])
             if paths is None and start == plain:
-                paths = _devices(machine, matches, whole_disks=pattern[start] != "(")
+                paths = _devices(machine, fits, whole_disks=pattern[start] != "(")
             else:
                 directory = _directory(pattern[start:plain])
-                paths = [name for path in paths or [""] for name in _files(machine, path + directory, matches)]
+                paths = [name for path in paths or [""] for name in _files(machine, path + directory, fits)]
             if not paths:
                 return []
         start = end
@@ -79,7 +80,7 @@ def _matcher(pattern: str) -> Matcher:
 
 
 def _posix(pieces: list[str]) -> Matcher:
-    from kexec_hook.grub import ere  # few patterns need it
+    from kexec_hook.grub.regex import automaton as ere  # few patterns need it
 
     out = "".join(
         ".*" if piece[0] == "*" else "." if piece == "?" else f"\\{piece}" if piece in ".()@+|{}[]" else piece
@@ -99,12 +100,12 @@ def _posix(pieces: list[str]) -> Matcher:
     return matches
 
 
-def _devices(machine: Machine, matches: Matcher, *, whole_disks: bool) -> list[str]:
+def _devices(machine: Files, matches: Matcher, *, whole_disks: bool) -> list[str]:
     names = [f"({device.name})" for device in machine.disks.devices() if not (whole_disks and "," in device.name)]
     return [name for name in names if matches(name)]
 
 
-def _files(machine: Machine, directory: str, matches: Matcher) -> list[str]:
+def _files(machine: Files, directory: str, matches: Matcher) -> list[str]:
     try:
         names = machine.disks.list(machine.path(directory))
     except (CommandError, DiskError):
@@ -112,7 +113,7 @@ def _files(machine: Machine, directory: str, matches: Matcher) -> list[str]:
     return [directory + name.rstrip("/") for name in names if matches(name.rstrip("/"))]
 
 
-def _exists(machine: Machine, name: str) -> bool:
+def _exists(machine: Files, name: str) -> bool:
     """wildcard.c:check_file: its directory lists the name; with a final slash it is a directory itself."""
     directory, slash, base = name.rpartition("/")
     if not slash:
@@ -123,3 +124,12 @@ def _exists(machine: Machine, name: str) -> bool:
     except (CommandError, DiskError):
         return False
     return not base or base in (".", "..") or any(known.rstrip("/") == base for known in names)
+
+
+def unescape(text: str, flavour: Flavour) -> str:
+    """Take away what protected quoted text from being expanded."""
+    if "\\" not in text:
+        return text
+    if flavour.keep_hex_escapes:
+        return re.sub(_ESCAPED_BUT_HEX, lambda m: m[1] or m[2], text)
+    return re.sub(_ESCAPED, r"\1", text)

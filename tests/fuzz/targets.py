@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from kexec_hook.grub import ere
+from kexec_hook.grub.flavours import FLAVOURS
 from kexec_hook.grub.grubenv import BadBlock, replace, variables
-from kexec_hook.grub.machine import FLAVOURS
 from kexec_hook.grub.menu import boot_default, evaluate, try_all
-from kexec_hook.grub.source import ScriptError
+from kexec_hook.grub.regex import automaton as ere
+from kexec_hook.grub.script.source import ScriptError
 from tests.property.disk import PREFIX, machine
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kexec_hook import grubeval
-from kexec_hook.partitions import Partition, PartitionDisks
+from kexec_hook.disks.directories import Partition, PartitionDisks
+from kexec_hook.report import grubeval
 from tests.oracle import emu, world
 
 # What a script may use: `p` writes how many words it got, and each in angle brackets.

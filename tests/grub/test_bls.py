@@ -6,13 +6,14 @@ from typing import Optional
 
 import pytest
 
+from kexec_hook.disks.directories import Partition, PartitionDisks
 from kexec_hook.grub.disks import DiskError, GrubPath
 from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_DEVICE, BAD_FILENAME, FILE_NOT_FOUND
-from kexec_hook.grub.machine import Entry, Machine
+from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.menu import boot_default
-from kexec_hook.grub.source import read_source
-from kexec_hook.grubeval import make_machine
-from kexec_hook.partitions import Partition, PartitionDisks
+from kexec_hook.grub.script.source import read_source
+from kexec_hook.grub.values import Entry
+from kexec_hook.report.grubeval import make_machine
 
 RHBOOT, UPSTREAM = "rhboot", "upstream-2.14"
 BOTH = pytest.mark.parametrize("flavour", [RHBOOT, UPSTREAM])

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from kexec_hook.grub import ere
+from kexec_hook.grub.regex import automaton as ere
 from tests.grub.behaviour import grub, ours
 
 # Pattern, text, and what the match and its groups hold; None: no match.  All of this `make oracle` asks GRUB again.

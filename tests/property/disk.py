@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Stat
 from kexec_hook.grub.errors import FILE_NOT_FOUND
-from kexec_hook.grub.machine import FLAVOURS, Fuel, Handler, Machine, platform_variables
+from kexec_hook.grub.flavours import FLAVOURS, platform_variables
+from kexec_hook.grub.fuel import Fuel
+from kexec_hook.grub.machine import Handler, Machine
 
 PREFIX = "(hd0,gpt1)/boot/grub"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kexec_hook.grub.menu import boot_default, evaluate, try_all
-from kexec_hook.grub.source import ScriptError
+from kexec_hook.grub.script.source import ScriptError
 from tests.property.disk import PREFIX, machine
 from tests.property.scripts import ANYTHING, LETTERS
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kexec_hook.grub import ere
+from kexec_hook.grub.regex import automaton as ere
 
 _SIGNS = [*"ab.*+?|()[]{}^$\\,12-:=", "[:alpha:]", "\\w", "\\b", "\\<", "(a|ab)", "{1,3}", "é", "\udcff"]
 SOUP = st.lists(st.sampled_from(_SIGNS), max_size=14).map("".join)

@@ -8,9 +8,11 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kexec_hook.grub.machine import FLAVOURS, Call, Halted, Machine
+from kexec_hook.grub.flavours import FLAVOURS
+from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.menu import boot_default, evaluate, try_all
-from kexec_hook.grub.source import ScriptError, read_source
+from kexec_hook.grub.script.source import ScriptError, read_source
+from kexec_hook.grub.values import Call, Halted
 from tests.property.disk import PREFIX, machine
 from tests.property.scripts import ANYTHING, NAMES, SCRIPTS, SOUP, WORDS, double, single
 

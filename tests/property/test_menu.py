@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kexec_hook.grub.machine import FLAVOURS, Code, Entry, Flavour
+from kexec_hook.grub.flavours import FLAVOURS, Flavour
 from kexec_hook.grub.menu import choose, first_component, split_path
-from kexec_hook.grub.source import Source, Span
+from kexec_hook.grub.script.source import Source, Span
+from kexec_hook.grub.values import Code, Entry
 from tests.property.scripts import LETTERS
 
 NOWHERE = Source("x.cfg", "\n", [1])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kexec_hook.grub.parser import TokenTooLong, parse
-from kexec_hook.grub.plain import PlainBlocks
-from kexec_hook.grub.source import Source, read_source
-from kexec_hook.grub.syntax import Command, For, If, Lit, Loop, Message, Statement, Unit, Var, Word, Words
+from kexec_hook.grub.script.parser import TokenTooLong, parse
+from kexec_hook.grub.script.plain import PlainBlocks
+from kexec_hook.grub.script.source import Source, read_source
+from kexec_hook.grub.script.syntax import Command, For, If, Lit, Loop, Message, Statement, Unit, Var, Word, Words
 from tests.property.scripts import ANYTHING, SCRIPTS, SOUP, STATEMENTS, WORDS, bare, double, single
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kexec_hook.kdump import load_kdump
-from kexec_hook.settings import SettingsError, load_settings
-from kexec_hook.sysroot import Sysroot
+from kexec_hook.settings.conf import SettingsError, load_settings
+from kexec_hook.settings.kdump import load_kdump
+from kexec_hook.system.sysroot import Sysroot
 
 _NAMES = ["load", "select", "entry:", "panic-timeout", "kexec-args", "flavour", "LOAD_KEXEC", "APPEND", "export", "x"]
 _WORDS = [*_NAMES, *"='\"\\$({`#;\n\t[]\r\0\xff", "yes", "no", "$X", "${X}", "-s", "10"]

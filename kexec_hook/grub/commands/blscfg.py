@@ -11,19 +11,11 @@ from kexec_hook.grub import bls
 from kexec_hook.grub.bls import SUFFIX, Crash, Line, Snippet
 from kexec_hook.grub.commands.registry import Option, command, parse_options
 from kexec_hook.grub.disks import DiskError, GrubPath
-from kexec_hook.grub.errors import (
-    BAD_ARGUMENT,
-    BAD_DEVICE,
-    BAD_FILENAME,
-    GRUBS_OWN,
-    MENU,
-    OK,
-    UNKNOWN_FS,
-    CommandError,
-)
-from kexec_hook.grub.machine import Call, Entry, Machine, Refusal
+from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_DEVICE, BAD_FILENAME, GRUBS_OWN, MENU, OK, UNKNOWN_FS, CommandError
+from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import as_int, strtoul
-from kexec_hook.grub.source import Source, Span, read_source
+from kexec_hook.grub.script.source import Source, Span, read_source
+from kexec_hook.grub.values import Call, Entry, Refusal
 from kexec_hook.grub.vercmp import filevercmp_key, rhboot_key
 
 _DIRECTORY = "/loader/entries/"

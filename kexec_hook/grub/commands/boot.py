@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from kexec_hook.grub.commands.registry import command
 from kexec_hook.grub.errors import BAD_ARGUMENT, NO_KERNEL, OK
-from kexec_hook.grub.machine import Call, Flavour, Halted, Initrd, Loaded, Machine, Refusal
+from kexec_hook.grub.flavours import Flavour
+from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.values import Call, Halted, Initrd, Loaded, Refusal
 
 LINUX = ("linux", "linux16", "linuxefi")
 

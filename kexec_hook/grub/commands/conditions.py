@@ -9,8 +9,9 @@ from typing import NamedTuple
 from kexec_hook.grub.commands.registry import Option, command, parse_options
 from kexec_hook.grub.disks import GrubPath, Stat
 from kexec_hook.grub.errors import BAD_ARGUMENT, OK, OUT_OF_RANGE, TEST_FAILURE, CommandError
-from kexec_hook.grub.machine import Call, Machine, Refusal
+from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import as_int, strtoul
+from kexec_hook.grub.values import Call, Refusal
 
 _STRINGS: dict[str, Callable[[bytes, bytes], bool]] = {
     "=": operator.eq,
@@ -203,7 +204,7 @@ def _bytes(word: str) -> bytes:
 @command("regexp")
 def regexp(m: Machine, call: Call) -> int:
     """Match an extended regular expression; --set [N:]NAME keeps a group."""
-    from kexec_hook.grub import ere
+    from kexec_hook.grub.regex import automaton as ere
 
     m.globbing = True  # loading the module registers the expansion of * and ?
     parsed = parse_options(m, call.args, (Option("set", "s", value=True, repeatable=True),))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import command
 from kexec_hook.grub.errors import BAD_ARGUMENT, OK, TEST_FAILURE, UNKNOWN_COMMAND, CommandError
-from kexec_hook.grub.machine import Call, Halted, Machine
+from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import strtoul
-from kexec_hook.grub.source import Source
+from kexec_hook.grub.script.source import Source
+from kexec_hook.grub.values import Call, Halted
 
 
 @command("break", "continue")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import Option, command, parse_options
 from kexec_hook.grub.errors import BAD_ARGUMENT, MENU, OK
-from kexec_hook.grub.machine import Call, Code, Entry, Machine
-from kexec_hook.grub.source import Source
+from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.script.source import Source
+from kexec_hook.grub.values import Call, Code, Entry
 
 _OPTIONS = (
     Option("class", "\x01", value=True, repeatable=True),

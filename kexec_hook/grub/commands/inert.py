@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import command
 from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_DEVICE, BAD_FONT, OK
-from kexec_hook.grub.machine import Call, Machine
+from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.values import Call
 
 
 @command(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import command
 from kexec_hook.grub.errors import BAD_ARGUMENT, NET_NO_CARD, OK, TEST_FAILURE
-from kexec_hook.grub.machine import Call, Machine, Refusal
+from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.values import Call, Refusal
 
 
 @command(
@@ -46,7 +47,7 @@ def contents(m: Machine, call: Call) -> int:
 @command("hwmatch")
 def hwmatch(m: Machine, call: Call) -> int:
     """FILE CLASS: is one of the machine's PCI devices of this class in the file's list?  (Debian's and Ubuntu's.)"""
-    from kexec_hook.grub import ere  # few configurations use it
+    from kexec_hook.grub.regex import automaton as ere  # few configurations use it
 
     if len(call.args) < 2:
         raise call.error(BAD_ARGUMENT, "list file and class required")

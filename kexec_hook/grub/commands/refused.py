@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import command
 from kexec_hook.grub.errors import BAD_ARGUMENT, OK
-from kexec_hook.grub.machine import Call, Loaded, Machine, Refusal
+from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.values import Call, Loaded, Refusal
 
 _WHAT = {
     "chainloader": "another boot loader",

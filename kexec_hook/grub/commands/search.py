@@ -14,7 +14,8 @@ from kexec_hook.grub.errors import (
     CommandError,
     unknown_device,
 )
-from kexec_hook.grub.machine import Call, Machine
+from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.values import Call
 
 _HINTS = ("hint", "hint-ieee1275", "hint-bios", "hint-baremetal", "hint-efi", "hint-arc")
 _SEARCH_OPTIONS = (

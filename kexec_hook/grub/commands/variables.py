@@ -6,16 +6,10 @@ import re
 
 from kexec_hook.grub import grubenv
 from kexec_hook.grub.commands.registry import Option, Parsed, command, parse_options
-from kexec_hook.grub.errors import (
-    BAD_ARGUMENT,
-    BAD_FILE_TYPE,
-    FILE_NOT_FOUND,
-    INVALID_COMMAND,
-    OK,
-    CommandError,
-)
-from kexec_hook.grub.machine import Call, Machine, Refusal
+from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_FILE_TYPE, FILE_NOT_FOUND, INVALID_COMMAND, OK, CommandError
+from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import strtoul
+from kexec_hook.grub.values import Call, Refusal
 
 _ENV_OPTIONS = (Option("file", "f", value=True), Option("skip-sig", "s"))
 

@@ -1,1 +1,0 @@
-"""The plugins that come with kexec-hook; plugins.py registers them, and nothing else imports them."""

@@ -1,0 +1,152 @@
+"""finalize, reboot, coldreboot, and what is remembered of jumps: judge-boot and ack."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from kexec_hook.commands import (
+    DECLINED,
+    FAILED,
+    OK,
+    USAGE,
+    decide_here,
+    fail,
+    journal,
+    load_plugins,
+    named,
+    refuse,
+    say_done,
+)
+from kexec_hook.commands.stage import forget_ours, stage_now
+
+if TYPE_CHECKING:
+    from kexec_hook.system.host import World
+
+
+def finalize(world: World, args: Namespace) -> int:
+    from kexec_hook.staging.finalize import finalize as decide_now
+
+    refused = refuse(world)
+    if refused:
+        return refused
+    plugins = load_plugins()
+    try:
+        verdict = decide_now(world, lambda trigger: decide_here(world, trigger, plugins))
+    except Exception:
+        forget_ours(world)
+        raise
+    if verdict.approved and verdict.done:
+        message = f"this reboot is a kexec into {named(verdict.done.run)}"
+    else:
+        # Somebody else's image may well jump, and who powers off does not reboot.
+        message = f"{'this reboot is no kexec' if verdict.decides else 'there is nothing to decide'}: {verdict.reason}"
+    print(message)
+    if verdict.approved:
+        return OK
+    return FAILED if verdict.failed else DECLINED
+
+
+# reboot, coldreboot, ack, judge-boot
+
+
+def reboot(world: World, args: Namespace) -> int:
+    refused = refuse(world)
+    if refused:
+        return refused
+    if not args.yes:
+        if not sys.stdin.isatty():
+            return fail("nobody is there to ask; `kexec-hook reboot --yes` does not ask", USAGE)
+        if not _agreed("Reboot this machine now? [y/N] "):
+            print("not rebooted")
+            return DECLINED
+    from kexec_hook.state import record
+    from kexec_hook.system.kexec import Kexec
+
+    if not (isinstance(_look(world), record.Staged) and Kexec(world).loaded()):
+        done = stage_now(world, Namespace(entry=None, dry_run=False, force=False, running=False))
+        journal(world, say_done(done))
+        print(f"kexec-hook: {say_done(done)}")
+    return _systemctl(world, {})
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return False
+
+
+def _look(world: World) -> Any:
+    from kexec_hook.state import record
+
+    return record.look(world.path(record.DIRECTORY), owner=world.owner)
+
+
+def coldreboot(world: World, args: Namespace) -> int:
+    """A firmware boot, whatever is loaded."""
+    from kexec_hook.state import record
+    from kexec_hook.system.kexec import Kexec
+
+    refused = refuse(world)
+    if refused:
+        return refused
+    with world.state() as state:
+        record.withdraw(state)
+        with state.lock() as held:
+            Kexec(world).unload()
+            state.remove(record.STAGED)
+            held.write(record.COLD, b"")
+        journal(world, "coldreboot: nothing is loaded any more, this reboot goes through the firmware")
+        code = _systemctl(world, {"SYSTEMCTL_SKIP_AUTO_KEXEC": "1"})
+        if code != OK:  # somebody holds the reboot back: the next one is another one
+            state.remove(record.COLD)
+    return code
+
+
+def _systemctl(world: World, env: dict[str, str]) -> int:
+    from kexec_hook.system.process import ProcessError
+
+    try:
+        world.programs.run(("systemctl", "reboot"), env=env)
+    except ProcessError as error:
+        return fail(str(error))
+    return OK
+
+
+def ack(world: World, args: Namespace) -> int:
+    from kexec_hook.state import attempts
+
+    refused = refuse(world)
+    if refused:
+        return refused
+    gone = attempts.acknowledge(world, args.release)
+    if args.release and not gone:
+        return fail(f"{args.release} is not among the kernels that did not come up; `kexec-hook status` lists them")
+    for release in gone:
+        print(f"{release} may be jumped into again")
+    if not gone:
+        print("no kernel is held back")
+    return OK
+
+
+def judge_boot(world: World, args: Namespace) -> int:
+    """What a unit calls at boot: did the jump that was tried come up?"""
+    from kexec_hook.state import attempts
+
+    refused = refuse(world)
+    if refused:
+        return refused
+    verdict, attempt = attempts.judge(world)
+    if attempt is None or verdict == "pending":
+        return OK
+    if verdict == "jumped":
+        print(f"the jump into {attempt.release} came up")
+    else:
+        print(
+            f"the jump into {attempt.release} of {attempt.when} did not come up: this boot came from the firmware; "
+            "that kernel is not jumped into again until `kexec-hook ack`"
+        )
+    return OK

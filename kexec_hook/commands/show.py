@@ -1,0 +1,118 @@
+"""list, explain, status and grub-eval: they look, and change nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from kexec_hook.commands import DECLINED, OK, USAGE, as_json, decide_here, fail, load_plugins
+from kexec_hook.commands.stage import planned
+from kexec_hook.plugins.api import Trigger
+
+if TYPE_CHECKING:
+    from kexec_hook.system.host import World
+
+
+def list_entries(world: World, args: Namespace) -> int:
+    from kexec_hook.decision.decide import tail_key
+    from kexec_hook.report import listing
+
+    plugins = load_plugins()
+    found = decide_here(world, Trigger("cli"), plugins)
+    answer = listing.entries_json(found)
+    if args.sort:
+        answer["entries"] = listing.by_release(answer["entries"], tail_key(plugins, found.sysroot))
+    if args.json:
+        print(as_json(answer))
+    elif answer["entries"]:
+        print(listing.list_text(answer))
+    if answer["entries"]:
+        return OK
+    about = [objection.reason for objection in found.objections if objection.by in ("kexec-hook", "checks")]
+    return fail("; ".join(about) or "the menu is empty")
+
+
+def explain_choice(world: World, args: Namespace) -> int:
+    from kexec_hook.report import explain
+
+    found = decide_here(world, Trigger("cli", args.entry))
+    outcome = "declined" if found.declined else "would-stage"
+    if args.json:
+        print(as_json(explain.explain_json(found, outcome, planned(found))))
+    else:
+        print(explain.explain_text(found))
+    return DECLINED if found.declined else OK
+
+
+def status(world: World, args: Namespace) -> int:
+    from kexec_hook.decision.decide import tail_key
+    from kexec_hook.report.status import status_json, status_text, verify
+
+    plugins = load_plugins()
+    found = decide_here(world, Trigger("cli"), plugins)
+    answer = status_json(
+        world, found, tail_key(plugins, found.sysroot), lambda trigger: decide_here(world, trigger, plugins)
+    )
+    if args.verify:
+        answer["verified"] = verify(world, found)
+    print(as_json(answer) if args.json else status_text(answer))
+    return OK
+
+
+def grub_eval(world: World, args: Namespace) -> int:
+    from pathlib import Path
+
+    from kexec_hook.disks.directories import Partition, PartitionDisks
+    from kexec_hook.grub.fuel import Limit
+    from kexec_hook.grub.script.source import ScriptError
+    from kexec_hook.report import grubeval
+    from kexec_hook.system.sysroot import Sysroot, SysrootError
+
+    partitions = [Partition(Path(args.directory), args.uuid, args.label), *map(Partition.parse, args.extra)]
+    for partition in partitions:
+        if not partition.directory.is_dir():
+            return fail(f"{partition.directory}: not a directory", USAGE)
+    variables = {}
+    for word in args.variables:
+        name, equals, value = word.partition("=")
+        if not equals:
+            return fail(f"--set {word}: write NAME=VALUE", USAGE)
+        variables[name] = value
+    disks = PartitionDisks(partitions)
+    prefix = args.prefix or _find_prefix(disks) or "/boot/grub"
+    if not prefix.startswith("("):
+        prefix = "(hd0,gpt1)" + prefix
+    machine = grubeval.make_machine(disks, args.flavour, args.platform, args.cpu, prefix, variables)
+    names = {f"hd0,gpt{number}": str(partition.directory) for number, partition in enumerate(partitions, 1)}
+    machine.display = grubeval.display(names)
+    try:
+        if args.script:
+            directory, name = os.path.split(os.path.abspath(args.script))
+            output, problems = grubeval.script(machine, args.script, Sysroot(directory).read("/" + name))
+            sys.stdout.write(output)
+            for problem in problems:
+                print(grubeval.show_problem(problem), file=sys.stderr)
+            return OK
+        answer = grubeval.configuration(machine, f"{prefix}/grub.cfg", default_only=args.default_only)
+    except SysrootError as error:
+        return fail(f"{args.script}: {error.reason}")
+    except (Limit, ScriptError) as error:
+        return fail(str(error))
+    if args.json:
+        print(as_json(answer))
+    else:
+        from kexec_hook.report import listing
+
+        print(listing.grub_eval_text(answer))
+    return OK
+
+
+def _find_prefix(disks: Any) -> str | None:
+    from kexec_hook.grub.disks import GrubPath
+
+    for prefix in ("/boot/grub", "/boot/grub2", "/grub", "/grub2"):
+        if disks.stat(GrubPath("hd0,gpt1", prefix + "/grub.cfg")):
+            return prefix
+    return None

@@ -1,0 +1,1 @@
+"""From a root to a decision; nothing is changed."""

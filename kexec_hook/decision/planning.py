@@ -1,0 +1,64 @@
+"""From what GRUB loaded to what kexec is told: host paths, and the command line as the settings change it."""
+
+from __future__ import annotations
+
+import re
+
+from kexec_hook.disks.root import RootDisks
+from kexec_hook.grub.disks import GrubPath
+from kexec_hook.grub.values import Loaded
+from kexec_hook.kernel.plan import InitrdFile, Plan
+from kexec_hook.settings.conf import Settings
+from kexec_hook.system.sysroot import Sysroot
+
+
+def make_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot, settings: Settings) -> Plan | None:
+    """The plan for a Linux that GRUB loaded; None when one of its files is on no mounted file system."""
+    if loaded.kind != "linux" or loaded.path is None:
+        return None
+    kernel = _host(disks, loaded.path)
+    initrds = tuple(InitrdFile(_host(disks, initrd.path) or "", initrd.newc) for initrd in loaded.initrds)
+    devicetree = _host(disks, loaded.devicetree) if loaded.devicetree else ""
+    if kernel is None or devicetree is None or not all(initrd.path for initrd in initrds):
+        return None
+    cmdline = edited("BOOT_IMAGE=" + loaded.kcmdline, settings)
+    args = tuple(settings.kexec_args.value)
+    return Plan(kernel, initrds, cmdline, release_of(kernel, sysroot), devicetree or None, args)
+
+
+def given_plan(kernel: str, initrd: str, cmdline: str, release: str | None, settings: Settings) -> Plan:
+    """The plan for files that GRUB has no say in; no initrd where it is empty."""
+    initrds = (InitrdFile(initrd),) if initrd else ()
+    return Plan(kernel, initrds, edited(cmdline, settings), release, None, tuple(settings.kexec_args.value))
+
+
+def edited(cmdline: str, settings: Settings) -> str:
+    """The command line as the administrator's settings change it; to the byte as it was where they do not."""
+    from kexec_hook.kernel.cmdline import edit_cmdline
+
+    remove, append = settings.remove_parameters.value, settings.append_parameters.value
+    if settings.panic_timeout.value:
+        remove, append = (*remove, "panic"), (*append, f"panic={settings.panic_timeout.value}")
+    return edit_cmdline(cmdline, remove, append) if remove or append else cmdline
+
+
+def _host(disks: RootDisks, path: GrubPath) -> str | None:
+    found = disks.locate(path)
+    return str(found.host) if found else None
+
+
+def release_of(kernel: str, sysroot: Sysroot) -> str | None:
+    """The kernel's release: as a bzImage says it (Linux' Documentation/arch/x86/boot.rst), else by its file's name."""
+    from kexec_hook.system.sysroot import SysrootError
+
+    try:
+        head = sysroot.head(kernel, 0x8000)
+    except SysrootError:
+        head = b""
+    if head[0x202:0x206] == b"HdrS" and len(head) > 0x210:
+        start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+        words = head[start : start + 256].split(b"\0")[0].split()
+        if words:
+            return words[0].decode("ascii", "replace")
+    named = re.search(r"(?:vmlinu[xz]|bzImage|linux|kernel|Image)-(.+)$", kernel.rpartition("/")[2])
+    return named[1] if named else None

@@ -1,0 +1,1 @@
+"""GRUB's names of disks and paths, and the files below the root that they stand for."""

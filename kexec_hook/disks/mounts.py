@@ -1,0 +1,258 @@
+"""What is mounted where below a root, and which file systems these mounts show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
+
+# GRUB's name of a file system (grub-core/fs/*.c, struct grub_fs) for the kernel's.
+GRUB_NAMES = {
+    "ext2": "ext2",
+    "ext3": "ext2",
+    "ext4": "ext2",
+    "vfat": "fat",
+    "msdos": "fat",
+    "exfat": "exfat",
+    "btrfs": "btrfs",
+    "xfs": "xfs",
+    "zfs": "zfs",
+    "f2fs": "f2fs",
+    "jfs": "jfs",
+    "reiserfs": "reiserfs",
+    "ntfs": "ntfs",
+    "ntfs3": "ntfs",
+    "fuseblk": "ntfs",
+    "hfs": "hfs",
+    "hfsplus": "hfsplus",
+    "iso9660": "iso9660",
+    "udf": "udf",
+    "squashfs": "squash4",
+    "erofs": "erofs",
+    "nilfs2": "nilfs2",
+    "minix": "minix",
+    "romfs": "romfs",
+}
+_NEVER_GRUB = r"(loop|zram|ram|fd|nbd)\d"
+
+
+class Mount(NamedTuple):
+    """One line of mountinfo (proc(5))."""
+
+    id: int
+    parent: int
+    device: str  # 8:2
+    root: tuple[str, ...]  # the directory of the file system that is mounted: ("@", "boot"); ZFS: ("ROOT/debian@",)
+    point: str  # where, below the root
+    type: str  # the kernel's name: ext4
+    source: str  # /dev/sda2, or rpool/ROOT/debian
+    options: tuple[str, ...] = ()  # of the superblock: subvol=/@
+
+    @property
+    def subvolume(self) -> bool:
+        """Is the mounted directory the top of a btrfs subvolume?"""
+        return f"subvol={join(self.root)}" in self.options
+
+
+class FileSystem(NamedTuple):
+    """A file system that a root knows of, mounted or not."""
+
+    kind: str  # GRUB's name of its type; empty: not known (not mounted), or GRUB cannot read it
+    nodes: tuple[str, ...]  # its block devices below /dev: sda2, mapper/vg-root; empty: not known
+    mounts: tuple[Mount, ...] = ()
+    uuid: str = ""  # as GRUB prints it
+    label: str = ""
+    anything: str = ""  # not empty: why it answers to every UUID and label that nothing else answers to
+
+
+class Mounts:
+    """All mounts of a root, and which of them a path belongs to."""
+
+    def __init__(self, mounts: Iterable[Mount]) -> None:
+        self.all = tuple(mounts)
+        self._ids = {mount.id for mount in self.all}
+        self._at: dict[str, list[Mount]] = {}
+        for mount in self.all:
+            self._at.setdefault(mount.point, []).append(mount)
+
+    def at(self, path: str) -> Mount | None:
+        """The mount that a path without links is on: walked as the kernel does, mount over mount."""
+        here: Mount | None = None
+        names = parts_of(path)
+        for depth in range(len(names) + 1):
+            stacked = self._at.get(join(names[:depth]), [])
+            while stacked:
+                # A parent that is not in the table is outside the root: the top of what we can see.
+                above = [m for m in stacked if m is not here and self._parent(m) == (here.id if here else None)]
+                if not above:
+                    break
+                here = above[-1]
+                stacked = [m for m in stacked if m is not here]
+        return here
+
+    def _parent(self, mount: Mount) -> int | None:
+        if mount.parent in self._ids and mount.parent != mount.id:
+            return mount.parent
+        if mount.point == "/":
+            return None
+        top = next((m for m in self._at.get("/", ()) if m.parent not in self._ids or m.parent == m.id), None)
+        return top.id if top else None
+
+
+def read_mounts(sysroot: Sysroot) -> Mounts | None:
+    """The mounts of a root from its proc/self/mountinfo; None where it has none."""
+    text = _mountinfo(sysroot)
+    if text is None:
+        return None
+    mounts = parse_mountinfo(text)
+    if any(mount.type == "autofs" and mount.point in ("/boot", "/efi", "/boot/efi") for mount in mounts):
+        for point in ("/boot", "/efi", "/boot/efi"):
+            sysroot.is_dir(point)  # the kernel mounts it as we walk in
+        mounts = parse_mountinfo(_mountinfo(sysroot) or "")
+    if not sysroot.is_host:
+        # A live /proc inside the root tells of our own mounts, as seen from outside.
+        inside = _rebased(mounts, str(sysroot.root))
+        if inside:
+            mounts = inside
+        elif sysroot.readlink("/proc/self") is not None:
+            return None
+    if not mounts:
+        return None
+    if not any(mount.point == "/" for mount in mounts):  # a chroot into a directory: its mount is out of sight
+        mounts.append(Mount(-1, -1, "", (), "/", "", ""))
+    return Mounts(mount for mount in mounts if mount.type != "autofs")
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """line = id parent dev root point options { tag } "-" type source super; torn lines are left out."""
+    mounts = []
+    for line in text.split("\n"):
+        before, dash, after = line.partition(" - ")
+        left, right = before.split(" "), after.split(" ")
+        if not dash or len(left) < 6 or len(right) < 2 or not (left[0].isdigit() and left[1].isdigit()):
+            continue
+        type_, source = _unescape(right[0]), _unescape(right[1])
+        root = _unescape(left[3])
+        if root.endswith("//deleted") or not root.startswith("/"):
+            continue  # a directory that is gone, or (net:[4026531833]) never was one
+        inside = tuple(parts_of(root))
+        if type_ == "zfs":
+            inside = (source.partition("/")[2] + "@", *inside)
+        options = tuple(_unescape(option) for option in (right[2] if len(right) > 2 else "").split(","))
+        point = join(parts_of(_unescape(left[4])))
+        mounts.append(Mount(int(left[0]), int(left[1]), left[2], inside, point, type_, source, options))
+    return mounts
+
+
+def file_systems(sysroot: Sysroot, mounts: Mounts | None) -> list[FileSystem]:
+    """Every file system on a disk that GRUB may see; the one that holds /boot comes first."""
+    if mounts is None:
+        why = "there is no proc/self/mountinfo below the root, so it is taken to be one file system"
+        return [FileSystem("ext2", (), (Mount(1, 0, "", (), "/", "", "", ()),), anything=why)]
+    uuids, labels = links_by(sysroot, "uuid"), links_by(sysroot, "label")
+    for uuid in sysroot.listdir("/sys/fs/btrfs"):
+        if len(uuid) == 36:  # of several devices, /dev/disk/by-uuid names but one
+            for node in sysroot.listdir(f"/sys/fs/btrfs/{uuid}/devices"):
+                uuids.setdefault(node, uuid)
+    boot = mounts.at(sysroot.resolve("/boot"))
+    shown: dict[str, list[Mount]] = {}
+    nodes: dict[str, list[str]] = {}
+    for mount in mounts.all:
+        node = _node(sysroot, mount)
+        if mount.type == "zfs":
+            key = mount.source.partition("/")[0]
+            members = [member for member, label in labels.items() if label == key]
+        elif node and not re.match(_NEVER_GRUB, node):
+            key, members = uuids.get(node, node), [node]
+        elif mount is boot:
+            key, members = mount.source, []
+        else:
+            continue
+        shown.setdefault(key, []).append(mount)
+        nodes.setdefault(key, []).extend(member for member in members if member not in nodes.get(key, ()))
+    known = {node for members in nodes.values() for node in members}
+    for node, uuid in uuids.items():
+        key = uuid if uuid in shown else node
+        if node not in known and not re.match(_NEVER_GRUB, node):
+            shown.setdefault(key, [])
+            nodes.setdefault(key, []).append(node)
+    found = [_file_system(shown[key], nodes[key], uuids, labels, boot) for key in shown]
+    return sorted(found, key=lambda fs: boot not in fs.mounts)
+
+
+def links_by(sysroot: Sysroot, what: str) -> dict[str, str]:
+    """Device node -> name, from the links of udev: dev/disk/by-uuid and its kin."""
+    found = {}
+    for name in sysroot.listdir(f"/dev/disk/by-{what}"):
+        node = sysroot.resolve(f"/dev/disk/by-{what}/{name}")
+        if node.startswith("/dev/") and not node.startswith("/dev/disk/"):
+            found[node[len("/dev/") :]] = _unescape_udev(name)
+    return found
+
+
+def _file_system(
+    shown: list[Mount], nodes: list[str], uuids: dict[str, str], labels: dict[str, str], boot: Mount | None
+) -> FileSystem:
+    first = shown[0] if shown else None
+    uuid = next((uuids[node] for node in nodes if node in uuids), "").lower()
+    label = next((labels[node] for node in nodes if node in labels), "")
+    if first and first.type == "zfs":
+        uuid = f"{int(uuid):016x}" if uuid.isdigit() else uuid  # blkid has the pool's number in decimal
+        label = first.source.partition("/")[0]
+    anything = ""
+    if boot is not None and boot in shown:
+        if not nodes and not label:
+            source = boot.source or boot.type or "a mount outside the root"
+            anything = f"/boot is on {source}, which is no disk that GRUB could see"
+        elif not uuids:
+            anything = "there is no dev/disk/by-uuid below the root, so /boot is taken to be what is searched for"
+    kind = (GRUB_NAMES.get(first.type, "" if nodes else "ext2")) if first else ""
+    return FileSystem(kind, tuple(nodes), tuple(shown), uuid, label, anything)
+
+
+def _node(sysroot: Sysroot, mount: Mount) -> str:
+    """The block device of a mount, below /dev; empty when it has none."""
+    if not mount.source.startswith("/dev/") or mount.source == "/dev/fuse":
+        return ""
+    path = sysroot.resolve(mount.source)
+    if not sysroot.exists(path):  # /dev/root, or a tree without nodes
+        link = f"/dev/block/{mount.device}"
+        if sysroot.readlink(link) is not None:
+            path = sysroot.resolve(link)
+        else:
+            system = sysroot.readlink(f"/sys/dev/block/{mount.device}")
+            path = "/dev/" + system.rpartition("/")[2] if system and path == "/dev/root" else path
+    return path[len("/dev/") :] if path.startswith("/dev/") else ""
+
+
+def _mountinfo(sysroot: Sysroot) -> str | None:
+    try:
+        return sysroot.text("/proc/self/mountinfo")
+    except SysrootError:
+        return None
+
+
+def _rebased(mounts: list[Mount], root: str) -> list[Mount]:
+    """The mounts at and below `root`, as seen from there; none where nothing is mounted at `root` itself."""
+    inside = [m for m in mounts if m.point == root or m.point.startswith(root + "/")]
+    if not any(m.point == root for m in inside):
+        return []
+    return [
+        Mount(m.id, m.parent, m.device, m.root, m.point[len(root) :] or "/", m.type, m.source, m.options)
+        for m in inside
+    ]
+
+
+def _unescape(word: str) -> str:
+    """\\040 and its kin, as the kernel's mangle() writes blanks, newlines and backslashes."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), word)
+
+
+def _unescape_udev(name: str) -> str:
+    """\\x20 and its kin, as udev writes what is not safe in a file name; each is a byte."""
+    raw = re.sub(
+        rb"\\x([0-9a-fA-F]{2})", lambda hexa: bytes([int(hexa[1], 16)]), name.encode("utf-8", "surrogateescape")
+    )
+    return raw.decode("utf-8", "surrogateescape")

@@ -1,0 +1,226 @@
+"""The disks of a root as GRUB would name them, and the way from a GRUB path to a file below the root and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kexec_hook.disks.drives import BOOT_IMAGE, Drives, Unit, split, split_node
+from kexec_hook.disks.mounts import FileSystem, Mount, Mounts, file_systems, links_by, read_mounts
+from kexec_hook.disks.volumes import UNKNOWN_DEVICE, UNKNOWN_FS, Node, NotFound, Volume, VolumeDisks
+from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath
+from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
+
+
+class Location(NamedTuple):
+    """A file that GRUB names, and where it is for us."""
+
+    grub: GrubPath  # (hd0,gpt2)/vmlinuz-6.1, as the script wrote it
+    mount: Mount  # the mount that made it reachable
+    host: Path  # /boot/vmlinuz-6.1, below the root, links followed as GRUB follows them
+
+
+class RootDisks(VolumeDisks):
+    """The disks below one root.
+
+    `assumed` says, one sentence each, what was taken for true and could not be known.
+    """
+
+    def __init__(self, sysroot: Sysroot) -> None:
+        self.sysroot = sysroot
+        self._assumed: dict[str, None] = {}
+        mounts = read_mounts(sysroot)
+        systems = file_systems(sysroot, mounts)
+        self.mounts = mounts or Mounts(systems[0].mounts)
+        self._drives = Drives(efi=sysroot.is_dir("/sys/firmware/efi"))
+        self._systems: list[tuple[Unit, FileSystem]] = []
+        self._volumes: dict[int, Volume] = {}
+        self._name_units(systems)
+        self._believe_boot_image()
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        return tuple(self._assumed)
+
+    def devices(self) -> Sequence[Device]:
+        found = []
+        for drive, units in self._drives.in_order():
+            if not any(unit.name == drive.name for unit in units):
+                found.append(Device(drive.name))
+            found += [self._device(unit) for unit in units]
+        return found
+
+    def device(self, name: str) -> Device | None:
+        """Aliases are those of the partition (hd0,2) and those that a search's hint told."""
+        unit = self._unit(name)
+        if unit is not None:
+            return self._device(unit)
+        drive = self._drives.drive(name)
+        return Device(drive.name, assumed=drive.why) if drive else None
+
+    def find(self, by: FindBy, value: str, hints: Sequence[str] = ()) -> Sequence[str]:
+        """A hint that can be true is believed, becomes the device's name, and is answered as it was written."""
+        units = self._matching(by, value)
+        names = []
+        for hint in hints:
+            for unit in units:
+                name = self._drives.believe(hint, unit, "from the hint of a search") if hint else ""
+                if name:
+                    names.append(name)
+                    if not hint.endswith(","):
+                        break
+        for unit in units:
+            unit.drive.settled = True
+            names.append(self._drives.give_out(unit))
+        return names
+
+    def volume(self, name: str) -> Volume:
+        unit = self._unit(name)
+        if unit is None:
+            if self._drives.drive(name):
+                raise DiskError(UNKNOWN_FS, "unknown filesystem")
+            known = self._drives.drive(split(name)[0])
+            raise DiskError(UNKNOWN_DEVICE, "no such partition" if known else f"disk `{name}' not found")
+        system = self._system(unit)
+        if system is None or (system.mounts and not system.kind):
+            raise DiskError(UNKNOWN_FS, "unknown filesystem")
+        return self._volume(system)
+
+    def locate(self, path: GrubPath) -> Location | None:
+        """Where a file, or a directory, is below the root; None when GRUB would not find it or no mount shows it."""
+        try:
+            node = self.volume(path.device).find(path.path)[1]
+        except DiskError:
+            return None
+        return Location(path, node.mount, Path(node.place)) if node.mount and node.place else None
+
+    def why_missing(self, path: GrubPath) -> str:
+        """One sentence for what `locate` does not find; empty when it does."""
+        try:
+            node: Node = self.volume(path.device).find(path.path)[1]
+        except NotFound as error:
+            return f"{path}: {error.why}" if error.why else f"{path} does not exist"
+        except DiskError as error:
+            return f"{path}: {error.message}"
+        return "" if node.place else f"{path}: {node.hidden or 'only directories below it are mounted'}"
+
+    def grub_path(self, path: str) -> GrubPath | None:
+        """GRUB's name of a file below the root; None when it is on nothing that GRUB could read."""
+        host = self.sysroot.resolve(path)
+        mount = self.mounts.at(host)
+        for unit, system in self._systems:
+            if mount is not None and any(mount is mine for mine in system.mounts) and system.kind:
+                inside = [*mount.root, *parts_of(host)[len(parts_of(mount.point)) :]]
+                return GrubPath(self._drives.give_out(unit), join(inside))
+        return None
+
+    def lasting_name(self, name: str) -> str:
+        """How grub-install names a device in its image: a volume, array or container by its id where that is known."""
+        unit = self._unit(name)
+        return self._drives.lasting_name(unit) if unit else name
+
+    def _unit(self, name: str) -> Unit | None:
+        return self._drives.called(name)
+
+    def _device(self, unit: Unit) -> Device:
+        system = self._system(unit)
+        why = "" if unit.drive.why == BOOT_IMAGE else unit.drive.why
+        if unit.number and not unit.exact and not why:
+            why = "its kind of partition map is not known"
+        if system is None:
+            return Device(unit.name, partmap=unit.partmap, partuuid=unit.partuuid, assumed=why)
+        return Device(unit.name, system.kind, system.uuid, system.label, unit.partmap, unit.partuuid, why)
+
+    def _system(self, unit: Unit) -> FileSystem | None:
+        return next((system for mine, system in self._systems if mine is unit), None)
+
+    def _volume(self, system: FileSystem) -> Volume:
+        if id(system) not in self._volumes:
+            self._volumes[id(system)] = Volume(self.sysroot, self.mounts, system.mounts, system.kind or "ext2")
+        return self._volumes[id(system)]
+
+    def _matching(self, by: FindBy, value: str) -> list[Unit]:
+        order = [unit for _, units in self._drives.in_order() for unit in units]
+        systems = [(unit, system) for unit in order if (system := self._system(unit)) is not None]
+        systems = [(unit, system) for unit, system in systems if system.kind or not system.mounts]
+        if by == "file":
+            return [unit for unit, system in systems if self._holds(system, value)]
+        if by == "fs_uuid":
+            found = [unit for unit, system in systems if system.uuid and system.uuid.lower() == value.lower()]
+        else:
+            found = [unit for unit, system in systems if system.label and system.label == value]
+        if not found:
+            for unit, system in systems:
+                if system.anything:
+                    self._assumed[system.anything] = None
+                    found.append(unit)
+        return found
+
+    def _holds(self, system: FileSystem, path: str) -> bool:
+        try:
+            self._volume(system).find(path, "file")
+        except DiskError:
+            return False
+        return True
+
+    def _name_units(self, systems: Sequence[FileSystem]) -> None:
+        """The drive with /boot comes first and becomes hd0; then the others in the order of their names."""
+        partuuids = links_by(self.sysroot, "partuuid")
+        mapped = self._mapper_names()
+        arrays, array_ids = self._arrays()
+        for system in systems:
+            for node in system.nodes:
+                dm_uuid = self._line(f"/sys/class/block/{node}/dm/uuid") if node.startswith("dm-") else ""
+                name = mapped.get(node, node[len("mapper/") :] if node.startswith("mapper/") else "")
+                disk = split_node(node)[0]
+                array = (arrays.get(disk, ""), array_ids.get(disk, ""))
+                unit = self._drives.add(node, partuuids.get(node, ""), name, dm_uuid, array)
+                self._systems.append((unit, system))
+            if not system.nodes:
+                key = next((mount.source for mount in system.mounts), "")
+                self._systems.append((self._drives.add_unknown(key), system))
+        known = {node for system in systems for node in system.nodes}
+        for node in sorted(set(partuuids) - known):
+            self._drives.add(node, partuuids[node])
+
+    def _believe_boot_image(self) -> None:
+        """What GRUB called the disk at the last boot, where /proc/cmdline still has it and it fits."""
+        found = re.search(r'(?:^|[\s"])BOOT_IMAGE=\(([^()\s]+)\)(\S*)', self._line("/proc/cmdline"))
+        if found:
+            name, path = found[1], found[2].rstrip('"')
+            fitting = [(unit, system) for unit, system in self._systems if system.mounts]
+            holders = [(unit, system) for unit, system in fitting if self._holds(system, path)]
+            for unit, _ in holders or fitting[:1]:  # that kernel may be gone: then it was on the disk with /boot
+                if self._drives.believe(name, unit, BOOT_IMAGE):
+                    return
+
+    def _mapper_names(self) -> dict[str, str]:
+        names = self.sysroot.listdir("/dev/mapper")
+        return {self.sysroot.resolve(f"/dev/mapper/{name}")[len("/dev/") :]: name for name in names}
+
+    def _arrays(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The names of arrays in their superblocks, and their ids; by node.
+
+        GRUB takes the home host off the name (disk/diskfilter.c, grub_diskfilter_make_raid), as udev does for /dev/md.
+        """
+        names, ids = {}, {}
+        for name in self.sysroot.listdir("/dev/md"):
+            if not name.isdigit():
+                names[self.sysroot.resolve(f"/dev/md/{name}")[len("/dev/") :]] = name
+        for link in self.sysroot.listdir("/dev/disk/by-id"):
+            found = re.fullmatch(r"md-(?:name-(?:[^:]*:)?(?P<name>.+)|uuid-(?P<id>[0-9a-f:]+))", link)
+            if found:
+                node = self.sysroot.resolve(f"/dev/disk/by-id/{link}")[len("/dev/") :]
+                if found["id"]:
+                    ids[node] = found["id"].replace(":", "")
+                else:
+                    names[node] = found["name"]
+        return names, ids
+
+    def _line(self, path: str) -> str:
+        try:
+            return self.sysroot.text(path, limit=1 << 16).strip()
+        except SysrootError:
+            return ""

@@ -1,0 +1,98 @@
+"""Where GRUBs differ in what they boot, and the variables each of them starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from kexec_hook.grub.values import Binding
+
+
+class Flavour(NamedTuple):
+    """Where GRUBs differ in what they boot."""
+
+    name: str
+    # rhboot tries every id, then every title, then a number; upstream starts with the number
+    # (normal/menu.c:get_entry_number).
+    names_first: bool = False
+    # rhboot's submenus and configfiles inherit all variables, upstream's the exported ones
+    # (normal/context.c:grub_env_context_open).
+    inherit_all: bool = False
+    # rhboot: `default` stays set in a submenu that was chosen without a tail.
+    keep_default: bool = False
+    # rhboot (from rhel-9, fedora-43): an entry boots, and ends without fallback, only by the status of its body.
+    status_decides: bool = False
+    # rhboot: a `\xHH` in a word is left as it is (script/execute.c, lib/cmdline.c).
+    keep_hex_escapes: bool = False
+    blscfg: str = ""  # whose: rhboot | upstream
+    # Before 2.14, not in rhboot: blank lines at the end of `eval`'s text set its status to 0.
+    blank_line_is_true: bool = True
+    # 2.14 (lib/envblk.c) skips blank lines; before, the variable after one was lost.
+    envblk_skips_blank: bool = False
+    users_optional: bool = False  # rhboot: `--users` without a value leaves the entry to anyone (menuentry.c)
+    cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
+    # rhboot (CVE-2023-4001): search --root-dev-only looks at the disk of $root alone; Fedora's EFI stub asks for it.
+    root_dev_only: bool = False
+    lacks: frozenset[str] = frozenset()  # commands of other GRUBs
+    title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
+    features: tuple[str, ...] = ()  # feature_* variables beside the common ones
+    variables: tuple[tuple[str, str], ...] = ()  # further variables it starts with
+
+
+_COMMON_FEATURES = (
+    "200_final", "all_video_module", "chainloader_bpb", "default_font_path", "menuentry_id", "menuentry_options",
+    "nativedisk_cmd", "ntldr", "platform_search_hint", "timeout_style",
+)  # fmt: skip
+
+_OF_RHBOOT = frozenset(["decrement", "efi-export-env", "efi-load-env", "getenv", "increment", "version"])
+
+UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | {"blscfg"})
+UPSTREAM_2_14 = Flavour(
+    "upstream-2.14",
+    blscfg="upstream",
+    blank_line_is_true=False,
+    envblk_skips_blank=True,
+    cryptodisk_only=True,
+    title_may_be_empty_source=False,
+    lacks=_OF_RHBOOT,
+    features=("search_cryptodisk_only", "tpm2_cap_pcrs", "gcry_hw_accel"),
+)
+RHBOOT = Flavour(
+    "rhboot",
+    names_first=True,
+    inherit_all=True,
+    keep_default=True,
+    status_decides=True,
+    keep_hex_escapes=True,
+    users_optional=True,
+    blscfg="rhboot",
+    root_dev_only=True,
+    cryptodisk_only=True,
+    blank_line_is_true=False,
+    features=("search_cryptodisk_only",),
+    variables=(
+        ("btrfs_relative_path", ""),
+        ("btrfs_subvol", ""),
+        ("btrfs_subvolid", ""),
+        ("check_appended_signatures", "no"),
+    ),
+)
+FLAVOURS: Mapping[str, Flavour] = {flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT)}
+
+
+def platform_variables(flavour: Flavour, platform: str, cpu: str, prefix: str, root: str) -> dict[str, Binding]:
+    """The variables GRUB sets before grub.cfg is read (normal/main.c, kern/main.c)."""
+    values = {f"feature_{name}": "y" for name in (*_COMMON_FEATURES, *flavour.features)}
+    values.update(
+        grub_platform=platform, grub_cpu=cpu, prefix=prefix, root=root, check_signatures="no",
+        color_normal="light-gray/black", color_highlight="black/light-gray", pager="", lang="", locale_dir="",
+        secondary_locale_dir="", net_default_server="", pxe_default_server="",
+    )  # fmt: skip
+    values.update(flavour.variables)
+    # kern/main.c:grub_set_prefix_and_root; rhboot renamed the variable.
+    values["fw_path" if flavour.name == "rhboot" else "cmdpath"] = prefix
+    exported = _COMMON_EXPORTED | {name for name in values if name.startswith("feature_")}
+    return {name: Binding(value, exported=name in exported) for name, value in values.items()}
+
+
+_COMMON_EXPORTED = {"root", "prefix", "grub_cpu", "grub_platform", "color_normal", "color_highlight"}

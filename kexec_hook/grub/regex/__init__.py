@@ -1,0 +1,1 @@
+"""gnulib's regular expressions."""

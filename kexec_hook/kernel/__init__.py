@@ -1,0 +1,1 @@
+"""Kernels and initrds as bytes, command lines, releases, and what kexec would be told."""

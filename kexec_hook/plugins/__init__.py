@@ -1,0 +1,1 @@
+"""What plugins are asked, who asks, and the answers that come along."""

@@ -1,0 +1,1 @@
+"""The plugins that come with kexec-hook; asking.py registers them, and nothing else imports them."""

@@ -1,0 +1,62 @@
+"""Could somebody else than root decide what is booted?  Owner and mode of everything that was read, and of kexec."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from kexec_hook.plugins.api import Run
+from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_OWNERS = ("vfat", "msdos", "exfat")  # every file there belongs to whom the mount says
+_MADE_UP = ("/proc/", "/sys/", "/dev/", "/run/")
+
+
+def objections(run: Run) -> Iterator[str]:
+    looked_at = list(_looked_at(run))
+    foreign = [path for path, info in looked_at if info.st_uid not in (0, run.owner)]
+    if foreign:
+        yield f"{_shown(foreign)} does not belong to root, whose kernel it would choose; `chown root {foreign[0]}`"
+    writable = [path for path, info in looked_at if _others_write(info)]
+    if writable:
+        yield f"{_shown(writable)} can be written by others than root; `chmod go-w {writable[0]}`"
+
+
+def _shown(paths: list[str]) -> str:
+    return paths[0] if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more)"
+
+
+def _others_write(info: os.stat_result) -> bool:
+    if stat.S_ISLNK(info.st_mode) or (stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX):
+        return False  # what a link leads to is looked at, too; and in /tmp nobody can touch what is another's
+    return bool(info.st_mode & 0o022)
+
+
+def _looked_at(run: Run) -> Iterator[tuple[str, os.stat_result]]:
+    """What the decision read, the directories above it, and the program that loads."""
+    sysroot = Sysroot(run.sysroot.root, is_host=True)
+    paths = {above for path in run.sysroot.reads if not path.startswith(_MADE_UP) for above in _way_to(path)}
+    for path in sorted(paths):
+        mount = run.disks.mounts.at(path) if run.disks else None
+        try:
+            info = sysroot.stat(path, follow=False)
+        except SysrootError:
+            continue
+        if info is not None and (mount is None or mount.type not in _NO_OWNERS):
+            yield path, info
+    program = run.programs.find("kexec")
+    for path in _way_to(os.path.realpath(program)) if program else ():
+        try:
+            yield path, os.stat(path)
+        except OSError:
+            continue
+
+
+def _way_to(path: str) -> Iterator[str]:
+    names = parts_of(path)
+    for depth in range(len(names) + 1):
+        yield join(names[:depth])

@@ -1,0 +1,1 @@
+"""Decisions and machines as text for people or as data for programs."""

@@ -1,0 +1,112 @@
+"""GRUB's menu as a table or as data, and what grub-eval answers; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from kexec_hook.decision.planning import make_plan
+from kexec_hook.grub.menu import Sample, try_all
+from kexec_hook.report.explain import SCHEMA, write_text
+from kexec_hook.report.terminal import Style, safe
+
+if TYPE_CHECKING:
+    from kexec_hook.grub.machine import Machine
+    from kexec_hook.kernel.plan import Plan
+    from kexec_hook.plugins.api import Run
+
+
+def entries_json(run: Run) -> dict[str, Any]:
+    """The answer of `list --json`: every entry with what it would boot."""
+    return {"schema": SCHEMA, "entries": list(_entries(run))}
+
+
+def _entries(run: Run) -> Iterator[dict[str, Any]]:
+    default = run.result.default.path if run.result and run.result.default else ()
+    if run.menu_machine is None:
+        return
+    titles: dict[tuple[int, ...], str] = {}
+    for sample in try_all(run.menu_machine):
+        titles[sample.path] = sample.entry.title
+        plan = _plan(run, sample.machine) if sample.outcome.how == "boot" else None
+        why = _not_bootable(sample, plan)
+        yield {
+            "path": ">".join(map(str, sample.path)),
+            "titles": [titles[sample.path[: level + 1]] for level in range(len(sample.path))],
+            "id": sample.entry.id,
+            "submenu": sample.entry.submenu,
+            "kernel": plan.kernel if plan else None,
+            "initrds": [initrd.path for initrd in plan.initrds] if plan else [],
+            "cmdline": plan.cmdline if plan else None,
+            "release": plan.release if plan else None,
+            "default": default[: len(sample.path)] == sample.path,
+            "bootable": not why,
+            "why": why,
+        }
+
+
+def by_release(entries: list[dict[str, Any]], tail_key: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """What boots a kernel, newest first; submenus and the rest behind, in the menu's order."""
+    from kexec_hook.kernel.releases import release_key
+
+    known = [entry for entry in entries if entry["release"]]
+    known.sort(key=lambda entry: release_key(entry["release"], tail_key), reverse=True)
+    return known + [entry for entry in entries if not entry["release"]]
+
+
+def _plan(run: Run, machine: Machine) -> Plan | None:
+    if machine.loaded is None or run.disks is None:
+        return None
+    return make_plan(machine.loaded, run.disks, run.sysroot, run.settings)
+
+
+def _not_bootable(sample: Sample, plan: Plan | None) -> str:
+    """Why kexec could not stand in for this entry; empty when it could."""
+    how, loaded = sample.outcome.how, sample.machine.loaded
+    if sample.entry.submenu:
+        return "a submenu"
+    if how == "password":
+        return "needs a password"
+    if how != "boot":
+        errors = [problem.message for problem in sample.machine.problems if problem.errno]
+        return how if how not in ("nothing", "menu") else errors[-1] if errors else "loads no kernel"
+    if loaded is not None and loaded.kind != "linux":
+        return f"not Linux ({loaded.kind})"
+    return "" if plan else "its files are on no mounted file system"
+
+
+def list_text(answer: dict[str, Any]) -> str:
+    """An aligned table, the default marked with a star."""
+    style = Style()
+    rows = [("", "path", "entry", "boots")]
+    for entry in answer["entries"]:
+        depth = len(entry["titles"]) - 1
+        what = entry["release"] or entry["kernel"] or "" if entry["bootable"] else f"- {entry['why']}"
+        mark = "*" if entry["default"] else ""
+        rows.append((mark, entry["path"], "  " * depth + safe(entry["titles"][-1]), safe(what)))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = []
+    for number, row in enumerate(rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths)) + "  " + row[3]
+        line = line.rstrip()
+        lines.append(style.dim(line) if number == 0 else style.good(line) if row[0] else line)
+    return "\n".join(lines)
+
+
+def grub_eval_text(answer: dict[str, Any]) -> str:
+    style = Style()
+    lines = []
+    default = answer["default"]
+    for entry in answer["entries"]:
+        depth = entry["path"].count(">")
+        mark = "*" if default and entry["path"] == default["path"] else " "
+        lines.append(f"{mark} {entry['path']:<8}{'  ' * depth}{safe(entry['title'])}")
+    if default:
+        lines += ["", style.key("default") + f" {default['path']}: " + " > ".join(map(safe, default["titles"]))]
+    lines += ["  " + safe(" ".join(words)) for words in answer["executed"]]
+    lines.append(style.good("GRUB boots this") if answer["booted"] else style.bad("GRUB boots nothing by itself"))
+    for name, value in answer["env_writes"].items():
+        lines.append(f"grubenv: {safe(write_text(name, value))}")
+    for problem in answer["problems"]:
+        lines.append((f"{problem['source']}: " if problem["source"] else "") + safe(problem["message"]))
+    return "\n".join(lines)

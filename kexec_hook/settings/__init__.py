@@ -1,0 +1,1 @@
+"""What the administrator wants, in the words of three files."""

@@ -1,0 +1,1 @@
+"""A decision is loaded, kept, unloaded, or finally approved."""

@@ -1,0 +1,1 @@
+"""What we remember until the next boot and over boots: the record, the stamp, jumps that were tried."""

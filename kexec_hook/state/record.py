@@ -1,0 +1,198 @@
+"""What we staged, as /run/kexec-hook remembers it until the machine is booted: the record and the approval.
+
+A run takes the lock, writes a record in the state "loading" before it calls kexec and one in the
+state "staged" after; it removes the record after unloading.  Wherever a run is killed, the next one
+finds either a whole record or none, and "loading" tells it that what is loaded is ours, but unsure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, TypeVar
+
+from kexec_hook.system.directory import Held, State
+from kexec_hook.system.sysroot import Identity
+
+DIRECTORY = "/run/kexec-hook"
+STAGED = "staged.json"
+APPROVED = "approved"
+COLD = "cold"  # `kexec-hook coldreboot` asked for a firmware boot
+SCHEMA = 1
+
+T = TypeVar("T")
+
+
+class Staged(NamedTuple):
+    """One decision, and everything it was read from.  Paths are below the root."""
+
+    state: Literal["loading", "staged"]
+    version: str  # of the kexec-hook that staged it
+    time: float  # seconds since the epoch
+    wanted: str | None  # what `stage --entry` asked for; None: GRUB's default
+    running: bool  # `stage --running`
+    entry_path: str  # 1>2; empty: no entry of GRUB's (select = kexec-default)
+    entry_titles: tuple[str, ...]
+    entry_id: str
+    entry_source: str  # file:line
+    kernel: str
+    initrds: tuple[str, ...]
+    devicetree: str | None
+    cmdline: str
+    release: str
+    env_file: str | None  # the grubenv to which env_writes belong
+    env_writes: Mapping[str, str | None]  # None: deleted
+    commands: tuple[tuple[str, ...], ...]
+    reads: Mapping[str, Identity | None]  # None: was missing
+
+
+class NoRecord(NamedTuple):
+    """There is no record that could be believed."""
+
+    reason: str  # one sentence
+    found: bool  # something lies there, but it is none
+
+
+def look(path: str | os.PathLike[str] = DIRECTORY, *, owner: int | None = None) -> Staged | NoRecord:
+    """The record, without making the directory."""
+    try:
+        with State.open(path, create=False, owner=owner) as state:
+            return read_staged(state)
+    except FileNotFoundError:
+        return NoRecord("nothing has been staged since this system was booted", found=False)
+
+
+def read_staged(state: State) -> Staged | NoRecord:
+    data = state.read(STAGED)
+    if data is None:
+        return NoRecord("nothing is staged", found=False)
+    try:
+        return parse_staged(data)
+    except _TornError as torn:
+        return NoRecord(f"{state.path}/{STAGED} is no valid record: {torn}", found=True)
+
+
+def write_staged(held: Held, staged: Staged) -> None:
+    held.write(STAGED, format_staged(staged))
+
+
+def approve(held: Held) -> None:
+    """Let the next reboot jump: what the drop-ins of systemd/ look for."""
+    held.write(APPROVED, b"")
+
+
+def approved(state: State) -> bool:
+    return state.read(APPROVED) is not None
+
+
+def withdraw(state: State) -> bool:
+    """Make the next reboot an ordinary one; whether it was approved.  Needs no lock: no must always get through."""
+    return state.remove(APPROVED)
+
+
+def format_staged(staged: Staged) -> bytes:
+    values = staged._asdict()
+    values.update(env_writes=dict(staged.env_writes), reads=dict(staged.reads))
+    return json.dumps({"schema": SCHEMA, **values}, indent=1).encode("ascii") + b"\n"
+
+
+class _TornError(ValueError):
+    pass
+
+
+def parse_staged(data: bytes) -> Staged:
+    try:
+        record: object = json.loads(data)
+    except (ValueError, RecursionError):
+        raise _TornError("it is not JSON, or only the beginning of it") from None
+    if not isinstance(record, dict):
+        raise _TornError("it is JSON, but not an object")
+    if record.get("schema") != SCHEMA:
+        raise _TornError(f"its schema is {record.get('schema')!r}, not {SCHEMA}")
+
+    def get(name: str, parse: Callable[[object], T]) -> T:
+        try:
+            return parse(record[name])
+        except (KeyError, TypeError, ValueError):
+            raise _TornError(f"its {name} is missing or of the wrong kind") from None
+
+    return Staged(
+        state=get("state", _state),
+        version=get("version", _text),
+        time=get("time", _number),
+        wanted=get("wanted", _optional_text),
+        running=get("running", _truth),
+        entry_path=get("entry_path", _text),
+        entry_titles=get("entry_titles", _texts),
+        entry_id=get("entry_id", _text),
+        entry_source=get("entry_source", _text),
+        kernel=get("kernel", _text),
+        initrds=get("initrds", _texts),
+        devicetree=get("devicetree", _optional_text),
+        cmdline=get("cmdline", _text),
+        release=get("release", _text),
+        env_file=get("env_file", _optional_text),
+        env_writes=get("env_writes", lambda found: _mapping(found, _optional_text)),
+        commands=get("commands", lambda found: tuple(_texts(argv) for argv in _list(found))),
+        reads=get("reads", lambda found: _mapping(found, _identity)),
+    )
+
+
+def _state(found: object) -> Literal["loading", "staged"]:
+    if found not in ("loading", "staged"):
+        raise TypeError
+    return found
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError
+    return found
+
+
+def _optional_text(found: object) -> str | None:
+    return None if found is None else _text(found)
+
+
+def _truth(found: object) -> bool:
+    if not isinstance(found, bool):
+        raise TypeError
+    return found
+
+
+def _number(found: object) -> float:
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        raise TypeError
+    return found
+
+
+def _whole(found: object) -> int:
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise TypeError
+    return found
+
+
+def _list(found: object) -> list[object]:
+    if not isinstance(found, list):
+        raise TypeError
+    return found
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _list(found))
+
+
+def _mapping(found: object, parse: Callable[[object], T]) -> dict[str, T]:
+    if not isinstance(found, dict):
+        raise TypeError
+    return {_text(name): parse(value) for name, value in found.items()}
+
+
+def _identity(found: object) -> Identity | None:
+    if found is None:
+        return None
+    kind, *numbers = _list(found)
+    if kind not in ("file", "dir", "link", "other"):
+        raise TypeError
+    return Identity(kind, *(_whole(number) for number in numbers))

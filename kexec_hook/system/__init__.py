@@ -1,0 +1,1 @@
+"""What lies outside: files below the root, programs, kexec(8), systemd, the firmware, our own directories."""

@@ -1,0 +1,132 @@
+"""What grub-editenv does: read and write GRUB's environment block through GRUB's own program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from kexec_hook.system.process import ProcessError, Programs
+
+# Debian and its kin; Fedora, RHEL, SUSE.
+NAMES = ("grub-editenv", "grub2-editenv")
+TIMEOUT = 30.0  # seconds; it syncs the file to the disk
+
+
+class EditenvError(Exception):
+    """The environment block was not read or not written; one sentence.  A failing program is the `__cause__`."""
+
+
+class Editenv(NamedTuple):
+    """grub-editenv or grub2-editenv.  Files are absolute paths of blocks that exist, but for `create`."""
+
+    programs: Programs
+    program: str
+
+    @classmethod
+    def find(cls, programs: Programs) -> Editenv:
+        program = next((path for path in map(programs.find, NAMES) if path), None)
+        if program is None:
+            raise EditenvError(f"neither {' nor '.join(NAMES)} is installed; GRUB's environment cannot be written")
+        return cls(programs, program)
+
+    def list(self, file: str) -> dict[str, str]:
+        """The variables, in the block's order.
+
+        The listing writes a line feed inside a value as it is: a line without `=` belongs to the
+        value before it, and what follows a line feed and has a `=` reads as a variable.
+        """
+        return _variables(self._listing(file))
+
+    def set(self, file: str, values: Mapping[str, str]) -> None:
+        """Set variables in one write: all, or (too small a block) none; "" is set, and empty."""
+        if values:
+            self._run(file, "set", *(f"{_name(name)}={_value(name, value)}" for name, value in values.items()))
+
+    def unset(self, file: str, names: Iterable[str]) -> None:
+        """Delete variables; one that is not set is no error."""
+        words = [_name(name) for name in names]
+        if words:
+            self._run(file, "unset", *words)
+
+    def create(self, file: str) -> None:
+        """Write an empty block, over one that may be there."""
+        self._call(file, "create")
+
+    def replay(self, writes: Mapping[str, str | None], file: str) -> dict[str, str | None]:
+        """Make the writes of GRUB's save_env (None: deleted) and read them back; returns what undoes them.
+
+        Where one fails, what was there before is put back, for the next to read the block is GRUB.
+        """
+        before = self._listing(file)
+        undo = {name: _variables(before).get(name) for name in writes}
+        try:
+            self._write(file, writes)
+            listing = self._listing(file)
+            wrong = [name for name, value in writes.items() if not _holds(listing, name, value)]
+            if wrong:
+                raise EditenvError(f"{file}: {self.program} wrote {', '.join(wrong)}, but it reads back differently")
+        except EditenvError as error:
+            if self._listing(file) != before:
+                try:
+                    self._write(file, undo)
+                except EditenvError as worse:
+                    raise EditenvError(f"{error}; and what was there before could not be put back: {worse}") from error
+            raise
+        return undo
+
+    def _write(self, file: str, writes: Mapping[str, str | None]) -> None:
+        deleted = [_name(name) for name, value in writes.items() if value is None]
+        # Set first: it is the half that can fail (a full block), and then nothing has been written yet.
+        self.set(file, {name: value for name, value in writes.items() if value is not None})
+        self.unset(file, deleted)
+
+    def _listing(self, file: str) -> str:
+        return self._run(file, "list")
+
+    def _run(self, file: str, *words: str) -> str:
+        # Even `list` creates a block that is not there, which GRUB itself could never have written to.
+        if not os.path.isfile(file):
+            raise EditenvError(f"{file}: there is no environment block")
+        return self._call(file, *words)
+
+    def _call(self, file: str, *words: str) -> str:
+        if not file.startswith("/"):  # "-" is a file of grub-editenv's own choice
+            raise EditenvError(f"{file}: not an absolute path")
+        try:
+            # `--`, because a variable may be called -x.
+            return self.programs.run((self.program, "--", file, *words), timeout=TIMEOUT).stdout
+        except ProcessError as error:
+            raise EditenvError(str(error)) from error
+
+
+def _name(name: str) -> str:
+    """A name that a block can hold: it would read `#x` as padding, and split at `=` and line feeds."""
+    if not name or name.startswith("#") or any(c in name for c in "=\n\\\0"):
+        raise EditenvError(f"GRUB's environment block cannot hold a variable called {name!r}")
+    return name
+
+
+def _value(name: str, value: str) -> str:
+    if "\0" in value:
+        raise EditenvError(f"GRUB's environment block cannot hold the value of {name}: it has a NUL byte")
+    return value
+
+
+def _variables(listing: str) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    last = ""
+    for line in listing.split("\n")[:-1]:
+        name, equals, value = line.partition("=")
+        if equals:
+            variables[name] = value
+            last = name
+        elif variables:
+            variables[last] += "\n" + line
+    return variables
+
+
+def _holds(listing: str, name: str, value: str | None) -> bool:
+    if value is None:
+        return f"\n{name}=" not in "\n" + listing
+    return f"\n{name}={value}\n" in "\n" + listing

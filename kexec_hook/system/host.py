@@ -1,0 +1,58 @@
+"""The machine we act on: its root, its programs, and where we keep what we know; a directory may stand for one."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from kexec_hook.system.directory import State
+from kexec_hook.system.process import Programs
+from kexec_hook.system.sysroot import Sysroot, SysrootError
+
+RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
+VAR = "/var/lib/kexec-hook"  # over boots: jumps that were tried
+
+
+class World(NamedTuple):
+    """A machine.  With a root other than `/` nothing is acted on, unless it `stands_for` the running one."""
+
+    root: str = "/"
+    programs: Programs = Programs()
+    owner: int = 0  # the user who must own what is believed
+    stands_for_host: bool | None = None
+
+    def sysroot(self) -> Sysroot:
+        return Sysroot(self.root, is_host=self.stands_for_host)
+
+    @property
+    def is_host(self) -> bool:
+        return self.stands_for_host if self.stands_for_host is not None else os.path.realpath(self.root) == "/"
+
+    def path(self, path: str) -> str:
+        """Where a path below the root is for us."""
+        return path if self.root == "/" else self.root.rstrip("/") + path
+
+    def state(self, directory: str = RUN, *, create: bool = True) -> State:
+        """Our directory.  StateError; FileNotFoundError where it is missing and not to be made."""
+        return State.open(self.path(directory), create=create, owner=self.owner)
+
+    def fact(self, path: str) -> str:
+        """A line of /proc, /sys or /run; empty where it cannot be read."""
+        try:
+            return self.sysroot().text(path, limit=1 << 20).strip()
+        except SysrootError:
+            return ""
+
+    @property
+    def running(self) -> str:
+        """The release of the running kernel."""
+        return self.fact("/proc/sys/kernel/osrelease")
+
+    @property
+    def cmdline(self) -> str:
+        """The command line of the running kernel."""
+        return self.fact("/proc/cmdline")
+
+    @property
+    def boot_id(self) -> str:
+        return self.fact("/proc/sys/kernel/random/boot_id")

@@ -1,0 +1,78 @@
+"""What kexec(8) is told: load, unload, and whether the kernel holds an image; by the file syscall first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from kexec_hook.system.host import World
+from kexec_hook.system.process import ProcessError
+
+TIMEOUT = 120.0  # seconds; it reads kernel and initrd, and may check a signature
+LOADED = "/sys/kernel/kexec_loaded"
+CRASH_LOADED = "/sys/kernel/kexec_crash_loaded"
+# kexec-tools' --kexec-syscall-auto: the file syscall, which Secure Boot needs, and the old one where that is missing.
+_AUTO_SINCE = "2.0.20"
+
+
+class KexecError(Exception):
+    """kexec did not do it; one sentence with what it said.  The failing program is the `__cause__`."""
+
+
+class Kexec(NamedTuple):
+    """kexec on one machine."""
+
+    world: World
+
+    def loaded(self) -> bool:
+        """Does the kernel hold an image for the next reboot?"""
+        return self.world.fact(LOADED) == "1"
+
+    def crash_loaded(self) -> bool:
+        return self.world.fact(CRASH_LOADED) == "1"
+
+    def knows_auto(self) -> bool:
+        """Is it new enough to fall back by itself?"""
+        from packaging.version import Version
+
+        try:
+            said = self.world.programs.run(("kexec", "--version"), timeout=TIMEOUT, check=False)
+        except ProcessError:
+            return False
+        found = re.search(r"(\d+(?:\.\d+)+)", said.stdout + said.stderr)
+        return found is not None and Version(found[1]) >= Version(_AUTO_SINCE)
+
+    def run(self, argv: Sequence[str], pass_fds: Iterable[int] = ()) -> tuple[str, ...]:
+        """Load by the first syscall that works; the call that did.  KexecError."""
+        name, *rest = argv
+        fds = tuple(pass_fds)
+        chosen = any(word in ("-a", "-c", "-s") or word.startswith("--kexec-") for word in rest)
+        calls = [tuple(argv) if chosen else (name, "--kexec-syscall-auto", *rest)]
+        for call in calls:
+            try:
+                self.world.programs.run(call, pass_fds=fds, timeout=TIMEOUT)
+                return call
+            except ProcessError as error:
+                # Asked only now: nearly every kexec is new enough, and to ask takes as long as a tenth of a run.
+                if len(calls) == 1 and not chosen and not self.knows_auto():
+                    calls += [(name, "--kexec-file-syscall", *rest), (name, *rest)]
+                if call is calls[-1]:
+                    raise KexecError(str(error)) from error
+        raise AssertionError("there is always a call")
+
+    def unload(self, *, panic: bool = False) -> None:
+        """Make the kernel forget its image, by the file syscall first: the other is refused under Secure Boot."""
+        held = self.crash_loaded if panic else self.loaded
+        words = ("--unload", "--load-panic") if panic else ("--unload",)
+        failure: ProcessError | None = None
+        for call in (("kexec", "--kexec-file-syscall", *words), ("kexec", *words)):
+            if not held():
+                return
+            try:
+                self.world.programs.run(call, timeout=TIMEOUT)
+            except ProcessError as error:
+                failure = failure or error
+        if held():
+            reason = str(failure) if failure else "kexec said it had, but the kernel still holds an image"
+            raise KexecError(f"the image could not be unloaded: {reason}") from failure
