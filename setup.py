@@ -9,7 +9,10 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
-GLUE = ("hooks", "systemd")  # as kexec_hook/data/hooks and so on, where kexec_hook/install.py finds them
+GLUE = (
+    "hooks",
+    "systemd",
+)  # as kexec_hook/data/hooks and so on, where kexec_hook/install.py finds them
 
 
 class Build(build_py):
@@ -20,7 +23,9 @@ class Build(build_py):
         for name in GLUE:
             target = Path(self.build_lib) / "kexec_hook" / "data" / name
             shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__", "README.md"))
+            shutil.copytree(
+                ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__", "README.md")
+            )
         prefix = Path(self.build_lib).parent / "prefix"
         make = runpy.run_path(str(ROOT / "man/make.py"))
         shutil.rmtree(prefix, ignore_errors=True)

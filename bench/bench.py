@@ -60,10 +60,23 @@ class Row:
 
 def install(directory: Path) -> tuple[str, str]:
     """This checkout as pip installs it, in a place of its own: its kexec-hook and its python."""
-    shutil.copytree(ROOT, directory / "source", ignore=LEFT_OUT)  # a build leaves its own files there
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory / "venv")], check=True)
+    shutil.copytree(
+        ROOT, directory / "source", ignore=LEFT_OUT
+    )  # a build leaves its own files there
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(directory / "venv")], check=True
+    )
     python = str(directory / "venv/bin/python")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", python, "install"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--quiet",
+        "--python",
+        python,
+        "install",
+    ]
     subprocess.run([*pip, str(directory / "source")], check=True, stderr=subprocess.DEVNULL)
     return str(directory / "venv/bin/kexec-hook"), python
 
@@ -94,8 +107,14 @@ def many(directory: Path, entries: int) -> Path:
     config = path.read_text().replace("terminal_output gfxterm", "terminal_output console")
     head, start, rest = config.partition("menuentry ")
     body, end, _ = (start + rest).partition("\n}\n")
-    entry = (body + end).replace("gnulinux-simple-", "linux-NUMBER-").replace("Debian GNU/Linux'", "Linux NUMBER'")
-    path.write_text(head + "".join(entry.replace("NUMBER", str(number)) for number in range(entries)))
+    entry = (
+        (body + end)
+        .replace("gnulinux-simple-", "linux-NUMBER-")
+        .replace("Debian GNU/Linux'", "Linux NUMBER'")
+    )
+    path.write_text(
+        head + "".join(entry.replace("NUMBER", str(number)) for number in range(entries))
+    )
     return root
 
 
@@ -116,26 +135,41 @@ def grub_emu(root: Path) -> list[str] | None:
     subprocess.run([mke2fs, "-q", "-F", "-t", "ext2", "-d", str(halting), str(image)], check=True)
     map_file.write_text(f"(hd0) {image}\n")
     # `halt` powers a machine off where it is allowed to; grub-emu only ends, and must have no right to more
-    guard = [shutil.which("setpriv") or "", "--bounding-set=-sys_boot", "--no-new-privs"] if is_root() else []
+    guard = (
+        [shutil.which("setpriv") or "", "--bounding-set=-sys_boot", "--no-new-privs"]
+        if is_root()
+        else []
+    )
     return [*guard, emu, "-m", str(map_file), "-r", "hd0", "-d", "/boot/grub"]
 
 
 def quiet(directory: Path) -> list[str]:
     """hooks/run where nothing has changed of what a Debian machine's decision read, its state in a directory here."""
     box = Box(directory / "q")
-    sysroot = box.world.sysroot()
-    decide(box.world, sysroot, load_settings(sysroot), Plugins(installed=False), Trigger("apt", dry=False))
+    sysroot = box.host.sysroot()
+    decide(
+        box.host,
+        sysroot,
+        load_settings(sysroot),
+        Plugins(installed=False),
+        Trigger("apt", dry=False),
+    )
     long_ago = time.time() - 3600
     for path in (*box.root.rglob("*"), box.root):
         os.utime(path, (long_ago, long_ago), follow_symlinks=False)
     state = directory / "q/state"
     state.mkdir()
-    (state / "stamp").write_bytes(format_stamp({str(box.root) + path: was for path, was in sysroot.reads.items()}))
+    (state / "stamp").write_bytes(
+        format_stamp({str(box.root) + path: was for path, was in sysroot.reads.items()})
+    )
     os.utime(state / "stamp", (long_ago + 1800, long_ago + 1800))
     text = (ROOT / "hooks/run").read_text()
     for old, new in (
         ("\nstate=/run/kexec-hook\n", f"\nstate={state}\n"),
-        ('kexec_hook() { /usr/bin/kexec-hook "$@"; }', f"kexec_hook() {{ echo x >> {state}/called; }}"),
+        (
+            'kexec_hook() { /usr/bin/kexec-hook "$@"; }',
+            f"kexec_hook() {{ echo x >> {state}/called; }}",
+        ),
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -152,12 +186,12 @@ def staging(directory: Path, python: str) -> tuple[Box, list[str]]:
     initrd = box / INITRD
     initrd.write_bytes(cpio({"firmware": bytes(64 << 20)}))
     (box.lib / "while-loading").write_text("sleep 0.2\n")
-    world = box.world
+    host = box.host
     driver = directory / "s/driver.py"
     driver.write_text(
         "from kexec_hook.__main__ import run\n"
-        "from kexec_hook.system.process import Programs\nfrom kexec_hook.system.host import World\n"
-        f"run(World({world.root!r}, Programs({world.programs.path!r}), {world.owner}, True))\n"
+        "from kexec_hook.system.process import Programs\nfrom kexec_hook.system.host import Host\n"
+        f"run(Host({host.root!r}, Programs({host.programs.path!r}), {host.owner}, True))\n"
     )
     return box, [python, str(driver)]
 
@@ -165,7 +199,14 @@ def staging(directory: Path, python: str) -> tuple[Box, list[str]]:
 def stage_rows(box: Box, run: list[str]) -> Iterator[Row]:
     stage, kexec = [*run, "stage"], str(box.bin / "kexec")
     # The limit is 1, and what two measurements of one thing differ by.
-    yield Row("stage, staged already", stage, [*run, "stage", "--dry-run"], 1.05, "stage --dry-run", least=30)
+    yield Row(
+        "stage, staged already",
+        stage,
+        [*run, "stage", "--dry-run"],
+        1.05,
+        "stage --dry-run",
+        least=30,
+    )
     load, unload = [kexec, "--how", "--load", f"--initrd={box / INITRD}"], f"{kexec} --how --unload"
     yield Row(
         "stage, kexec taking 0.2 s",
@@ -198,12 +239,22 @@ def is_root() -> bool:
 def seconds(commands: list[list[str]], runs: int, scratch: Path, before: str = "") -> list[float]:
     """Median of each command; hyperfine runs them without a shell, in turns, so that all see the same machine."""
     out = scratch / "hyperfine.json"
-    argv = ["hyperfine", "-N", "--warmup", "1", *(["--prepare", before] if before else []), "--export-json", str(out)]
+    argv = [
+        "hyperfine",
+        "-N",
+        "--warmup",
+        "1",
+        *(["--prepare", before] if before else []),
+        "--export-json",
+        str(out),
+    ]
     times: list[list[float]] = [[] for _ in commands]
     while len(times[0]) < runs:
         turn = str(max(2, min(3, runs - len(times[0]))))  # hyperfine wants two at least
         quiet = subprocess.DEVNULL
-        subprocess.run([*argv, "--runs", turn, *map(joined, commands)], check=True, stdout=quiet, stderr=quiet)
+        subprocess.run(
+            [*argv, "--runs", turn, *map(joined, commands)], check=True, stdout=quiet, stderr=quiet
+        )
         for found, result in zip(times, json.loads(out.read_text())["results"]):
             found += result["times"]
     return [statistics.median(found) for found in times]
@@ -217,7 +268,12 @@ def memory(argv: list[str], scratch: Path) -> int:
     """Peak resident size in KiB, as GNU time says it."""
     out = scratch / "time"
     quiet = subprocess.DEVNULL
-    subprocess.run(["/usr/bin/time", "-f", "%M", "-o", str(out), *argv], stdin=quiet, stdout=quiet, stderr=quiet)
+    subprocess.run(
+        ["/usr/bin/time", "-f", "%M", "-o", str(out), *argv],
+        stdin=quiet,
+        stdout=quiet,
+        stderr=quiet,
+    )
     return int(out.read_text().split()[-1])
 
 
@@ -242,7 +298,9 @@ def cpu() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="measure kexec-hook against public programs")
     parser.add_argument("--runs", type=int, default=15, help="runs of each command (default: 15)")
-    parser.add_argument("--strict", action="store_true", help="exit 1 where a ratio is over its limit")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 1 where a ratio is over its limit"
+    )
     args = parser.parse_args()
     for tool in ("hyperfine", "/usr/bin/time"):
         if shutil.which(tool) is None:
@@ -266,11 +324,30 @@ def main() -> int:
         for count in (1000, 10000):
             root = many(scratch, count)
             ours = [kexec_hook, "grub-eval", str(root), "--default-only"]
-            rows.append(Row(f"grub-eval --default-only, {count} entries", ours, grub_emu(root), 1.0, "grub-emu"))
-        rows.append(Row("hooks/run, nothing changed", quiet(scratch), ["sh", "-c", ":"], 1.5, "sh -c :", least=400))
+            rows.append(
+                Row(
+                    f"grub-eval --default-only, {count} entries",
+                    ours,
+                    grub_emu(root),
+                    1.0,
+                    "grub-emu",
+                )
+            )
+        rows.append(
+            Row(
+                "hooks/run, nothing changed",
+                quiet(scratch),
+                ["sh", "-c", ":"],
+                1.5,
+                "sh -c :",
+                least=400,
+            )
+        )
         box, run = staging(scratch, python)
         rows += stage_rows(box, run)
-        print(f"{'':44} {'median':>9} {'compared':>9} {'ratio':>6} {'limit':>6} {'memory':>8} {'compared':>9}")
+        print(
+            f"{'':44} {'median':>9} {'compared':>9} {'ratio':>6} {'limit':>6} {'memory':>8} {'compared':>9}"
+        )
         for row in rows:
             why = works(row.ours)
             if why:
@@ -281,10 +358,16 @@ def main() -> int:
             medians = seconds(commands, max(args.runs, row.least), scratch, row.before)
             peaks = [memory(argv, scratch) / 1024 for argv in commands]
             if row.theirs is None:
-                print(f"{row.what:44} {ms(medians[0])} {'-':>9} {'-':>6} {'-':>6} {peaks[0]:4.0f} MiB")
+                print(
+                    f"{row.what:44} {ms(medians[0])} {'-':>9} {'-':>6} {'-':>6} {peaks[0]:4.0f} MiB"
+                )
                 continue
             more, ratio = medians[0] - medians[1], medians[0] / medians[1]
-            verdict = "PASS" if (ratio <= row.limit if row.beyond is None else more <= row.beyond) else "OVER"
+            verdict = (
+                "PASS"
+                if (ratio <= row.limit if row.beyond is None else more <= row.beyond)
+                else "OVER"
+            )
             over = over or verdict == "OVER"
             compared = f"{ratio:6.2f} {row.limit:6}"
             if row.beyond is not None:

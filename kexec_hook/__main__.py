@@ -8,10 +8,10 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from kexec_hook.system.host import World
+    from kexec_hook.system.host import Host
 
 
-def run(world: World | None = None) -> NoReturn:
+def run(host: Host | None = None) -> NoReturn:
     # A run is short and makes hardly any cycles; to look for them would take a tenth of it, much of that at its end.
     gc.disable()
     # A title that the locale's encoding lacks is no reason to fail; hooks/run would unload what was staged.
@@ -19,7 +19,7 @@ def run(world: World | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     from kexec_hook.cli import main
 
-    code = main(world=world)
+    code = main(host=host)
     gc.freeze()
     sys.exit(code)
 

@@ -13,17 +13,17 @@ from kexec_hook.commands import OK, hooks
 from kexec_hook.commands import reboot as rebooting
 from kexec_hook.commands import show as looking
 from kexec_hook.commands import stage as staging
-from kexec_hook.system.host import World
+from kexec_hook.system.host import Host
 
 
-def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
+def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
     """Run one command; its exit code.  A test's `world` stands for the machine."""
     argv = sys.argv[1:] if argv is None else argv
     named = [word for word in argv if word in _COMMANDS]
     # To make the parsers of all commands takes longer than to read a small configuration.
     args = make_parser(named[0] if len(named) == 1 else None).parse_args(argv)
     try:
-        code: int = args.run(world or World(args.root), args)
+        code: int = args.run(host or Host(args.root), args)
         sys.stdout.flush()
     except commands.expected_errors() as error:
         return commands.fail(str(error))
@@ -49,15 +49,21 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
         formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"kexec-hook {__version__}")
-    parser.add_argument("--root", default="/", metavar="DIR", help="the root directory of the machine (default: /)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more about how a decision was made")
+    parser.add_argument(
+        "--root", default="/", metavar="DIR", help="the root directory of the machine (default: /)"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="say more about how a decision was made"
+    )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in [_COMMANDS[command]] if command else dict.fromkeys(_COMMANDS.values()):
         add(subparsers)
     return parser
 
 
-def _command(subparsers: Any, name: str, run: Any, help_: str, example: str, what: str) -> argparse.ArgumentParser:
+def _command(
+    subparsers: Any, name: str, run: Any, help_: str, example: str, what: str
+) -> argparse.ArgumentParser:
     """A command with an example behind its --help."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
@@ -71,11 +77,15 @@ def _command(subparsers: Any, name: str, run: Any, help_: str, example: str, wha
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print data; exit codes stay as they are")
+    parser.add_argument(
+        "--json", action="store_true", help="print data; exit codes stay as they are"
+    )
 
 
 def _add_entry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--entry", metavar="SPEC", help="this entry instead of the default: 1>2, a title, an id")
+    parser.add_argument(
+        "--entry", metavar="SPEC", help="this entry instead of the default: 1>2, a title, an id"
+    )
 
 
 def _add_staging(subparsers: Any) -> None:
@@ -84,57 +94,106 @@ def _add_staging(subparsers: Any) -> None:
     parser = _command(subparsers, "stage", staging.stage, help_, "kexec-hook stage --dry-run", what)
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_entry(parser)
-    parser.add_argument("--running", action="store_true", help="the running kernel with its own command line")
-    parser.add_argument("--panic", action="store_true", help="the crash kernel, as /etc/sysconfig/kdump asks for it")
-    parser.add_argument("--force", action="store_true", help="replace an image that somebody else has loaded")
+    parser.add_argument(
+        "--running", action="store_true", help="the running kernel with its own command line"
+    )
+    parser.add_argument(
+        "--panic", action="store_true", help="the crash kernel, as /etc/sysconfig/kdump asks for it"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace an image that somebody else has loaded"
+    )
     _add_json(parser)
     help_ = "unload what kexec-hook staged"
-    _command(subparsers, "unstage", staging.unstage, help_, "kexec-hook unstage", "the next reboot is an ordinary one")
+    _command(
+        subparsers,
+        "unstage",
+        staging.unstage,
+        help_,
+        "kexec-hook unstage",
+        "the next reboot is an ordinary one",
+    )
 
 
 def _add_looking(subparsers: Any) -> None:
-    help_, what = "list GRUB's menu, and what each entry would boot", "a table with the default marked by a star"
+    help_, what = (
+        "list GRUB's menu, and what each entry would boot",
+        "a table with the default marked by a star",
+    )
     parser = _command(subparsers, "list", looking.list_entries, help_, "kexec-hook list", what)
-    parser.add_argument("--sort", action="store_true", help="newest kernel first, instead of the menu's order")
+    parser.add_argument(
+        "--sort", action="store_true", help="newest kernel first, instead of the menu's order"
+    )
     _add_json(parser)
     help_ = "show the chain of evidence behind the choice, with file and line"
     what = "which `set default` won, what grubenv said, why this root, what loads what"
-    parser = _command(subparsers, "explain", looking.explain_choice, help_, "kexec-hook explain", what)
+    parser = _command(
+        subparsers, "explain", looking.explain_choice, help_, "kexec-hook explain", what
+    )
     _add_entry(parser)
     _add_json(parser)
     help_ = "say what is staged, whether it is still right, and what each way to reboot would do"
-    parser = _command(subparsers, "status", looking.status, help_, "kexec-hook status", "how things stand")
-    parser.add_argument("--verify", action="store_true", help="decompress the initrds to their ends as well")
+    parser = _command(
+        subparsers, "status", looking.status, help_, "kexec-hook status", "how things stand"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="decompress the initrds to their ends as well"
+    )
     _add_json(parser)
 
 
 def _add_rebooting(subparsers: Any) -> None:
-    help_, what = "reboot by kexec, or the ordinary way where that is declined", "stage first if needed, do not ask"
-    parser = _command(subparsers, "reboot", rebooting.reboot, help_, "kexec-hook reboot --yes", what)
+    help_, what = (
+        "reboot by kexec, or the ordinary way where that is declined",
+        "stage first if needed, do not ask",
+    )
+    parser = _command(
+        subparsers, "reboot", rebooting.reboot, help_, "kexec-hook reboot --yes", what
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     help_, what = "reboot through the firmware, whatever is staged", "the long way, once"
     _command(subparsers, "coldreboot", rebooting.coldreboot, help_, "kexec-hook coldreboot", what)
     help_ = "allow jumps again into a kernel that did not come up after one"
     what = "`kexec-hook status` lists such kernels"
-    parser = _command(subparsers, "ack", rebooting.ack, help_, "kexec-hook ack 6.1.0-39-amd64", what)
-    parser.add_argument("release", nargs="?", metavar="RELEASE", help="this one (default: all of them)")
+    parser = _command(
+        subparsers, "ack", rebooting.ack, help_, "kexec-hook ack 6.1.0-39-amd64", what
+    )
+    parser.add_argument(
+        "release", nargs="?", metavar="RELEASE", help="this one (default: all of them)"
+    )
 
 
 def _add_hooks(subparsers: Any) -> None:
     help_ = "have package managers and systemd call a kexec-hook that pip or pipx installed"
     what = "distributions' packages do that by themselves"
     parser = _command(subparsers, "hooks", hooks.hooks, help_, "kexec-hook hooks install", what)
-    parser.add_argument("action", choices=("list", "install", "remove"), help="what to do with the files")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="only those of apt, dnf, systemd, ... (default: what is used here)"
+        "action", choices=("list", "install", "remove"), help="what to do with the files"
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="only those of apt, dnf, systemd, ... (default: what is used here)",
     )
 
 
 def _add_called(subparsers: Any) -> None:
-    help_, what = "what package managers call when they are done; exits 0 always", "as apt's hook does"
+    help_, what = (
+        "what package managers call when they are done; exits 0 always",
+        "as apt's hook does",
+    )
     parser = _command(subparsers, "run", staging.run, help_, "kexec-hook run --source=apt", what)
-    parser.add_argument("--source", required=True, metavar="NAME", help="who calls: apt, dpkg, kernel, dnf4, dnf5, rpm")
-    help_, what = "what the shutdown unit calls: approve the jump, or not", "declines unless a reboot is coming"
+    parser.add_argument(
+        "--source",
+        required=True,
+        metavar="NAME",
+        help="who calls: apt, dpkg, kernel, dnf4, dnf5, rpm",
+    )
+    help_, what = (
+        "what the shutdown unit calls: approve the jump, or not",
+        "declines unless a reboot is coming",
+    )
     _command(subparsers, "finalize", rebooting.finalize, help_, "kexec-hook finalize", what)
     help_ = "what a unit calls at boot: did the jump that was tried come up?"
     what = "remember a kernel that did not"
@@ -143,20 +202,37 @@ def _add_called(subparsers: Any) -> None:
 
 def _add_grub_eval(subparsers: Any) -> None:
     help_ = "evaluate the GRUB configuration of a directory that stands for a partition"
-    example, what = "kexec-hook grub-eval /mnt/boot --json --default-only", "what GRUB on that partition would boot"
+    example, what = (
+        "kexec-hook grub-eval /mnt/boot --json --default-only",
+        "what GRUB on that partition would boot",
+    )
     parser = _command(subparsers, "grub-eval", looking.grub_eval, help_, example, what)
     parser.add_argument("directory", metavar="DIR")
-    parser.add_argument("--uuid", default="", help="UUID of DIR's file system (default: it answers to none)")
+    parser.add_argument(
+        "--uuid", default="", help="UUID of DIR's file system (default: it answers to none)"
+    )
     parser.add_argument("--label", default="", help="label of DIR's file system")
     parser.add_argument(
-        "--extra", action="append", default=[], metavar="DIR[:UUID[:LABEL]]", help="a further partition: hd0,gpt2, ..."
+        "--extra",
+        action="append",
+        default=[],
+        metavar="DIR[:UUID[:LABEL]]",
+        help="a further partition: hd0,gpt2, ...",
     )
-    parser.add_argument("--prefix", help="GRUB's directory in DIR (default: the first with a grub.cfg)")
-    parser.add_argument("--flavour", default="upstream", choices=("upstream", "upstream-2.14", "rhboot"))
+    parser.add_argument(
+        "--prefix", help="GRUB's directory in DIR (default: the first with a grub.cfg)"
+    )
+    parser.add_argument(
+        "--flavour", default="upstream", choices=("upstream", "upstream-2.14", "rhboot")
+    )
     parser.add_argument("--platform", default="pc", help="$grub_platform (default: pc)")
     parser.add_argument("--cpu", default="i386", help="$grub_cpu (default: i386)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="variables")
-    parser.add_argument("--script", metavar="FILE", help="run this script instead, and print what it prints")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="variables"
+    )
+    parser.add_argument(
+        "--script", metavar="FILE", help="run this script instead, and print what it prints"
+    )
     parser.add_argument("--default-only", action="store_true", help="run the default entry alone")
     _add_json(parser)
 

@@ -33,7 +33,7 @@ _PLAIN = r"[A-Za-z0-9/._+-]+"
 State = Literal["installed", "outdated", "missing", "foreign", "unused"]
 
 
-class GlueError(Exception):
+class InstallError(Exception):
     """A file could not be written or removed, or must not be; one sentence."""
 
 
@@ -87,9 +87,11 @@ def this_program(called: str | None = None, python: str | None = None) -> Progra
         script = os.path.join(os.path.dirname(python), "kexec-hook")
     for path in (python, script):
         if not os.path.isfile(path):
-            raise GlueError(f"there is no {path}; run the installed program `kexec-hook`")
+            raise InstallError(f"there is no {path}; run the installed program `kexec-hook`")
         if not re.fullmatch(_PLAIN, path):
-            raise GlueError(f"{path!r} would have to be quoted in scripts and units; install it in another directory")
+            raise InstallError(
+                f"{path!r} would have to be quoted in scripts and units; install it in another directory"
+            )
     return Program(python, script)
 
 
@@ -99,7 +101,9 @@ def strangers(program: Program, owner: int = 0) -> str:
     paths = {above for path in (*names, *map(os.path.realpath, names)) for above in _way(path)}
     for path in sorted(paths):
         info = os.lstat(path)
-        sticky = stat.S_ISLNK(info.st_mode) or (stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX)
+        sticky = stat.S_ISLNK(info.st_mode) or (
+            stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX
+        )
         if info.st_uid not in (0, owner):
             return f"{path} does not belong to root"
         if info.st_mode & 0o022 and not sticky:
@@ -145,12 +149,16 @@ def _text(path: Path, program: Program | None = None) -> str:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise GlueError(f"{path} cannot be read: {error}; install the package that it comes from once more") from error
+        raise InstallError(
+            f"{path} cannot be read: {error}; install the package that it comes from once more"
+        ) from error
     if program is None or program.script == PACKAGED:
         return text
     # The shutdown unit must not outlive what it runs.
     mounts = sorted({os.path.dirname(path) for path in program if not path.startswith("/usr/")})
-    text = text.replace("\nRequiresMountsFor=", "\nRequiresMountsFor=" + "".join(f"{path} " for path in mounts))
+    text = text.replace(
+        "\nRequiresMountsFor=", "\nRequiresMountsFor=" + "".join(f"{path} " for path in mounts)
+    )
     return text.replace(PACKAGED, program.words)
 
 
@@ -162,9 +170,13 @@ def _expand(sysroot: Sysroot, pattern: str) -> list[str]:
     paths = [""]
     for part in above:
         names = {path: sysroot.listdir(path) if _is_pattern(part) else [part] for path in paths}
-        paths = [f"{path}/{name}" for path in paths for name in names[path] if fnmatchcase(name, part)]
+        paths = [
+            f"{path}/{name}" for path in paths for name in names[path] if fnmatchcase(name, part)
+        ]
     # `python3*/dnf/../dnf-plugins` is beside each dnf
-    found = [posixpath.normpath(f"{path}/{directory}/{name}") for path in paths if sysroot.is_dir(path)]
+    found = [
+        posixpath.normpath(f"{path}/{directory}/{name}") for path in paths if sysroot.is_dir(path)
+    ]
     return found or [pattern]
 
 
@@ -194,7 +206,11 @@ def _judge(glue: Glue, path: str, content: str) -> Found:
         return Found("installed", path, path == glue.path, made)
     if glue.settings or content == glue.text:
         return Found("installed", path)
-    return Found("outdated", path, True, made) if said and path == glue.path else Found("foreign", path)
+    return (
+        Found("outdated", path, True, made)
+        if said and path == glue.path
+        else Found("foreign", path)
+    )
 
 
 def _places(path: str) -> tuple[str, ...]:
@@ -210,7 +226,9 @@ def put(sysroot: Sysroot, glue: Glue, made: str = "") -> None:
         directory = sysroot.host(parent)
         name = posixpath.basename(glue.path)
         new = directory / f".{name}.new"  # run-parts, apt, dnf and systemd read no hidden files
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(
+            new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         try:
             with os.fdopen(fd, "w", encoding="utf-8", closefd=False) as file:
                 file.write(glue.marked(made))
@@ -221,7 +239,9 @@ def put(sysroot: Sysroot, glue: Glue, made: str = "") -> None:
         os.rename(new, directory / name)
         _sync(directory)
     except OSError as error:
-        raise GlueError(f"{glue.path} cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise InstallError(
+            f"{glue.path} cannot be written: {(error.strerror or str(error)).lower()}"
+        ) from error
 
 
 def _make(sysroot: Sysroot, directory: str) -> str:
@@ -248,7 +268,9 @@ def take(sysroot: Sysroot, glue: Glue, made: str) -> None:
             if posixpath.commonpath((path, made)) == made:
                 _remove_empty(sysroot.host(path))
     except OSError as error:
-        raise GlueError(f"{glue.path} cannot be removed: {(error.strerror or str(error)).lower()}") from error
+        raise InstallError(
+            f"{glue.path} cannot be removed: {(error.strerror or str(error)).lower()}"
+        ) from error
 
 
 def _remove_empty(directory: Path) -> None:

@@ -60,7 +60,9 @@ def doc(path: str) -> Iterator[str]:
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    [action] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    [action] = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
     return dict(action.choices)
 
 
@@ -127,7 +129,10 @@ def fish(parser: argparse.ArgumentParser) -> str:
         lines.append(" ".join(["complete -c kexec-hook", "-n", f"'{condition}'", *words]))
 
     def flag(action: argparse.Action) -> list[str]:
-        words = [f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in action.option_strings]
+        words = [
+            f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}"
+            for name in action.option_strings
+        ]
         if action.choices:
             words.append(f"-x -a {quoted(' '.join(map(str, action.choices)))}")
         elif action.nargs != 0:
@@ -137,12 +142,21 @@ def fish(parser: argparse.ArgumentParser) -> str:
     for action in options(parser):
         add("__fish_use_subcommand", *flag(action))
     for name, command in known.items():
-        add("__fish_use_subcommand", "-a", name, "-d", quoted((command.description or "").rstrip(".")))
+        add(
+            "__fish_use_subcommand",
+            "-a",
+            name,
+            "-d",
+            quoted((command.description or "").rstrip(".")),
+        )
         for action in options(command):
             if action.option_strings:
                 add(f"__fish_seen_subcommand_from {name}", *flag(action))
             elif action.choices:
-                add(f"__fish_seen_subcommand_from {name}", f"-a {quoted(' '.join(map(str, action.choices)))}")
+                add(
+                    f"__fish_seen_subcommand_from {name}",
+                    f"-a {quoted(' '.join(map(str, action.choices)))}",
+                )
     return "\n".join(lines) + "\n"
 
 

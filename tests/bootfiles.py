@@ -12,7 +12,12 @@ RELEASE = "6.1.0-39-amd64 (debian-kernel@lists.debian.org) #1 SMP PREEMPT_DYNAMI
 
 
 def bzimage(
-    version: str = RELEASE, *, protocol: int = 0x020F, wide: bool = True, signed: bool = False, longest: int = 2047
+    version: str = RELEASE,
+    *,
+    protocol: int = 0x020F,
+    wide: bool = True,
+    signed: bool = False,
+    longest: int = 2047,
 ) -> bytes:
     """Documentation/arch/x86/boot.rst; the PE header with its certificates as the PE format has it."""
     setup_sects, body = 4, 2048
@@ -26,31 +31,45 @@ def bzimage(
     struct.pack_into("<I", setup, 0x238, longest)
     image = len(setup) + body
     setup[:0x40] = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
-    setup[0x80 : 0x80 + 0xF0] = pe_header(0x8664 if wide else 0x14C, certificates=(image, 16) if signed else (0, 0))
+    setup[0x80 : 0x80 + 0xF0] = pe_header(
+        0x8664 if wide else 0x14C, certificates=(image, 16) if signed else (0, 0)
+    )
     return bytes(setup) + b"\xaa" * body + (b"certificate.....") * signed
 
 
-def pe_header(machine: int, *, sections: tuple[tuple[int, int], ...] = (), certificates: tuple[int, int]) -> bytes:
+def pe_header(
+    machine: int, *, sections: tuple[tuple[int, int], ...] = (), certificates: tuple[int, int]
+) -> bytes:
     """The COFF header, an optional header (PE32+ where the machine is wide) with six directories, and sections."""
     wide = machine != 0x14C
     directories = [(0, 0)] * 6
     directories[4] = certificates
-    optional = struct.pack("<H", 0x20B if wide else 0x10B).ljust(108 if wide else 92, b"\0") + struct.pack("<I", 6)
+    optional = struct.pack("<H", 0x20B if wide else 0x10B).ljust(
+        108 if wide else 92, b"\0"
+    ) + struct.pack("<I", 6)
     optional += b"".join(struct.pack("<II", *directory) for directory in directories)
-    head = b"PE\0\0" + struct.pack("<HHIIIHH", machine, len(sections), 0, 0, 0, len(optional), 0) + optional
+    head = (
+        b"PE\0\0"
+        + struct.pack("<HHIIIHH", machine, len(sections), 0, 0, 0, len(optional), 0)
+        + optional
+    )
     for at, size in sections:
         head += b".text\0\0\0" + struct.pack("<IIIIIIHHI", size, 0, size, at, 0, 0, 0, 0, 0)
     return head.ljust(0xF0, b"\0")
 
 
-def image(machine: int = 0xAA64, magic: bytes = b"ARM\x64", *, stub: bool = True, signed: bool = False) -> bytes:
+def image(
+    machine: int = 0xAA64, magic: bytes = b"ARM\x64", *, stub: bool = True, signed: bool = False
+) -> bytes:
     """arm64's and riscv64's Image: Documentation/arch/arm64/booting.rst."""
     head = bytearray(4096)
     head[0:2] = b"MZ" if stub else b"\0\0"
     struct.pack_into("<Q", head, 16, 1 << 20)  # with its bss, which the file has not
     head[56:60] = magic
     struct.pack_into("<I", head, 60, 0x40)
-    head[0x40:0x130] = pe_header(machine, sections=((4096, 1024),), certificates=(5120, 16) if signed else (0, 0))
+    head[0x40:0x130] = pe_header(
+        machine, sections=((4096, 1024),), certificates=(5120, 16) if signed else (0, 0)
+    )
     return bytes(head) + b"\xbb" * 1024 + b"certificate....." * signed
 
 
@@ -61,7 +80,9 @@ def zboot(machine: int = 0xAA64, *, signed: bool = False) -> bytes:
     struct.pack_into("<II", head, 8, 4096, 1000)
     head[24:28] = b"zstd"
     struct.pack_into("<I", head, 0x3C, 0x40)
-    head[0x40:0x130] = pe_header(machine, sections=((4096, 1024),), certificates=(5120, 16) if signed else (0, 0))
+    head[0x40:0x130] = pe_header(
+        machine, sections=((4096, 1024),), certificates=(5120, 16) if signed else (0, 0)
+    )
     return bytes(head) + b"\xcc" * 1024 + b"certificate....." * signed
 
 
@@ -77,7 +98,12 @@ def elf(machine: int, *, wide: bool = True, order: str = "<") -> bytes:
     return (ident + head + segment).ljust(1024, b"\0") + b"\xdd" * 256
 
 
-FILES = {"init": b"#!/bin/sh\nexec /sbin/init\n", "conf": b"", "etc/a": b"x" * 1001, "etc/b": bytes(range(256))}
+FILES = {
+    "init": b"#!/bin/sh\nexec /sbin/init\n",
+    "conf": b"",
+    "etc/a": b"x" * 1001,
+    "etc/b": bytes(range(256)),
+}
 
 
 def cpio(files: dict[str, bytes] | None = None, magic: bytes = b"070701") -> bytes:

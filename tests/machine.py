@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kexec_hook.system.host import World
+from kexec_hook.system.host import Host
 from kexec_hook.system.process import Programs
 
 ROOTS = Path(__file__).resolve().parent / "roots"
@@ -92,7 +92,12 @@ class Box:
                 self.put(path, text + "\n")
         self.programs("kexec", _KEXEC)
         self.programs("systemctl", _SYSTEMCTL)
-        for name, text in {"version": "2.0.25", "jobs": "", "active": "active", "while-loading": ""}.items():
+        for name, text in {
+            "version": "2.0.25",
+            "jobs": "",
+            "active": "active",
+            "while-loading": "",
+        }.items():
             (self.lib / name).write_text(text + "\n")
         for name in ("grub-editenv", "rm", "cat", "sh", "sleep"):
             found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
@@ -114,29 +119,31 @@ class Box:
         return self.root / path.lstrip("/")
 
     @property
-    def world(self) -> World:
-        return World(str(self.root), Programs((str(self.bin),)), os.geteuid(), True)
+    def host(self) -> Host:
+        return Host(str(self.root), Programs((str(self.bin),)), os.geteuid(), True)
 
     def run(self, *argv: str) -> int:
         from kexec_hook.cli import main
 
         try:
-            return main(argv, self.world)
+            return main(argv, self.host)
         except SystemExit as stop:
             return int(stop.code or 0)
 
     def start(self, *argv: str, limits: str = "") -> subprocess.Popen[str]:
         """The same in a process of its own; `limits` is Python that runs first."""
-        world = self.world
+        host = self.host
         code = (
             f"{limits}\nimport sys\nfrom kexec_hook.__main__ import run\n"
             f"from kexec_hook.system.process import Programs\n"
-            f"from kexec_hook.system.host import World\n"
-            f"world = World({world.root!r}, Programs({world.programs.path!r}), {world.owner}, True)\n"
-            f"sys.argv[1:] = {argv!r}\nrun(world)"
+            f"from kexec_hook.system.host import Host\n"
+            f"host = Host({host.root!r}, Programs({host.programs.path!r}), {host.owner}, True)\n"
+            f"sys.argv[1:] = {argv!r}\nrun(host)"
         )
         pipe = subprocess.PIPE
-        return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, cwd=PROJECT)
+        return subprocess.Popen(
+            [sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, cwd=PROJECT
+        )
 
     @property
     def loaded(self) -> bool:

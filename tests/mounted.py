@@ -17,7 +17,10 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.lines = ["22 1 0:21 / /proc rw - proc proc rw", "23 1 0:5 / /dev rw - devtmpfs udev rw"]
+        self.lines = [
+            "22 1 0:21 / /proc rw - proc proc rw",
+            "23 1 0:5 / /dev rw - devtmpfs udev rw",
+        ]
 
     def put(self, *paths: str) -> Machine:
         for path in paths:
@@ -54,7 +57,9 @@ class Machine:
     ) -> Machine:
         id = id or 30 + len(self.lines)
         parent = parent or (1 if point == "/" else self.root_id())
-        self.lines.append(f"{id} {parent} {device} {root} {point} rw,relatime shared:1 - {fs} {source} {options}")
+        self.lines.append(
+            f"{id} {parent} {device} {root} {point} rw,relatime shared:1 - {fs} {source} {options}"
+        )
         return self.mkdir(point)
 
     def root_id(self) -> int:
@@ -86,7 +91,11 @@ class Machine:
 
 def load_option(title: str, partuuid: str, path: str) -> bytes:
     """UEFI 2.10, 3.1.3 and 10.3.5; `efibootdump --file` reads it."""
-    drive = struct.pack("<BBHIQQ16sBB", 4, 1, 42, 1, 2048, 1048576, uuid.UUID(partuuid).bytes_le, 2, 2)
+    drive = struct.pack(
+        "<BBHIQQ16sBB", 4, 1, 42, 1, 2048, 1048576, uuid.UUID(partuuid).bytes_le, 2, 2
+    )
     name = path.encode("utf-16-le") + b"\0\0"
-    nodes = drive + struct.pack("<BBH", 4, 4, 4 + len(name)) + name + struct.pack("<BBH", 0x7F, 0xFF, 4)
+    nodes = (
+        drive + struct.pack("<BBH", 4, 4, 4 + len(name)) + name + struct.pack("<BBH", 0x7F, 0xFF, 4)
+    )
     return struct.pack("<IH", 1, len(nodes)) + title.encode("utf-16-le") + b"\0\0" + nodes

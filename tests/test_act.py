@@ -94,7 +94,9 @@ def test_declined_unloads_what_was_staged(box: Box, capsys: pytest.CaptureFixtur
     assert INITRD in said(capsys)
 
 
-def test_failing_kexec_is_failure_and_nothing_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_kexec_is_failure_and_nothing_stays(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     box.run("stage")
     (box.lib / "fails").write_text("Operation not permitted")
     (box / INITRD).touch()
@@ -121,7 +123,9 @@ def test_old_kexec_tries_the_file_syscall_and_then_the_other(box: Box) -> None:
     assert [call[0] for call in box.calls[-2:]] == ["--kexec-file-syscall", "--load"]
 
 
-def test_file_that_vanishes_while_loading_is_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_that_vanishes_while_loading_is_failure(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     (box.lib / "while-loading").write_text(f"rm -f {box.root}{INITRD}\n")
     assert box.run("stage") == 3  # decided once more: now the initrd is missing
     assert not box.loaded
@@ -130,7 +134,9 @@ def test_file_that_vanishes_while_loading_is_failure(box: Box, capsys: pytest.Ca
 
 
 def test_file_that_always_changes_is_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
-    (box.lib / "while-loading").write_text(f"echo x >> {box.root}{INITRD}; echo >> {box.root}{KERNEL}\n")
+    (box.lib / "while-loading").write_text(
+        f"echo x >> {box.root}{INITRD}; echo >> {box.root}{KERNEL}\n"
+    )
     assert box.run("stage") in (1, 3)
     assert not box.loaded
     assert box.record is None
@@ -156,7 +162,9 @@ def test_torn_record_is_taken_for_ours_and_replaced(box: Box) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770])
-def test_directory_that_others_may_enter_is_refused(box: Box, capsys: pytest.CaptureFixture[str], mode: int) -> None:
+def test_directory_that_others_may_enter_is_refused(
+    box: Box, capsys: pytest.CaptureFixture[str], mode: int
+) -> None:
     (box / "run/kexec-hook").mkdir(parents=True)
     (box / "run/kexec-hook").chmod(mode)
     assert box.run("stage") == 1
@@ -192,7 +200,9 @@ def test_with_another_root_nothing_is_staged(box: Box, capsys: pytest.CaptureFix
 
 def test_hostile_contents_never_reach_a_shell(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     config = box / "boot/grub/grub.cfg"
-    text = config.read_text().replace(" ro  quiet", " ro 'a=$(touch /owned)' \\;b '`id`' \"c=\x1b[31m\" quiet", 1)
+    text = config.read_text().replace(
+        " ro  quiet", " ro 'a=$(touch /owned)' \\;b '`id`' \"c=\x1b[31m\" quiet", 1
+    )
     config.write_text(text)
     assert box.run("stage") == 0
     assert any(r'"a=$(touch /owned)" ;b `id`' in word for word in box.calls[0])
@@ -205,7 +215,9 @@ def test_hostile_contents_never_reach_a_shell(box: Box, capsys: pytest.CaptureFi
 def test_run_says_one_line_and_then_nothing(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     assert box.run("run", "--source=apt") == 0
     line = capsys.readouterr().out
-    assert line.startswith("kexec-hook: next reboot jumps into Debian GNU/Linux, 6.1.0-39-amd64 (staged in ")
+    assert line.startswith(
+        "kexec-hook: next reboot jumps into Debian GNU/Linux, 6.1.0-39-amd64 (staged in "
+    )
     assert line.count("\n") == 1
     assert box.run("run", "--source=apt") == 0
     assert said(capsys) == ""
@@ -234,7 +246,9 @@ def test_run_never_fails_but_says_why(box: Box, capsys: pytest.CaptureFixture[st
 def test_title_that_the_terminal_cannot_show_is_no_failure(box: Box) -> None:
     config = box / "boot/grub/grub.cfg"
     config.write_text(config.read_text().replace("Debian GNU/Linux", "Дебиан €"))
-    process = box.start("run", "--source=apt", limits="import sys; sys.stdout.reconfigure(encoding='latin-1')")
+    process = box.start(
+        "run", "--source=apt", limits="import sys; sys.stdout.reconfigure(encoding='latin-1')"
+    )
     said, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (0, "")
     assert said.startswith("kexec-hook: next reboot jumps into \\u0414")
@@ -255,7 +269,9 @@ def test_run_declines_the_same_way_only_once(box: Box, capsys: pytest.CaptureFix
     assert "ordinary one" in said(capsys)
 
 
-@pytest.mark.parametrize(("value", "loads"), [("", True), ("0", True), ("1", False), ("yes", False)])
+@pytest.mark.parametrize(
+    ("value", "loads"), [("", True), ("0", True), ("1", False), ("yes", False)]
+)
 def test_suspended_run_stages_nothing(box: Box, value: str, loads: bool) -> None:
     limits = f"import os; os.environ['KEXEC_HOOK_SUSPEND'] = {value!r}"
     process = box.start("run", "--source=apt", limits=limits)
@@ -365,7 +381,8 @@ def test_full_run_is_a_clear_failure(box: Box, capsys: pytest.CaptureFixture[str
 # The shutdown unit.
 
 needs_editenv = pytest.mark.skipif(
-    not shutil.which("grub-editenv", path="/usr/bin:/usr/sbin"), reason="needs grub-editenv (grub-common)"
+    not shutil.which("grub-editenv", path="/usr/bin:/usr/sbin"),
+    reason="needs grub-editenv (grub-common)",
 )
 
 
@@ -408,7 +425,9 @@ def test_finalize_follows_what_has_changed_since(box: Box) -> None:
     assert box.record["kernel"] == "/boot/vmlinuz-6.1.0-9-amd64"
 
 
-@pytest.mark.parametrize(("words", "release"), [(("--entry", "1>4"), "6.1.0-9"), (("--running",), "6.1.0-37")])
+@pytest.mark.parametrize(
+    ("words", "release"), [(("--entry", "1>4"), "6.1.0-9"), (("--running",), "6.1.0-37")]
+)
 def test_finalize_loads_what_was_asked_for(
     box: Box, words: tuple[str, ...], release: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -420,7 +439,10 @@ def test_finalize_loads_what_was_asked_for(
     box.rebooting()
     assert box.run("finalize") == 0
     assert box.calls[-1] == box.calls[0]
-    assert f"this reboot is a kexec into Debian GNU/Linux, with Linux {release}" in said(capsys) or "--running" in words
+    assert (
+        f"this reboot is a kexec into Debian GNU/Linux, with Linux {release}" in said(capsys)
+        or "--running" in words
+    )
     assert box.record
     assert box.record["kernel"] == f"/boot/vmlinuz-{release}-amd64"
 
@@ -430,13 +452,18 @@ def test_finalize_declines_where_what_was_asked_for_is_something_else_by_now(
 ) -> None:
     box.run("stage", "--entry", "1>4")
     config = box / "boot/grub/grub.cfg"
-    config.write_text(config.read_text().replace("/boot/vmlinuz-6.1.0-9-", "/boot/vmlinuz-6.1.0-39-"))
+    config.write_text(
+        config.read_text().replace("/boot/vmlinuz-6.1.0-9-", "/boot/vmlinuz-6.1.0-39-")
+    )
     box.rebooting()
     capsys.readouterr()
     box.run("status", "--json")
     assert json.loads(capsys.readouterr().out)["staged"]["right"] is False
     assert box.run("finalize") == 3
-    assert "this reboot is no kexec: `stage --entry 1>4` asked for something else when it was called" in said(capsys)
+    assert (
+        "this reboot is no kexec: `stage --entry 1>4` asked for something else when it was called"
+        in said(capsys)
+    )
     assert not box.loaded
     assert not box.approved
 
@@ -467,7 +494,9 @@ def test_finalize_unloads_a_kernel_that_was_removed(box: Box) -> None:
     assert not box.approved
 
 
-def test_nothing_is_said_of_an_image_that_is_not_ours(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_said_of_an_image_that_is_not_ours(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The drop-ins let it jump: the next reboot may be no ordinary one."""
     box.put("sys/kernel/kexec_loaded", "1\n")
     assert box.run("run", "--source=apt") == 0
@@ -483,10 +512,15 @@ def test_nothing_is_said_of_an_image_that_is_not_ours(box: Box, capsys: pytest.C
     (box / "etc/kexec-hook.conf").unlink()
     box.rebooting("kexec.target")
     assert box.run("finalize") == 3
-    assert said(capsys) == "there is nothing to decide: the image that is loaded is not of kexec-hook\n"
+    assert (
+        said(capsys)
+        == "there is nothing to decide: the image that is loaded is not of kexec-hook\n"
+    )
 
 
-def test_image_that_stays_is_not_said_to_be_gone(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_image_that_stays_is_not_said_to_be_gone(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     box.run("run", "--source=apt")
     (box.lib / "stays").touch()
     (box / INITRD).unlink()
@@ -570,10 +604,15 @@ def test_coldreboot_of_debian_leaves_nothing_where_nothing_was_staged(
 
 
 @needs_editenv
-def test_grubenv_that_cannot_be_written_means_no_jump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_grubenv_that_cannot_be_written_means_no_jump(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     box = Box(tmp_path, "debian-12-next")
     box.run("stage")
-    box.programs("grub-editenv.new", '#!/bin/sh\ncase $3 in list) exec /usr/bin/grub-editenv "$@" ;; esac\nexit 1\n')
+    box.programs(
+        "grub-editenv.new",
+        '#!/bin/sh\ncase $3 in list) exec /usr/bin/grub-editenv "$@" ;; esac\nexit 1\n',
+    )
     (box.bin / "grub-editenv.new").rename(box.bin / "grub-editenv")
     box.rebooting()
     assert box.run("finalize") == 1
@@ -593,7 +632,9 @@ def test_what_grub_would_write_is_undone_where_the_jump_cannot_be_approved(tmp_p
     # As late as can be: when the writes are made, something is in the way of the approval and of kexec.
     (box.bin / "grub-editenv").unlink()
     block = f"mkdir -p {box.root}/run/kexec-hook/approved; touch {box.lib}/stays"
-    box.programs("grub-editenv", f'#!/bin/sh\n[ "$3" != set ] || {{ {block}; }}\nexec {grub_editenv} "$@"\n')
+    box.programs(
+        "grub-editenv", f'#!/bin/sh\n[ "$3" != set ] || {{ {block}; }}\nexec {grub_editenv} "$@"\n'
+    )
     for name in ("mkdir", "touch"):
         (box.bin / name).symlink_to(f"/bin/{name}")
     box.rebooting()
@@ -611,7 +652,9 @@ def test_coldreboot_unloads_everything_and_asks_systemd_for_the_firmware(box: Bo
     assert box.asked == ["1 reboot"]
 
 
-def test_upgrade_that_ends_after_coldreboot_does_not_make_it_warm(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_upgrade_that_ends_after_coldreboot_does_not_make_it_warm(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     """unattended-upgrades may install while the machine goes down."""
     assert box.run("coldreboot") == 0
     box.run("run", "--source=apt")
@@ -619,7 +662,10 @@ def test_upgrade_that_ends_after_coldreboot_does_not_make_it_warm(box: Box, caps
     box.rebooting()
     capsys.readouterr()
     assert box.run("finalize") == 3
-    assert said(capsys) == "this reboot is no kexec: `kexec-hook coldreboot` asks for a firmware boot\n"
+    assert (
+        said(capsys)
+        == "this reboot is no kexec: `kexec-hook coldreboot` asks for a firmware boot\n"
+    )
     assert not box.approved
     assert not box.loaded
 
@@ -637,7 +683,9 @@ def test_stage_after_coldreboot_is_the_last_word(box: Box) -> None:
     assert box.run("finalize") == 0
 
 
-def test_reboot_stages_first_and_reboots_anyway_when_declined(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reboot_stages_first_and_reboots_anyway_when_declined(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert box.run("reboot", "--yes") == 0
     assert box.loaded
     assert box.asked == [" reboot"]
@@ -648,7 +696,9 @@ def test_reboot_stages_first_and_reboots_anyway_when_declined(box: Box, capsys: 
     assert box.asked[-1] == " reboot"
 
 
-@pytest.mark.parametrize(("typed", "reboots"), [(b"y\n", True), (b"n\n", False), (b"\4", False), (b"\3", False)])
+@pytest.mark.parametrize(
+    ("typed", "reboots"), [(b"y\n", True), (b"n\n", False), (b"\4", False), (b"\3", False)]
+)
 def test_reboot_asks_first(box: Box, typed: bytes, reboots: bool) -> None:
     terminal, ours = os.openpty()
     stdin = f"import fcntl, os, termios; os.setsid(); os.dup2(os.open({os.ttyname(ours)!r}, os.O_RDWR), 0)\n"
@@ -705,7 +755,9 @@ def test_no_kernel_is_blamed_where_nothing_tells_how_it_was_started(
     assert box.run("stage") == 0
 
 
-def test_kernel_that_did_not_come_up_is_held_back_until_ack(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_kernel_that_did_not_come_up_is_held_back_until_ack(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     box.run("stage")
     box.rebooting()
     box.run("finalize")
@@ -737,7 +789,9 @@ def test_panic_loads_the_crash_kernel(box: Box, capsys: pytest.CaptureFixture[st
     assert "--force replaces it" in said(capsys)
 
 
-def test_crash_kernel_is_not_said_to_be_for_the_next_reboot(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_crash_kernel_is_not_said_to_be_for_the_next_reboot(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     box.run("stage", "--panic")
     assert "staged: a panic is a kexec into\n" in said(capsys)
     box.run("stage", "--panic")
@@ -759,4 +813,7 @@ def test_kexec_default_is_staged_as_given(box: Box) -> None:
     box.put("etc/kexec-hook.conf", "select = kexec-default\n")
     box.put("etc/default/kexec", f"KERNEL_IMAGE={KERNEL}\nINITRD={INITRD}\nAPPEND=''\n")
     assert box.run("stage") == 0
-    assert box.calls[0][-1] == "--command-line=" + (box / "proc/cmdline").read_text().strip().partition(" ")[2]
+    assert (
+        box.calls[0][-1]
+        == "--command-line=" + (box / "proc/cmdline").read_text().strip().partition(" ")[2]
+    )

@@ -30,7 +30,13 @@ menuentry Two --id two {
 """
 SAVED = 'load_env\nif [ "$saved_entry" ]; then set default="$saved_entry"; fi\n'
 SIGNATURE = "# GRUB Environment Block\n"
-COMMANDS = (("stage", "--dry-run"), ("list",), ("explain",), ("stage", "--dry-run", "--json"), ("list", "--json"))
+COMMANDS = (
+    ("stage", "--dry-run"),
+    ("list",),
+    ("explain",),
+    ("stage", "--dry-run", "--json"),
+    ("list", "--json"),
+)
 
 
 class Told(NamedTuple):
@@ -83,7 +89,9 @@ def deadline(seconds: int) -> Iterator[None]:
 
 def moves_the_cursor(text: str) -> list[str]:
     """Control characters, and those that turn the direction of writing."""
-    return sorted({c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")})
+    return sorted(
+        {c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    )
 
 
 def boots(ask, root, title: str) -> None:
@@ -91,7 +99,9 @@ def boots(ask, root, title: str) -> None:
     for command in COMMANDS:
         assert ask(root, *command).status == 0
     assert json.loads(ask(root, "stage", "--dry-run", "--json").out)["entry"]["titles"] == [title]
-    assert [line.split()[2] for line in ask(root, "list").out.splitlines() if line.startswith("*")] == [title]
+    assert [
+        line.split()[2] for line in ask(root, "list").out.splitlines() if line.startswith("*")
+    ] == [title]
 
 
 def declines(ask, root, *words: str, entries: bool = False) -> None:
@@ -171,7 +181,11 @@ def make_odd(path: Path, odd: str) -> None:
             stream.truncate(100 << 20)
     else:
         path.symlink_to(
-            {"dangling link": "gone", "looping link": path.name, "link out": "../../../../../etc/passwd"}[odd]
+            {
+                "dangling link": "gone",
+                "looping link": path.name,
+                "link out": "../../../../../etc/passwd",
+            }[odd]
         )
 
 
@@ -198,7 +212,15 @@ def test_no_configuration_at_all(boot, ask):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n\n", b"# nothing\n", b"\0" * 4096, bytes(range(256)) * 20, b"\xff\xfe" + TWO.encode("utf-16-le"), b"}"],
+    [
+        b"",
+        b"\n\n",
+        b"# nothing\n",
+        b"\0" * 4096,
+        bytes(range(256)) * 20,
+        b"\xff\xfe" + TWO.encode("utf-16-le"),
+        b"}",
+    ],
     ids=["empty", "blank", "comment", "zeros", "bytes", "utf-16", "brace"],
 )
 def test_a_configuration_without_a_menu(boot, ask, content):
@@ -235,7 +257,10 @@ def test_a_grubenv_with_carriage_returns_names_nothing(boot, ask):
 
 
 def test_invalid_utf_8_is_kept_to_the_byte_and_shown_harmlessly(boot, ask):
-    boot.write("boot/grub/grub.cfg", TWO.encode().replace(b"first", b"x=\xff\xc3").replace(b"One", b"On\xe9"))
+    boot.write(
+        "boot/grub/grub.cfg",
+        TWO.encode().replace(b"first", b"x=\xff\xc3").replace(b"One", b"On\xe9"),
+    )
     told = ask(boot, "stage", "--dry-run", "--json")
     said = json.loads(told.out)
     assert told.status == 0
@@ -251,11 +276,26 @@ HOSTILE = "'\x1b[2J\x1b]0;owned\x07\x1b]52;c;eA==\x07\x08\x9b31m\u202etxt\u2028'
 
 @pytest.mark.parametrize("where", ["One", "one", "first", "/boot/vmlinuz", "Two"])
 def test_titles_ids_and_words_with_escape_codes_are_made_harmless(boot, ask, where):
-    boot.grubcfg(TWO.replace(where, HOSTILE, 1) + "echo " + HOSTILE + "\n" + HOSTILE + "\nset x=$" + HOSTILE + "\n")
-    for command in (*COMMANDS, ("stage", "--dry-run", "--entry", HOSTILE.strip("'")), ("explain", "--json")):
+    boot.grubcfg(
+        TWO.replace(where, HOSTILE, 1)
+        + "echo "
+        + HOSTILE
+        + "\n"
+        + HOSTILE
+        + "\nset x=$"
+        + HOSTILE
+        + "\n"
+    )
+    for command in (
+        *COMMANDS,
+        ("stage", "--dry-run", "--entry", HOSTILE.strip("'")),
+        ("explain", "--json"),
+    ):
         for verbose in ((), ("-v",)):
             assert ask(boot, *verbose, *command).status == (
-                0 if where != "/boot/vmlinuz" and "--entry" not in command else ask(boot, *command).status
+                0
+                if where != "/boot/vmlinuz" and "--entry" not in command
+                else ask(boot, *command).status
             )
 
 
@@ -273,7 +313,10 @@ def test_a_file_that_sources_itself_ends_where_grub_gives_up(boot, ask):
     """`maximum recursion depth exceeded`, 64 nodes deep; what was defined until then is the menu."""
     boot.grubcfg(TWO + "source $prefix/grub.cfg\n")
     boots(ask, boot, "One")
-    assert "maximum recursion depth exceeded (/boot/grub/grub.cfg:" in ask(boot, "-v", "stage", "--dry-run").text
+    assert (
+        "maximum recursion depth exceeded (/boot/grub/grub.cfg:"
+        in ask(boot, "-v", "stage", "--dry-run").text
+    )
 
 
 def test_two_files_that_source_each_other(boot, ask):
@@ -311,7 +354,10 @@ def test_the_body_of_an_entry_without_end_is_declined_and_points(boot, ask):
     assert told.status == 3
     assert "this runs for ever" in told.text
     assert "(/boot/grub/grub.cfg:2)" in told.text
-    assert json.loads(ask(boot, "stage", "--dry-run", "--entry", "two", "--json").out)["outcome"] == "would-stage"
+    assert (
+        json.loads(ask(boot, "stage", "--dry-run", "--entry", "two", "--json").out)["outcome"]
+        == "would-stage"
+    )
 
 
 def test_a_line_of_megabytes_is_not_printed(boot, ask):
@@ -328,7 +374,9 @@ def test_a_title_of_megabytes_is_not_printed(boot, ask):
 
 
 def test_deep_nesting(boot, ask):
-    boot.grubcfg(TWO + "if true; then\n" * 5000 + "fi\n" * 5000 + "submenu x {\n" * 300 + "}\n" * 300)
+    boot.grubcfg(
+        TWO + "if true; then\n" * 5000 + "fi\n" * 5000 + "submenu x {\n" * 300 + "}\n" * 300
+    )
     assert ask(boot, "stage", "--dry-run").status in (0, 3)
     assert ask(boot, "list").status in (0, 1)
 
@@ -336,7 +384,9 @@ def test_deep_nesting(boot, ask):
 # --- files that an entry names ---
 
 
-@pytest.mark.parametrize("odd", ["directory", "fifo", "socket", "dangling link", "looping link", "link out"])
+@pytest.mark.parametrize(
+    "odd", ["directory", "fifo", "socket", "dangling link", "looping link", "link out"]
+)
 @pytest.mark.parametrize("name", ["vmlinuz", "initrd.img"])
 def test_a_kernel_or_initrd_that_is_no_file(boot, ask, odd, name):
     boot.grubcfg(TWO)
@@ -347,7 +397,14 @@ def test_a_kernel_or_initrd_that_is_no_file(boot, ask, odd, name):
 
 @pytest.mark.parametrize("odd", ["directory", "fifo", "dangling link", "looping link", "100 MB"])
 @pytest.mark.parametrize(
-    "name", ["etc/os-release", "boot/grub/i386-pc/modinfo.sh", "proc/cmdline", "proc/self/mountinfo", "etc/fstab"]
+    "name",
+    [
+        "etc/os-release",
+        "boot/grub/i386-pc/modinfo.sh",
+        "proc/cmdline",
+        "proc/self/mountinfo",
+        "etc/fstab",
+    ],
 )
 def test_odd_files_around_do_not_matter(boot, ask, name, odd):
     boot.grubcfg(TWO)
@@ -377,7 +434,9 @@ def kernels(ask, root) -> list[str]:
 def test_a_snippet_without_its_kernel_makes_no_entry(snippets, ask):
     root, older, newest = snippets
     newest.write_text("".join(line for line in lines_of(newest) if not line.startswith("linux")))
-    assert [name.split("/")[3] for name in kernels(ask, root)] == [older.name.partition("-")[2][: -len(".conf")]]
+    assert [name.split("/")[3] for name in kernels(ask, root)] == [
+        older.name.partition("-")[2][: -len(".conf")]
+    ]
     assert ask(root, "stage", "--dry-run").status == 0
 
 
@@ -471,12 +530,18 @@ def test_a_configuration_that_may_not_be_read_is_named(public, ask, forbidden):
             assert "could not be read with the rights of this user" in told.text
 
 
-@pytest.mark.parametrize("forbidden", ["boot/vmlinuz", "etc/os-release", "boot/efi", "boot/grub/grubenv"])
+@pytest.mark.parametrize(
+    "forbidden", ["boot/vmlinuz", "etc/os-release", "boot/efi", "boot/grub/grubenv"]
+)
 def test_other_files_that_may_not_be_read_are_noted(public, ask, forbidden):
     """Ubuntu's kernels, the mounted ESP: a dry run says what it could not look at, and what it knows."""
     (public / "boot/grub").mkdir()
     (public / "boot/grub/grub.cfg").write_text(SAVED + TWO)
-    for name in ("etc/os-release", "boot/grub/grubenv", *(["boot/efi/EFI/debian/x"] if "efi" in forbidden else [])):
+    for name in (
+        "etc/os-release",
+        "boot/grub/grubenv",
+        *(["boot/efi/EFI/debian/x"] if "efi" in forbidden else []),
+    ):
         (public / name).parent.mkdir(parents=True, exist_ok=True)
         (public / name).write_text("ID=debian\n")
     (public / "sys/firmware/efi").mkdir(parents=True)

@@ -16,19 +16,17 @@ from typing import Any
 import pytest
 
 from kexec_hook.decision.decide import decide
-from kexec_hook.plugins.api import Run, Trigger
+from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.plugins.builtin import files
 from kexec_hook.settings.conf import load_settings
-from kexec_hook.system.host import World
+from kexec_hook.system.host import Host
 from kexec_hook.system.process import Programs
 from tests.bootfiles import bzimage, cpio, elf, image
 
 UUID = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"
 KERNEL, INITRD = "/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"
-MENUENTRY = (
-    "menuentry 'Linux' {\n  linux /boot/vmlinuz-6.1 root=UUID=@UUID@ ro quiet\n  initrd /boot/initrd.img-6.1\n}\n"
-)
+MENUENTRY = "menuentry 'Linux' {\n  linux /boot/vmlinuz-6.1 root=UUID=@UUID@ ro quiet\n  initrd /boot/initrd.img-6.1\n}\n"
 ROOT_MOUNT = "28 1 8:2 / / rw,relatime - ext4 /dev/sda2 rw\n"
 
 
@@ -65,11 +63,11 @@ class Disk:
         block = "# GRUB Environment Block\n" + "".join(f"{line}\n" for line in lines)
         self.put("boot/grub/grubenv", block.ljust(1024, "#"))
 
-    def run(self, *, host: bool = False, **trigger: Any) -> Run:
-        world = World(str(self.root), Programs(()), os.geteuid(), host)
-        sysroot = world.sysroot()
+    def run(self, *, host: bool = False, **trigger: Any) -> Decision:
+        host = Host(str(self.root), Programs(()), os.geteuid(), host)
+        sysroot = host.sysroot()
         plugins = Plugins(installed=False)
-        return decide(world, sysroot, load_settings(sysroot), plugins, Trigger(**trigger))
+        return decide(host, sysroot, load_settings(sysroot), plugins, Trigger(**trigger))
 
     def reasons(self, **trigger: Any) -> list[str]:
         return [objection.reason for objection in self.run(**trigger).objections]
@@ -95,7 +93,9 @@ def test_nothing_speaks_against_a_plain_root(disk: Disk) -> None:
 
 def test_no_entry_at_all(disk: Disk) -> None:
     disk.config("set a=b\n")
-    why = "/boot/grub/grub.cfg makes no menu entry, so GRUB would wait at its prompt; run update-grub"
+    why = (
+        "/boot/grub/grub.cfg makes no menu entry, so GRUB would wait at its prompt; run update-grub"
+    )
     assert disk.reasons() == [why]
 
 
@@ -108,7 +108,9 @@ def test_a_configuration_that_is_no_file(disk: Disk) -> None:
 
 def test_a_configuration_that_boots_without_a_menu(disk: Disk) -> None:
     disk.config("linux /boot/vmlinuz-6.1 root=/dev/sda2\ninitrd /boot/initrd.img-6.1\nboot\n")
-    why = "/boot/grub/grub.cfg boots without a menu, which is not followed; put that into a menuentry"
+    why = (
+        "/boot/grub/grub.cfg boots without a menu, which is not followed; put that into a menuentry"
+    )
     assert disk.reasons() == [why]
 
 
@@ -122,7 +124,9 @@ def test_a_configuration_that_boots_without_a_menu(disk: Disk) -> None:
 )
 def test_a_configuration_that_leaves_grub(disk: Disk, command: str, what: str) -> None:
     disk.config(f"{command}\n")
-    why = f"/boot/grub/grub.cfg ends before a menu, as `{command}` {what}; put that into a menuentry"
+    why = (
+        f"/boot/grub/grub.cfg ends before a menu, as `{command}` {what}; put that into a menuentry"
+    )
     assert disk.reasons() == [why]
 
 
@@ -162,7 +166,9 @@ def test_an_entry_on_a_disk_that_is_not_mounted(disk: Disk) -> None:
     other = "11111111-2222-3333-4444-555555555555"
     disk.put("dev/sdb1")
     disk.link(f"dev/disk/by-uuid/{other}", "../../sdb1")
-    disk.config(f"menuentry 'Linux' {{\n search --fs-uuid --set=root {other}\n linux /vmlinuz root=/dev/sdb2\n}}\n")
+    disk.config(
+        f"menuentry 'Linux' {{\n search --fs-uuid --set=root {other}\n linux /vmlinuz root=/dev/sdb2\n}}\n"
+    )
     (why,) = disk.reasons()
     assert why.startswith("«Linux» does not boot in GRUB: ")
     assert why.endswith("; choose another entry, or run update-grub")
@@ -196,7 +202,9 @@ def test_the_last_initrd_is_gone(disk: Disk) -> None:
 def test_a_command_that_changes_the_hardware(disk: Disk) -> None:
     disk.config(MENUENTRY.replace("\n}", "\n  badram 0x1000,0xfff\n}"))
     (why,) = disk.reasons()
-    assert why.endswith("(/boot/grub/grub.cfg:5), which a kexec cannot bring about; choose another entry")
+    assert why.endswith(
+        "(/boot/grub/grub.cfg:5), which a kexec cannot bring about; choose another entry"
+    )
 
 
 def test_a_choice_that_depends_on_the_clock(disk: Disk) -> None:
@@ -215,8 +223,16 @@ def test_a_root_built_from_an_unset_variable(disk: Disk) -> None:
 @pytest.mark.parametrize(
     ("options", "reason", "note"),
     [
-        (f"root=UUID={UUID} $tuned_params", "", "$tuned_params is not set and adds nothing to the command line"),
-        ("ro root=$disk quiet", "root=$disk was built from $disk, which is not set", "$disk is not set and adds"),
+        (
+            f"root=UUID={UUID} $tuned_params",
+            "",
+            "$tuned_params is not set and adds nothing to the command line",
+        ),
+        (
+            "ro root=$disk quiet",
+            "root=$disk was built from $disk, which is not set",
+            "$disk is not set and adds",
+        ),
         ("root=$through", "root=$through was built from $nothing, which is not set", ""),
         ("root=$known", "", ""),
     ],
@@ -228,15 +244,22 @@ def test_an_unset_variable_in_a_snippet(disk: Disk, options: str, reason: str, n
     disk.put("boot/loader/entries/a.conf", snippet)
     run = disk.run()
     notes = [found for found in run.notes if "is a guess" not in found]
-    for found, wanted in (([objection.reason for objection in run.objections], reason), (notes, note)):
+    for found, wanted in (
+        ([objection.reason for objection in run.objections], reason),
+        (notes, note),
+    ):
         assert len(found) == bool(wanted), found
-        assert all(one.startswith(wanted) and "(/boot/loader/entries/a.conf:4)" in one for one in found)
+        assert all(
+            one.startswith(wanted) and "(/boot/loader/entries/a.conf:4)" in one for one in found
+        )
 
 
 @pytest.mark.parametrize("name", ["cmdpath", "fw_path"])
 def test_a_variable_that_not_every_grub_sets(disk: Disk, name: str) -> None:
     disk.parameters(f"root=UUID={UUID} from=${name}")
-    why = f"what GRUB boots cannot be known: ${name} is set by some builds of GRUB and not by others"
+    why = (
+        f"what GRUB boots cannot be known: ${name} is set by some builds of GRUB and not by others"
+    )
     assert disk.reasons() == [f"{why} (/boot/grub/grub.cfg:3); take that out of the configuration"]
 
 
@@ -245,15 +268,21 @@ def test_a_variable_that_not_every_grub_sets(disk: Disk, name: str) -> None:
 
 def test_a_kernel_that_is_none(disk: Disk) -> None:
     disk.put(KERNEL, "no kernel")
-    assert disk.reasons() == [f"{KERNEL} is no Linux kernel; choose another entry with grub-set-default"]
+    assert disk.reasons() == [
+        f"{KERNEL} is no Linux kernel; choose another entry with grub-set-default"
+    ]
 
 
 def test_memtest_is_no_linux(disk: Disk) -> None:
     disk.put(KERNEL, bzimage("Memtest86+ v6.10", protocol=0x020C))
-    assert disk.reasons() == [f"{KERNEL} is «Memtest86+ v6.10», not Linux; choose another entry with grub-set-default"]
+    assert disk.reasons() == [
+        f"{KERNEL} is «Memtest86+ v6.10», not Linux; choose another entry with grub-set-default"
+    ]
 
 
-@pytest.mark.parametrize(("size", "why"), [(0, "is empty"), (4000, "is cut off: it has 4000 of 4608 bytes")])
+@pytest.mark.parametrize(
+    ("size", "why"), [(0, "is empty"), (4000, "is cut off: it has 4000 of 4608 bytes")]
+)
 def test_a_kernel_without_its_end(disk: Disk, size: int, why: str) -> None:
     disk.put(KERNEL, bzimage()[:size])
     assert disk.reasons() == [f"{KERNEL} {why}; install the package that it comes from once more"]
@@ -261,14 +290,18 @@ def test_a_kernel_without_its_end(disk: Disk, size: int, why: str) -> None:
 
 def test_a_kernel_for_another_architecture(disk: Disk) -> None:
     disk.put(KERNEL, image())
-    assert disk.reasons() == [f"{KERNEL} is a kernel for aarch64, not for x86_64 or i686; choose another entry"]
+    assert disk.reasons() == [
+        f"{KERNEL} is a kernel for aarch64, not for x86_64 or i686; choose another entry"
+    ]
 
 
 def test_a_narrow_kernel_on_a_machine_that_starts_none(disk: Disk) -> None:
     disk.put(KERNEL, bzimage(wide=False))
     assert disk.reasons() == []
     disk.put("sys/firmware/efi/fw_platform_size", "64\n")
-    assert disk.reasons() == [f"{KERNEL} is a kernel for i686, not for x86_64; choose another entry"]
+    assert disk.reasons() == [
+        f"{KERNEL} is a kernel for i686, not for x86_64; choose another entry"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +318,9 @@ def test_a_narrow_kernel_on_a_machine_that_starts_none(disk: Disk) -> None:
         ("x86_64", elf(4711), ""),  # it does not say
     ],
 )
-def test_a_kernel_for_another_machine_than_the_running_one(disk: Disk, running: str, kernel: bytes, other: str) -> None:
+def test_a_kernel_for_another_machine_than_the_running_one(
+    disk: Disk, running: str, kernel: bytes, other: str
+) -> None:
     disk.put(KERNEL, kernel)
     disk.put("proc/sys/kernel/arch", running + "\n")
     found = [reason for reason in disk.reasons(host=True) if reason.startswith(KERNEL)]
@@ -297,14 +332,19 @@ def test_a_command_line_that_the_kernel_does_not_take(disk: Disk) -> None:
     disk.parameters(f"root=UUID={UUID} " + "x" * (2046 - beginning))
     assert disk.reasons() == []
     disk.parameters(f"root=UUID={UUID} " + "x" * (2047 - beginning))
-    assert disk.reasons() == [f"the command line has 2047 bytes, and {KERNEL} takes 2046; shorten it"]
+    assert disk.reasons() == [
+        f"the command line has 2047 bytes, and {KERNEL} takes 2046; shorten it"
+    ]
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         (b"", "is empty"),
-        (cpio()[:-30], f"is cut off: it ends at byte {len(cpio()) - 30} inside a cpio archive, before its trailer"),
+        (
+            cpio()[:-30],
+            f"is cut off: it ends at byte {len(cpio()) - 30} inside a cpio archive, before its trailer",
+        ),
         (b"initrd", "holds nothing that Linux could unpack at byte 0 of 6"),
     ],
 )
@@ -331,7 +371,9 @@ def test_each_of_several_initrds_is_looked_at(disk: Disk) -> None:
 def test_a_file_that_is_being_replaced(disk: Disk, name: str) -> None:
     disk.put(f"boot/{name}")
     path = f"/boot/{name}".rpartition(".")[0]
-    why = f"/boot/{name} is there, so {path} is being replaced; let that end, or remove what it left"
+    why = (
+        f"/boot/{name} is there, so {path} is being replaced; let that end, or remove what it left"
+    )
     assert disk.reasons() == [why]
 
 
@@ -390,7 +432,9 @@ for dry in (True, False):
 """
 
 
-def test_what_may_not_be_read_is_a_note_in_a_dry_run_and_a_failure_in_a_real_one(disk: Disk) -> None:
+def test_what_may_not_be_read_is_a_note_in_a_dry_run_and_a_failure_in_a_real_one(
+    disk: Disk,
+) -> None:
     import subprocess
     import sys
     import tempfile
@@ -405,7 +449,9 @@ def test_what_may_not_be_read_is_a_note_in_a_dry_run_and_a_failure_in_a_real_one
         argv = [sys.executable, "-c", UNPRIVILEGED, str(other.root)]
         here = Path(__file__).resolve().parents[1]
         done = subprocess.run(argv, cwd=here, capture_output=True, text=True)
-    note = str([f"{path} could not be read with the rights of this user" for path in (KERNEL, INITRD)])
+    note = str(
+        [f"{path} could not be read with the rights of this user" for path in (KERNEL, INITRD)]
+    )
     why = "cannot be read with the rights of this user; run kexec-hook as root"
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
@@ -483,7 +529,12 @@ def test_a_root_after_two_dashes_is_for_init(disk: Disk) -> None:
 @pytest.mark.parametrize(
     ("root", "there"),
     [
-        *(("/dev/sda9", False), ("/dev/vg/root", False), ("/dev/sda2", True), ("/dev/mapper/vg-root", True)),
+        *(
+            ("/dev/sda9", False),
+            ("/dev/vg/root", False),
+            ("/dev/sda2", True),
+            ("/dev/mapper/vg-root", True),
+        ),
         *(("/dev/nfs", True), ("/dev/ram0", True), (f"/dev/disk/by-uuid/{UUID}", True)),
         *(("/dev/disk/by-uuid/1", False),),
     ],
@@ -525,19 +576,25 @@ def sealed(disk: Disk) -> Disk:
     disk.link(f"dev/disk/by-uuid/{LUKS}", "../../sda3")
     disk.put("sys/class/block/dm-0/slaves/sda3")
     disk.parameters("root=/dev/mapper/cryptroot")
-    disk.config(MENUENTRY.replace("/boot/", "/").replace("root=UUID=@UUID@", "root=/dev/mapper/cryptroot"))
+    disk.config(
+        MENUENTRY.replace("/boot/", "/").replace("root=UUID=@UUID@", "root=/dev/mapper/cryptroot")
+    )
     luks(disk, {"type": "systemd-tpm2", "tpm2-pcrs": [7]})
     return disk
 
 
 def luks(disk: Disk, *tokens: object, text: str | None = None) -> None:
-    area = (text or json.dumps({"tokens": {str(n): token for n, token in enumerate(tokens)}})).encode()
+    area = (
+        text or json.dumps({"tokens": {str(n): token for n, token in enumerate(tokens)}})
+    ).encode()
     head = b"LUKS\xba\xbe" + struct.pack(">HQ", 2, 16384)
     disk.put("dev/sda3", head.ljust(4096, b"\0") + area.ljust(12288, b"\0") + b"\xff" * 4096)
 
 
 def clevis(config: object) -> dict[str, object]:
-    protected = base64.urlsafe_b64encode(json.dumps({"clevis": config}).encode()).decode().rstrip("=")
+    protected = (
+        base64.urlsafe_b64encode(json.dumps({"clevis": config}).encode()).decode().rstrip("=")
+    )
     return {"type": "clevis", "jwe": {"protected": protected}}
 
 
@@ -558,7 +615,13 @@ def test_a_root_bound_to_register_7_alone(sealed: Disk) -> None:
         ([{"type": "systemd-tpm2", "tpm2-pcrs": [0, 7]}], "0+7"),
         ([{"type": "systemd-tpm2", "tpm2-pcrs": [], "tpm2_pubkey_pcrs": [11]}], "11"),
         ([{"type": "systemd-tpm2", "tpm2-pcrs": [7], "tpm2_pcrlock": True}], "pcrlock"),
-        ([{"type": "systemd-tpm2", "tpm2-pcrs": [4]}, {"type": "systemd-tpm2", "tpm2-pcrs": [7]}], ""),
+        (
+            [
+                {"type": "systemd-tpm2", "tpm2-pcrs": [4]},
+                {"type": "systemd-tpm2", "tpm2-pcrs": [7]},
+            ],
+            "",
+        ),
         ([{"type": "systemd-tpm2", "tpm2-pcrs": []}], ""),
         ([{"type": "systemd-recovery"}], ""),
         ([clevis({"pin": "tpm2", "tpm2": {"pcr_bank": "sha256", "pcr_ids": "1,7"}})], "1+7"),
@@ -593,7 +656,10 @@ def test_a_header_that_is_not_understood(sealed: Disk) -> None:
 )
 def test_crypttab_tells(sealed: Disk, options: str, registers: str) -> None:
     sealed.put("etc/crypttab", f"# name device key options\ncryptroot UUID={LUKS} none {options}\n")
-    sealed.put("etc/crypttab", (sealed.root / "etc/crypttab").read_text() + "home /dev/sda9 none tpm2-device=auto\n")
+    sealed.put(
+        "etc/crypttab",
+        (sealed.root / "etc/crypttab").read_text() + "home /dev/sda9 none tpm2-device=auto\n",
+    )
     assert sealed.reasons() == ([bound(registers)] if registers else [])
 
 
@@ -611,7 +677,9 @@ def test_the_command_line_tells(sealed: Disk) -> None:
     sealed.config(MENUENTRY.replace("/boot/", "/").replace("root=UUID=@UUID@", words))
     assert sealed.reasons() == [bound("9")]
     sealed.config(
-        MENUENTRY.replace("/boot/", "/").replace("root=UUID=@UUID@", words.replace("=tpm2", f"={LUKS}=tpm2", 1))
+        MENUENTRY.replace("/boot/", "/").replace(
+            "root=UUID=@UUID@", words.replace("=tpm2", f"={LUKS}=tpm2", 1)
+        )
     )
     assert sealed.reasons() == [bound("9")]
 
@@ -632,7 +700,9 @@ def test_two_configurations_that_differ(disk: Disk) -> None:
     assert disk.reasons() == []
     disk.put("boot/grub2/grub.cfg", config + b"\n")
     both = "/boot/grub/grub.cfg and /boot/grub2/grub.cfg"
-    assert disk.reasons() == [f"{both} differ, and nothing tells which one GRUB reads; remove the other"]
+    assert disk.reasons() == [
+        f"{both} differ, and nothing tells which one GRUB reads; remove the other"
+    ]
 
 
 def test_a_stub_on_the_esp_tells_which_configuration_counts(disk: Disk) -> None:
@@ -640,7 +710,10 @@ def test_a_stub_on_the_esp_tells_which_configuration_counts(disk: Disk) -> None:
     disk.put("sys/firmware/efi/fw_platform_size", "64\n")
     disk.put("proc/self/mountinfo", ROOT_MOUNT + "29 28 8:1 / /boot/efi rw - vfat /dev/sda1 rw\n")
     disk.put("etc/os-release", "ID=debian\nVERSION_ID=12\n")
-    disk.put("boot/efi/EFI/debian/grub.cfg", f"search --fs-uuid --set=root {UUID}\nconfigfile /boot/grub/grub.cfg\n")
+    disk.put(
+        "boot/efi/EFI/debian/grub.cfg",
+        f"search --fs-uuid --set=root {UUID}\nconfigfile /boot/grub/grub.cfg\n",
+    )
     assert disk.reasons() == []
 
 
@@ -673,16 +746,17 @@ def test_what_is_mounted_is_in_sight(disk: Disk) -> None:
     assert not any("fstab" in reason for reason in disk.reasons())
 
 
-CLEARS = (
-    'load_env\nif [ "${next_entry}" ]; then\n set default="${next_entry}"\n set next_entry=\n save_env next_entry\nfi\n'
-)
+CLEARS = 'load_env\nif [ "${next_entry}" ]; then\n set default="${next_entry}"\n set next_entry=\n save_env next_entry\nfi\n'
 
 
 @pytest.mark.parametrize(
     ("mount", "why"),
     [
         ("28 1 0:25 / / rw - btrfs /dev/sda2 rw,subvol=/\n", "sparse file not allowed"),
-        ("28 1 253:0 / / rw - ext4 /dev/mapper/vg-root rw\n", "diskfilter writes are not supported"),
+        (
+            "28 1 253:0 / / rw - ext4 /dev/mapper/vg-root rw\n",
+            "diskfilter writes are not supported",
+        ),
         ("28 1 9:0 / / rw - ext4 /dev/md0 rw\n", "diskfilter writes are not supported"),
         (ROOT_MOUNT, ""),
     ],
@@ -715,7 +789,9 @@ def test_a_one_time_entry_that_grub_cannot_clear(disk: Disk, mount: str, why: st
 )
 def test_staging_is_switched_off(disk: Disk, path: str, text: str, origin: str) -> None:
     disk.put(path, text)
-    why = f"staging is switched off in {origin}; `load = yes` in /etc/kexec-hook.conf switches it on"
+    why = (
+        f"staging is switched off in {origin}; `load = yes` in /etc/kexec-hook.conf switches it on"
+    )
     assert disk.reasons() == [why]
     disk.put("etc/kexec-hook.conf.d/on.conf", "load = yes\n")
     assert disk.reasons() == []
@@ -723,7 +799,10 @@ def test_staging_is_switched_off(disk: Disk, path: str, text: str, origin: str) 
 
 def test_files_are_judged_also_where_grub_is_not_asked(disk: Disk) -> None:
     disk.put("etc/kexec-hook.conf", "select = kexec-default\n")
-    disk.put("etc/default/kexec", f'KERNEL_IMAGE="{KERNEL}"\nINITRD="{INITRD}"\nAPPEND="root=UUID=1 ro"\n')
+    disk.put(
+        "etc/default/kexec",
+        f'KERNEL_IMAGE="{KERNEL}"\nINITRD="{INITRD}"\nAPPEND="root=UUID=1 ro"\n',
+    )
     disk.put(INITRD, b"")
     assert disk.reasons() == [
         f"{INITRD} is empty; make it anew with update-initramfs or dracut",
@@ -759,7 +838,10 @@ def test_assumptions_about_disks_are_noted(disk: Disk) -> None:
     (disk.root / "proc/self/mountinfo").unlink()
     disk.config(f"search --fs-uuid --set=root {UUID[:-1]}2\n" + MENUENTRY)
     (note,) = disk.notes()
-    assert note == "there is no proc/self/mountinfo below the root, so it is taken to be one file system"
+    assert (
+        note
+        == "there is no proc/self/mountinfo below the root, so it is taken to be one file system"
+    )
 
 
 def test_a_fallback_is_noted(disk: Disk) -> None:
@@ -783,7 +865,11 @@ def sentences() -> set[str]:
             said: ast.AST | None = None
             if isinstance(node, ast.Yield):
                 said = node.value
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Objection":
+            elif (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "Objection"
+            ):
                 said = node.args[0]
             elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "reason":
                 said = node.value
@@ -793,14 +879,23 @@ def sentences() -> set[str]:
             if isinstance(said, ast.Constant) and isinstance(said.value, str):
                 text = said.value
             elif isinstance(said, ast.JoinedStr):
-                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in said.values)
+                text = "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "…"
+                    for part in said.values
+                )
             if " " in text:
                 found.add(text.replace("……", "…"))
     return found
 
 
 def test_every_sentence_is_in_the_documentation_and_no_other() -> None:
-    rows = [line[2:].partition(" | ")[0] for line in DOCS.read_text().splitlines() if line.startswith("| ")]
-    told = {re.sub(r"\*[^*]+\*", "…", row.replace("\\`", "`")) for row in rows if row != "what it says"}
+    rows = [
+        line[2:].partition(" | ")[0]
+        for line in DOCS.read_text().splitlines()
+        if line.startswith("| ")
+    ]
+    told = {
+        re.sub(r"\*[^*]+\*", "…", row.replace("\\`", "`")) for row in rows if row != "what it says"
+    }
     assert sentences() - told == set()
     assert told - sentences() == set()

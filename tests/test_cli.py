@@ -23,7 +23,9 @@ DEBIAN = str(ROOTS / "debian-12/tree")
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    (action,) = [found for found in make_parser()._actions if isinstance(found, argparse._SubParsersAction)]
+    (action,) = [
+        found for found in make_parser()._actions if isinstance(found, argparse._SubParsersAction)
+    ]
     return dict(action.choices)
 
 
@@ -67,12 +69,18 @@ def test_explain_has_file_and_line_of_what_decided(capsys: pytest.CaptureFixture
 
 def test_sorted_list_has_the_newest_kernel_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", DEBIAN, "list", "--sort", "--json"]) == 0
-    releases = [entry["release"] for entry in json.loads(capsys.readouterr().out)["entries"] if entry["release"]]
+    releases = [
+        entry["release"]
+        for entry in json.loads(capsys.readouterr().out)["entries"]
+        if entry["release"]
+    ]
     assert releases[0] == "6.1.0-39-amd64"
     assert releases[-1] == "6.1.0-9-amd64"
 
 
-def test_hostile_title_is_harmless_on_a_terminal(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_title_is_harmless_on_a_terminal(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
     tree.grubcfg("menuentry 'evil \x1b]0;owned\x07 \u202e title' {\n linux /boot/k a\n}\n")
     tree.write("boot/k", b"x")
     for command in (["stage", "--dry-run"], ["list"], ["explain"], ["status"]):
@@ -86,7 +94,12 @@ def test_hostile_title_is_harmless_on_a_terminal(tree: Tree, capsys: pytest.Capt
 @pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
 def test_colour_is_for_terminals_without_no_color(variable: str, coloured: bool) -> None:
     ours, theirs = pty.openpty()
-    env = {"PATH": os.environ["PATH"], "TERM": "xterm", "NO_COLOR": variable, "PYTHONPATH": str(ROOTS.parents[1])}
+    env = {
+        "PATH": os.environ["PATH"],
+        "TERM": "xterm",
+        "NO_COLOR": variable,
+        "PYTHONPATH": str(ROOTS.parents[1]),
+    }
     argv = [sys.executable, "-m", "kexec_hook", "--root", DEBIAN, "list"]
     with subprocess.Popen(argv, stdout=theirs, stdin=subprocess.DEVNULL, env=env) as process:
         os.close(theirs)
@@ -106,7 +119,9 @@ def test_colour_is_for_terminals_without_no_color(variable: str, coloured: bool)
 
 def test_reader_that_goes_away_is_no_error() -> None:
     argv = f"{sys.executable} -m kexec_hook --root {DEBIAN} explain | head -n 1"
-    done = subprocess.run(["sh", "-c", argv], capture_output=True, text=True, cwd=ROOTS.parents[1], check=True)
+    done = subprocess.run(
+        ["sh", "-c", argv], capture_output=True, text=True, cwd=ROOTS.parents[1], check=True
+    )
     assert done.stdout == "configuration\n"
     assert done.stderr == ""
 
@@ -114,7 +129,9 @@ def test_reader_that_goes_away_is_no_error() -> None:
 # status
 
 
-def test_status_tells_what_each_way_to_reboot_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_tells_what_each_way_to_reboot_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     box = Box(tmp_path)
     box.run("status", "--json")
     before = json.loads(capsys.readouterr().out)
@@ -138,7 +155,9 @@ def test_status_tells_what_each_way_to_reboot_does(tmp_path: Path, capsys: pytes
     assert json.loads(capsys.readouterr().out)["reboot"]["systemctl reboot"] == "kexec"
 
 
-def test_status_knows_where_kernels_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_knows_where_kernels_are_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     box = Box(tmp_path)
     box.put("boot/vmlinuz-9.9.9-1-amd64.dpkg-new", "")
     for release, installed in (("6.2.0-1.fc43", True), ("7.0.0-1.fc43", False)):
@@ -170,7 +189,9 @@ def test_status_without_rights_does_not_say_whose_an_image_is(
 ) -> None:
     box = Box(tmp_path)
     box.run("stage")
-    (box / "run/kexec-hook").chmod(0o755)  # a directory that is not as ours stands for one that is closed to us
+    (box / "run/kexec-hook").chmod(
+        0o755
+    )  # a directory that is not as ours stands for one that is closed to us
     capsys.readouterr()
     box.run("status")
     text = capsys.readouterr().out
@@ -180,7 +201,9 @@ def test_status_without_rights_does_not_say_whose_an_image_is(
     assert json.loads(capsys.readouterr().out)["reboot"]["reboot"] == "unknown"
 
 
-def test_nothing_jumps_where_nobody_approves_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_jumps_where_nobody_approves_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With the drop-ins in place, and the unit stopped."""
     box = Box(tmp_path)
     for name in ("systemd-reboot", "systemd-kexec"):
@@ -200,14 +223,21 @@ def test_nothing_jumps_where_nobody_approves_it(tmp_path: Path, capsys: pytest.C
     assert "kexec-hook.service is not active, so the next reboot is an ordinary one" in printed.err
 
 
-def test_status_verifies_an_initrd_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_verifies_an_initrd_to_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     box = Box(tmp_path)
     initrd = box / "boot/initrd.img-6.1.0-39-amd64"
     packed = gzip.compress(cpio())
     initrd.write_bytes(packed)
     assert box.run("status", "--verify", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["verified"]
-    assert found == {"initrd": "/boot/initrd.img-6.1.0-39-amd64", "sound": True, "why": "", "unchecked": []}
+    assert found == {
+        "initrd": "/boot/initrd.img-6.1.0-39-amd64",
+        "sound": True,
+        "why": "",
+        "unchecked": [],
+    }
     initrd.write_bytes(packed[: len(packed) // 2])
     box.run("status", "--verify", "--json")
     (found,) = json.loads(capsys.readouterr().out)["verified"]
@@ -216,14 +246,20 @@ def test_status_verifies_an_initrd_to_its_end(tmp_path: Path, capsys: pytest.Cap
     assert "verified      /boot/initrd.img-6.1.0-39-amd64: " in capsys.readouterr().out
 
 
-def test_status_advises_to_install_the_hooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_advises_to_install_the_hooks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Box(tmp_path).run("status")
     assert "kexec-hook hooks install" in capsys.readouterr().out
 
 
 def test_readme_shows_the_demos_own_output(capsys: pytest.CaptureFixture[str]) -> None:
     project = ROOTS.parents[1]
-    (line,) = [line for line in (project / "Makefile").read_text().splitlines() if line.startswith("DEMO := ")]
+    (line,) = [
+        line
+        for line in (project / "Makefile").read_text().splitlines()
+        if line.startswith("DEMO := ")
+    ]
     assert main(["--root", str(project / line.partition(" := ")[2]), "stage", "--dry-run"]) == 0
     assert f"```\n{capsys.readouterr().out}```\n" in (project / "README.md").read_text()
 
@@ -237,7 +273,9 @@ def test_stage_json_is_what_the_document_says(capsys: pytest.CaptureFixture[str]
         ("grub-eval --json", "grub-eval --json"),
     ):
         argv = command.split()
-        argv = ["grub-eval", DEBIAN, "--json"] if argv[0] == "grub-eval" else ["--root", DEBIAN, *argv]
+        argv = (
+            ["grub-eval", DEBIAN, "--json"] if argv[0] == "grub-eval" else ["--root", DEBIAN, *argv]
+        )
         main(argv)
         fields = set(json.loads(capsys.readouterr().out)) - {"schema"}
         assert {field for field in fields if f"`{field}`" not in chapters[chapter]} == set()

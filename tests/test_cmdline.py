@@ -24,7 +24,12 @@ EDITS = [
     ("console=tty0 ro", ["console=tty"], [], "console=tty0 ro"),
     ("log-buf-len=1M log_buf_len=2M ro", ["log_buf_len"], [], "ro"),
     ("log-buf-len=1M ro", ["log-buf-len"], [], "ro"),
-    ('ro dyndbg="file drivers/usb/core/hub.c +p" quiet', ["quiet"], [], 'ro dyndbg="file drivers/usb/core/hub.c +p"'),
+    (
+        'ro dyndbg="file drivers/usb/core/hub.c +p" quiet',
+        ["quiet"],
+        [],
+        'ro dyndbg="file drivers/usb/core/hub.c +p"',
+    ),
     ('ro dyndbg="file quiet +p" x', ["quiet"], [], 'ro dyndbg="file quiet +p" x'),
     ('ro "dyndbg=file quiet +p" x', ["dyndbg"], [], "ro x"),
     ('ro dyndbg="file x +p" x', ["dyndbg"], [], "ro x"),
@@ -49,7 +54,9 @@ def test_edit(cmdline: str, remove: list[str], append: list[str], expected: str)
     assert edit_cmdline(cmdline, remove, append) == expected
 
 
-@pytest.mark.parametrize(("cmdline", "append"), [('ro a="x', ["b"]), ("ro", ['b="x']), ('ro a="x', ['b="'])])
+@pytest.mark.parametrize(
+    ("cmdline", "append"), [('ro a="x', ["b"]), ("ro", ['b="x']), ('ro a="x', ['b="'])]
+)
 def test_nothing_is_appended_to_an_open_quote(cmdline: str, append: list[str]) -> None:
     with pytest.raises(CmdlineError, match="a quote is never closed"):
         edit_cmdline(cmdline, [], append)
@@ -57,4 +64,10 @@ def test_nothing_is_appended_to_an_open_quote(cmdline: str, append: list[str]) -
 
 def test_words_and_names() -> None:
     assert words('a  "b c"=d e"f g"h\ti "j') == ["a", '"b c"=d', 'e"f g"h', "i", '"j']
-    assert [name_of(word) for word in ("a", "a=b=c", '"a=b c"', "a-b.c-d=e-f", "=x")] == ["a", "a", "a", "a_b.c_d", ""]
+    assert [name_of(word) for word in ("a", "a=b=c", '"a=b c"', "a-b.c-d=e-f", "=x")] == [
+        "a",
+        "a",
+        "a",
+        "a_b.c_d",
+        "",
+    ]

@@ -10,7 +10,9 @@ from kexec_hook.system.editenv import NAMES, Editenv, EditenvError
 from kexec_hook.system.process import SYSTEM_PATH, ProcessError, Programs
 
 REAL = next((path for path in map(Programs().find, NAMES) if path), None)
-pytestmark = pytest.mark.skipif(REAL is None, reason="needs grub-editenv or grub2-editenv (grub-common)")
+pytestmark = pytest.mark.skipif(
+    REAL is None, reason="needs grub-editenv or grub2-editenv (grub-common)"
+)
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ def test_a_new_block_is_what_grub_expects(block: str) -> None:
 
 
 def test_set_list_unset(editenv: Editenv, block: str) -> None:
-    editenv.set(block, {"saved_entry": "1>2", "next_entry": "", "kernelopts": 'root=UUID=1 "a b" c=$x'})
+    editenv.set(
+        block, {"saved_entry": "1>2", "next_entry": "", "kernelopts": 'root=UUID=1 "a b" c=$x'}
+    )
     assert list(editenv.list(block).items()) == [
         ("saved_entry", "1>2"),
         ("next_entry", ""),
@@ -52,7 +56,9 @@ def test_set_list_unset(editenv: Editenv, block: str) -> None:
     assert editenv.list(block) == {"next_entry": "", "kernelopts": 'root=UUID=1 "a b" c=$x'}
 
 
-def test_backslashes_and_line_feeds_are_escaped_as_grub_reads_them(editenv: Editenv, block: str) -> None:
+def test_backslashes_and_line_feeds_are_escaped_as_grub_reads_them(
+    editenv: Editenv, block: str
+) -> None:
     editenv.set(block, {"a": "x\\y", "b": "one\ntwo", "c": "end\\"})
     assert editenv.list(block) == {"a": "x\\y", "b": "one\ntwo", "c": "end\\"}
     # Expected from grub_envblk_set: a backslash before each backslash and line feed.
@@ -74,7 +80,9 @@ def test_names_like_options_are_names(editenv: Editenv, block: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "#comment", "a=b", "a\nb", "a\\", "a\0"])
-def test_names_that_a_block_cannot_hold_are_refused(editenv: Editenv, block: str, name: str) -> None:
+def test_names_that_a_block_cannot_hold_are_refused(
+    editenv: Editenv, block: str, name: str
+) -> None:
     before = Path(block).read_bytes()
     for call in (
         lambda: editenv.set(block, {name: "x"}),
@@ -87,7 +95,9 @@ def test_names_that_a_block_cannot_hold_are_refused(editenv: Editenv, block: str
     assert Path(block).read_bytes() == before
 
 
-def test_a_missing_block_is_not_created_by_reading_or_writing(editenv: Editenv, tmp_path: Path) -> None:
+def test_a_missing_block_is_not_created_by_reading_or_writing(
+    editenv: Editenv, tmp_path: Path
+) -> None:
     missing = str(tmp_path / "grubenv")
     for call in (
         lambda: editenv.list(missing),
@@ -140,7 +150,9 @@ def test_grub2_editenv_serves_as_well(tmp_path: Path) -> None:
 def test_replay_makes_the_writes_and_returns_what_undoes_them(editenv: Editenv, block: str) -> None:
     editenv.set(block, {"saved_entry": "0", "next_entry": "1>4", "boot_once": "true"})
     before = editenv.list(block)
-    undo = editenv.replay({"next_entry": "", "boot_once": None, "saved_entry": "1>4", "new": "\\\n"}, block)
+    undo = editenv.replay(
+        {"next_entry": "", "boot_once": None, "saved_entry": "1>4", "new": "\\\n"}, block
+    )
     assert editenv.list(block) == {"saved_entry": "1>4", "next_entry": "", "new": "\\\n"}
     assert undo == {"next_entry": "1>4", "boot_once": "true", "saved_entry": "0", "new": None}
     editenv.replay(undo, block)
@@ -165,12 +177,18 @@ def test_a_write_that_does_not_arrive_is_noticed(block: str, tmp_path: Path) -> 
     editenv = fake(tmp_path, '[ "$3" = set ] || exec "$REAL" "$@"\n')
     with pytest.raises(EditenvError) as caught:
         editenv.replay({"next_entry": ""}, block)
-    assert str(caught.value) == f"{block}: {editenv.program} wrote next_entry, but it reads back differently"
+    assert (
+        str(caught.value)
+        == f"{block}: {editenv.program} wrote next_entry, but it reads back differently"
+    )
 
 
 def test_a_half_done_replay_is_undone(editenv: Editenv, block: str, tmp_path: Path) -> None:
     editenv.set(block, {"next_entry": "1>4", "boot_once": "true"})
-    failing = fake(tmp_path, 'if [ "$3" = unset ]; then echo "disk on fire" >&2; exit 1; fi; exec "$REAL" "$@"\n')
+    failing = fake(
+        tmp_path,
+        'if [ "$3" = unset ]; then echo "disk on fire" >&2; exit 1; fi; exec "$REAL" "$@"\n',
+    )
     with pytest.raises(EditenvError, match="disk on fire"):
         failing.replay({"next_entry": "", "boot_once": None}, block)
     assert editenv.list(block) == {"next_entry": "1>4", "boot_once": "true"}
@@ -184,5 +202,8 @@ def test_an_undo_that_fails_too_is_said(editenv: Editenv, block: str, tmp_path: 
         f'if [ "$3" = set ]; then touch {tmp_path}/once; fi\n'
         'if [ "$3" = unset ]; then echo "disk on fire" >&2; exit 1; fi; exec "$REAL" "$@"\n',
     )
-    with pytest.raises(EditenvError, match=r"disk on fire; and what was there before could not be put back: .*: full$"):
+    with pytest.raises(
+        EditenvError,
+        match=r"disk on fire; and what was there before could not be put back: .*: full$",
+    ):
         failing.replay({"next_entry": "", "boot_once": None}, block)

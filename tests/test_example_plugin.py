@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.decision.decide import decide
-from kexec_hook.plugins.api import Run, Trigger
+from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.settings.conf import load_settings
-from kexec_hook.system.host import World
+from kexec_hook.system.host import Host
 from tests.conftest import Tree
 from tests.machine import Box
 
@@ -25,13 +25,17 @@ HOOK = "/usr/share/libalpm/hooks/zz-kexec-hook.hook"
 
 def shown_files() -> dict[str, str]:
     """Each file that the document shows, under its name."""
-    found = re.findall(r"^`([^`\n]+)`:\n\n```\w+\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        r"^`([^`\n]+)`:\n\n```\w+\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL
+    )
     return dict(found)
 
 
 def shown_plugin(words: str) -> str:
     """The code block that begins with these words."""
-    blocks: list[str] = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    blocks: list[str] = re.findall(
+        r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL
+    )
     (block,) = [block for block in blocks if block.startswith(f'"""{words}')]
     return block
 
@@ -62,17 +66,19 @@ def install_pacman(site: Path, **replaced: str) -> None:
     """As its pyproject.toml says."""
     files = shown_files()
     project = files.pop("pyproject.toml")
-    (point,) = re.findall(r"^\[project\.entry-points\.kexec_hook\]\n(\w+) = \"(\w+)\"$", project, re.MULTILINE)
+    (point,) = re.findall(
+        r"^\[project\.entry-points\.kexec_hook\]\n(\w+) = \"(\w+)\"$", project, re.MULTILINE
+    )
     assert set(files) == {"kexec_hook_pacman/__init__.py", "kexec_hook_pacman/zz-kexec-hook.hook"}
     for old, new in replaced.items():
         files = {name: text.replace(old, new) for name, text in files.items()}
     install(site, files, *point)
 
 
-def decided(plugins: Plugins, root: Path) -> Run:
-    world = World(str(root))
-    sysroot = world.sysroot()
-    return decide(world, sysroot, load_settings(sysroot), plugins, Trigger())
+def decided(plugins: Plugins, root: Path) -> Decision:
+    host = Host(str(root))
+    sysroot = host.sysroot()
+    return decide(host, sysroot, load_settings(sysroot), plugins, Trigger())
 
 
 def test_pacman_is_one_of_the_package_managers(site: Path) -> None:
@@ -88,14 +94,18 @@ def test_pacman_is_one_of_the_package_managers(site: Path) -> None:
 
 def test_hook_calls_run_with_a_name_of_its_own(site: Path) -> None:
     install_pacman(site)
-    parser = configparser.ConfigParser(strict=False)  # pacman's Operation= and Target= may stand more than once
+    parser = configparser.ConfigParser(
+        strict=False
+    )  # pacman's Operation= and Target= may stand more than once
     parser.read_string(shown_files()["kexec_hook_pacman/zz-kexec-hook.hook"])
     (pacman,) = [manager for manager in Plugins().package_managers() if manager.name == "pacman"]
     assert parser["Action"]["Exec"].split() == ["/usr/lib/kexec-hook/run", *pacman.sources]
     assert parser["Action"]["When"] == "PostTransaction"
 
 
-def test_hooks_install_puts_its_file_in_place(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hooks_install_puts_its_file_in_place(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     install_pacman(site)
     box = Box(tmp_path)
     box.put("var/lib/pacman/local/ALPM_DB_VERSION", "9\n")
@@ -124,7 +134,9 @@ def test_without_its_database_pacman_is_not_used_here(
     assert capsys.readouterr().out.split() == ["unused", "pacman", HOOK]
 
 
-def test_example_for_another_api_is_refused_by_name(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_for_another_api_is_refused_by_name(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     install_pacman(site, **{">=1.0,<2": ">=2"})
     (reason,) = [objection.reason for objection in decided(Plugins(), TREE).objections]
     assert reason == "plugin pacman was written for API >=2, this is 1.0"
@@ -138,4 +150,6 @@ def test_small_plugin_objects_while_its_file_is_there(site: Path, tree: Tree) ->
     assert found.sysroot.reads["/etc/no-kexec"] is None  # that it comes is noticed
     tree.write("etc/no-kexec")
     found = decided(Plugins(), tree.root)
-    assert ("no-kexec", "/etc/no-kexec is there; remove it") in [(item.by, item.reason) for item in found.objections]
+    assert ("no-kexec", "/etc/no-kexec is there; remove it") in [
+        (item.by, item.reason) for item in found.objections
+    ]

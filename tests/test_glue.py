@@ -14,7 +14,7 @@ import pytest
 
 from kexec_hook import install as glue
 from kexec_hook.cli import main
-from kexec_hook.install import PACKAGED, Glue, GlueError, Program
+from kexec_hook.install import PACKAGED, Glue, InstallError, Program
 from kexec_hook.plugins.api import PackageManager
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.system.sysroot import Sysroot
@@ -44,7 +44,11 @@ PROGRAM = Program("/opt/kexec-hook/bin/python3", "/opt/kexec-hook/bin/kexec-hook
 def box(tmp_path: Path) -> Box:
     """Debian 12 without /etc/initramfs, and with systemd."""
     box = Box(tmp_path)
-    for path in ("var/lib/dpkg/status", "etc/apt/apt.conf.d/01autoremove", "etc/kernel/postinst.d/initramfs-tools"):
+    for path in (
+        "var/lib/dpkg/status",
+        "etc/apt/apt.conf.d/01autoremove",
+        "etc/kernel/postinst.d/initramfs-tools",
+    ):
         box.put(path, "")
     (box / "etc/kernel/postrm.d").mkdir()
     (box / "etc/systemd/system").mkdir(parents=True)
@@ -111,7 +115,9 @@ def test_install_again_changes_nothing(box: Box, capsys: pytest.CaptureFixture[s
     assert {path: (box / path).stat().st_ino for path in DEBIAN} == before
 
 
-def test_remove_undoes_exactly_what_install_did(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remove_undoes_exactly_what_install_did(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = picture(box)
     box.run("hooks", "install")
     assert picture(box) != before
@@ -124,7 +130,9 @@ def test_remove_undoes_exactly_what_install_did(box: Box, capsys: pytest.Capture
         "daemon-reload",
     ]
     assert box.run("hooks", "remove") == 0
-    assert capsys.readouterr().out.endswith("There is nothing that `kexec-hook hooks install` has put here.\n")
+    assert capsys.readouterr().out.endswith(
+        "There is nothing that `kexec-hook hooks install` has put here.\n"
+    )
 
 
 def test_directory_that_others_use_by_now_is_left(box: Box) -> None:
@@ -143,7 +151,9 @@ def test_remove_unloads_what_is_staged(box: Box) -> None:
     assert box.record is None
 
 
-def test_what_cannot_be_unloaded_keeps_its_hooks(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_unloaded_keeps_its_hooks(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     box.run("hooks", "install")
     box.run("stage")
     (box.lib / "stays").touch()
@@ -272,7 +282,11 @@ def test_what_a_package_has_put_there_is_not_ours(tree: Tree) -> None:
         tree.write(vendor, item.text)
         assert glue.look(Sysroot(tree), item) == ("installed", vendor, False, "")
     for item in everything(tree):
-        expected = "installed" if PACKAGED not in item.text and PROGRAM.script not in item.text else "foreign"
+        expected = (
+            "installed"
+            if PACKAGED not in item.text and PROGRAM.script not in item.text
+            else "foreign"
+        )
         assert glue.look(Sysroot(tree), item).state == expected, item.path
 
 
@@ -287,19 +301,26 @@ def test_each_file_says_whose_it_is_in_its_own_comments(item: Glue, tmp_path: Pa
     elif path.suffix == ".py":
         py_compile.compile(str(path), doraise=True)
     elif "apt.conf.d" in item.path and shutil.which("apt-config"):
-        dump = subprocess.run(["apt-config", "-c", str(path), "dump"], capture_output=True, text=True, check=True)
+        dump = subprocess.run(
+            ["apt-config", "-c", str(path), "dump"], capture_output=True, text=True, check=True
+        )
         assert RUN in dump.stdout
 
 
 def test_shutdown_unit_stops_before_the_file_system_of_its_program(tree: Tree) -> None:
     (unit,) = [item for item in everything(tree) if item.path == UNIT]
     (line,) = [line for line in unit.text.splitlines() if line.startswith("RequiresMountsFor=")]
-    assert line.split("=")[1].split() == ["/opt/kexec-hook/bin", "/boot", "/var/lib/kexec-hook", "/usr"]
+    assert line.split("=")[1].split() == [
+        "/opt/kexec-hook/bin",
+        "/boot",
+        "/var/lib/kexec-hook",
+        "/usr",
+    ]
 
 
 def test_file_that_a_plugin_does_not_have_is_named(tree: Tree) -> None:
     manager = PackageManager("brew", ("brew",), (("/no/such/file", "/etc/brew"),))
-    with pytest.raises(GlueError, match=r"^/no/such/file cannot be read: "):
+    with pytest.raises(InstallError, match=r"^/no/such/file cannot be read: "):
         glue.files(Sysroot(tree), PROGRAM, [manager])
 
 
@@ -316,7 +337,7 @@ def test_path_that_would_need_quotes_is_refused(tmp_path: Path) -> None:
     directory.mkdir()
     for name in ("python3", "kexec-hook"):
         (directory / name).touch()
-    with pytest.raises(GlueError, match="would have to be quoted in scripts and units"):
+    with pytest.raises(InstallError, match="would have to be quoted in scripts and units"):
         glue.this_program(f"{directory}/kexec-hook", f"{directory}/python3")
 
 
@@ -329,7 +350,10 @@ def test_program_that_others_could_change_is_refused(tmp_path: Path) -> None:
         pytest.skip("the checkout itself can be written by others")
     assert glue.strangers(program, os.geteuid()) == ""
     (tmp_path / "bin").chmod(0o777)
-    assert glue.strangers(program, os.geteuid()) == f"{tmp_path}/bin can be written by others than root"
+    assert (
+        glue.strangers(program, os.geteuid())
+        == f"{tmp_path}/bin can be written by others than root"
+    )
     if os.geteuid() == 0:
         (tmp_path / "bin").chmod(0o755)
         os.chown(program.script, 1, 1)

@@ -24,15 +24,22 @@ class Hook:
         called.write_text(f'#!/bin/sh\necho "$*" >> {self.log}\n')
         called.chmod(0o755)
         text = (ROOT / name).read_text()
-        for path, instead in {"/run/kexec-hook": self.state, "/usr/lib/kexec-hook/run": called}.items():
+        for path, instead in {
+            "/run/kexec-hook": self.state,
+            "/usr/lib/kexec-hook/run": called,
+        }.items():
             # Whole paths only: the one begins like the other ends.
             text = text.replace(f" {path}", f" {instead}")
         self.script = directory / "script"
         self.script.write_text(text.replace("#DEBHELPER#", ""))
 
-    def run(self, shell: "list[str]", *words: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, shell: "list[str]", *words: str, **env: str
+    ) -> "subprocess.CompletedProcess[str]":
         argv = [*shell, str(self.script), *words]
-        return subprocess.run(argv, env={"PATH": os.environ["PATH"], **env}, capture_output=True, text=True)
+        return subprocess.run(
+            argv, env={"PATH": os.environ["PATH"], **env}, capture_output=True, text=True
+        )
 
 
 WORDS = {"zzz-kexec-hook": ("6.1.0-39-amd64",), "99-kexec-hook.install": ("add", "6.1.0-39-amd64")}
@@ -41,7 +48,9 @@ WORDS["postinst"] = ("configure", "0.1.0")
 
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 @pytest.mark.parametrize("name", MARKS)
-def test_kernel_is_installed_though_the_mark_cannot_be_written(tmp_path: Path, shell: "list[str]", name: str) -> None:
+def test_kernel_is_installed_though_the_mark_cannot_be_written(
+    tmp_path: Path, shell: "list[str]", name: str
+) -> None:
     hook = Hook(tmp_path, name)
     # A directory stands for what root, too, cannot write: a /run that is full, or read-only in a chroot.
     (hook.state / "changed").mkdir(parents=True)
@@ -51,7 +60,9 @@ def test_kernel_is_installed_though_the_mark_cannot_be_written(tmp_path: Path, s
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("words", [("triggered", "kexec-hook-stage"), ("configure", ""), ("configure", "0.1.0")])
+@pytest.mark.parametrize(
+    "words", [("triggered", "kexec-hook-stage"), ("configure", ""), ("configure", "0.1.0")]
+)
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 def test_package_is_configured_where_run_cannot_be_written(
     tmp_path: Path, shell: "list[str]", words: "tuple[str, str]"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kexec_hook.kernel.images import Damaged, Kernel, NotLinux, Part, read_initrd, read_kernel
+from kexec_hook.kernel.images import Damaged, Kernel, NotLinux, Part, inspect_kernel, read_initrd
 from kexec_hook.kernel.unpack import unpack_initrd
 from kexec_hook.system.process import Programs
 from tests.bootfiles import FILES, bzimage, cpio, elf, image, packed, zboot
@@ -35,7 +35,7 @@ class Bytes:
 
 
 def kernel(data: bytes) -> Kernel:
-    return read_kernel(Bytes(data))
+    return inspect_kernel(Bytes(data))
 
 
 def kinds(data: bytes) -> list[str]:
@@ -50,7 +50,7 @@ def wrong(data: bytes) -> str:
 
 def no_kernel(data: bytes) -> str:
     with pytest.raises(Damaged) as caught:
-        read_kernel(Bytes(data))
+        inspect_kernel(Bytes(data))
     return str(caught.value)
 
 
@@ -87,24 +87,35 @@ def test_the_kernels_of_the_roots_are_kernels() -> None:
         assert kernel(path.read_bytes()) == Kernel("bzImage", "x86_64", False, 2047), path
 
 
-@pytest.mark.parametrize("data", [bzimage(), bzimage(wide=False), image(), zboot(), elf(183), elf(40, wide=False)])
+@pytest.mark.parametrize(
+    "data", [bzimage(), bzimage(wide=False), image(), zboot(), elf(183), elf(40, wide=False)]
+)
 def test_a_kernel_without_its_end_is_cut_off(data: bytes) -> None:
     for size in (len(data) - 1, len(data) // 2 + 512):
-        with pytest.raises(Damaged, match=rf"^is cut off: it has {size} of {len(data)} bytes$") as caught:
+        with pytest.raises(
+            Damaged, match=rf"^is cut off: it has {size} of {len(data)} bytes$"
+        ) as caught:
             kernel(data[:size])
         assert not isinstance(caught.value, NotLinux)
 
 
-@pytest.mark.parametrize("data", [bzimage(), bzimage(signed=True), image(signed=True), zboot(), elf(183)])
+@pytest.mark.parametrize(
+    "data", [bzimage(), bzimage(signed=True), image(signed=True), zboot(), elf(183)]
+)
 def test_no_beginning_of_a_kernel_is_a_kernel(data: bytes) -> None:
     for size in range(0, len(data), 7):
         no_kernel(data[:size])
 
 
-@pytest.mark.parametrize("data", [bzimage(signed=True), bzimage(wide=False, signed=True), image(signed=True)])
+@pytest.mark.parametrize(
+    "data", [bzimage(signed=True), bzimage(wide=False, signed=True), image(signed=True)]
+)
 def test_a_signature_without_its_end_is_cut_off(data: bytes) -> None:
     size = len(data)
-    assert no_kernel(data[:-1]) == f"is cut off: its signature ends at byte {size}, the file at {size - 1}"
+    assert (
+        no_kernel(data[:-1])
+        == f"is cut off: its signature ends at byte {size}, the file at {size - 1}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,14 +126,23 @@ def test_a_signature_without_its_end_is_cut_off(data: bytes) -> None:
         (b"#!/bin/sh\n" * 1000, "is no Linux kernel"),
         (cpio(), "is no Linux kernel"),
         (bytes(8192), "is no Linux kernel"),
-        (gzip.compress(b"no kernel" * 100), "is a gzip file without a Linux kernel that kexec could load"),
+        (
+            gzip.compress(b"no kernel" * 100),
+            "is a gzip file without a Linux kernel that kexec could load",
+        ),
         (gzip.compress(bzimage()), "is a gzip file without a Linux kernel that kexec could load"),
-        (b"\x1f\x8b\x08" + bytes(99), "is a gzip file without a Linux kernel that kexec could load"),
+        (
+            b"\x1f\x8b\x08" + bytes(99),
+            "is a gzip file without a Linux kernel that kexec could load",
+        ),
         (b"MZ".ljust(4096, b"\0"), "is an EFI program, but no Linux kernel"),
         (elf(62), "is a bare vmlinux; GRUB loads only a bzImage here"),
         (elf(3, wide=False), "is a bare vmlinux; GRUB loads only a bzImage here"),
         (bzimage("Memtest86+ v6.10", protocol=0x020C), "is «Memtest86+ v6.10», not Linux"),
-        (bzimage("MEMDISK 6.04 20200816", protocol=0x0203), "is «MEMDISK 6.04 20200816», not Linux"),
+        (
+            bzimage("MEMDISK 6.04 20200816", protocol=0x0203),
+            "is «MEMDISK 6.04 20200816», not Linux",
+        ),
         (
             bzimage("1.0.0+git-20190125.36a4c85-5.1", protocol=0x0207),  # iPXE
             "has the boot protocol 2.07, which is older than Linux 2.6.26",
@@ -138,7 +158,11 @@ def test_what_is_no_kernel_is_named(data: bytes, why: str) -> None:
 ZSTD = ("zstd", "-q", "-c")
 LZ4 = ("lz4", "-q", "-l", "-c")
 XZ = ("xz", "-q", "-c", "--check=crc32")
-NOISE = random.Random(1).randbytes(300_000) if hasattr(random.Random, "randbytes") else bytes(range(256)) * 1200
+NOISE = (
+    random.Random(1).randbytes(300_000)
+    if hasattr(random.Random, "randbytes")
+    else bytes(range(256)) * 1200
+)
 LARGE = cpio({**FILES, "usr/lib/noise": NOISE, "usr/lib/zeros": bytes(500_000)})
 
 # What is packed, and the program that packs it.
@@ -159,7 +183,9 @@ WHOLE: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "xz of nothing": (b"", XZ),
 }
 XZ_EMPTY = lzma.compress(b"", check=lzma.CHECK_CRC32)
-XZ_BLOCK = lzma.compress(b"x", check=lzma.CHECK_CRC32)[:24]  # the stream's header, and a block's of 12 bytes
+XZ_BLOCK = lzma.compress(b"x", check=lzma.CHECK_CRC32)[
+    :24
+]  # the stream's header, and a block's of 12 bytes
 SHORT = [name for name, (data, _) in WHOLE.items() if data is not LARGE]
 
 
@@ -217,12 +243,20 @@ def test_lz4_frames_of_today_are_not_for_the_kernel() -> None:
 
 @pytest.mark.parametrize(
     ("name", "argv"),
-    [("gzip", ("gzip", "-c")), ("bzip2", ("bzip2", "-c")), ("lzma", ("xz", "--format=lzma", "-c")), ("lzo", ("lzop",))],
+    [
+        ("gzip", ("gzip", "-c")),
+        ("bzip2", ("bzip2", "-c")),
+        ("lzma", ("xz", "--format=lzma", "-c")),
+        ("lzo", ("lzop",)),
+    ],
 )
 def test_other_kinds_are_known_by_their_first_bytes(name: str, argv: tuple[str, ...]) -> None:
     data = packed(cpio(), *argv)
     assert read_initrd(Bytes(data)) == (Part(name, 0, None),)
-    assert read_initrd(Bytes(cpio() + data)) == (Part("cpio", 0, len(cpio())), Part(name, len(cpio()), None))
+    assert read_initrd(Bytes(cpio() + data)) == (
+        Part("cpio", 0, len(cpio())),
+        Part(name, len(cpio()), None),
+    )
 
 
 def test_old_initrds_with_a_file_system_are_known() -> None:
@@ -241,17 +275,41 @@ def test_old_initrds_with_a_file_system_are_known() -> None:
         (b"", "is empty"),
         (bytes(5000), "holds nothing but zeros"),
         (b"initrd", "holds nothing that Linux could unpack at byte 0 of 6"),
-        (cpio() + b"junk", f"holds nothing that Linux could unpack at byte {len(cpio())} of {len(cpio()) + 4}"),
-        (bytes(2) + cpio(), f"holds nothing that Linux could unpack at byte 2 of {len(cpio()) + 2}"),
-        (b"070707" + cpio()[6:], f"holds nothing that Linux could unpack at byte 0 of {len(cpio())}"),
+        (
+            cpio() + b"junk",
+            f"holds nothing that Linux could unpack at byte {len(cpio())} of {len(cpio()) + 4}",
+        ),
+        (
+            bytes(2) + cpio(),
+            f"holds nothing that Linux could unpack at byte 2 of {len(cpio()) + 2}",
+        ),
+        (
+            b"070707" + cpio()[6:],
+            f"holds nothing that Linux could unpack at byte 0 of {len(cpio())}",
+        ),
         (cpio()[:54] + b"-0000010" + cpio()[62:], "holds a cpio archive that is damaged at byte 0"),
-        (cpio()[:94] + b"-000006E" + cpio()[102:], "holds a cpio archive that is damaged at byte 0"),
-        (cpio()[:94] + b"0000000G" + cpio()[102:], "holds a cpio archive that is damaged at byte 0"),
+        (
+            cpio()[:94] + b"-000006E" + cpio()[102:],
+            "holds a cpio archive that is damaged at byte 0",
+        ),
+        (
+            cpio()[:94] + b"0000000G" + cpio()[102:],
+            "holds a cpio archive that is damaged at byte 0",
+        ),
         (cpio({"a": b""})[:112] + b"xxxx" * 40, "holds a cpio archive that is damaged at byte 112"),
-        (b"\x28\xb5\x2f\xfd\x20\x05" + b"\x06\0\0" * 9, "holds a zstd frame that is damaged at byte 6"),
+        (
+            b"\x28\xb5\x2f\xfd\x20\x05" + b"\x06\0\0" * 9,
+            "holds a zstd frame that is damaged at byte 6",
+        ),
         (XZ_EMPTY[:-1] + b"z", f"holds an xz stream that is damaged at byte {len(XZ_EMPTY) - 12}"),
-        (XZ_BLOCK + b"\x03" + bytes(99), f"holds an xz stream that is damaged at byte {len(XZ_BLOCK)}"),
-        (XZ_EMPTY[:12] + b"\0" + b"\xff" * 99, "holds an xz stream with a number that does not end"),
+        (
+            XZ_BLOCK + b"\x03" + bytes(99),
+            f"holds an xz stream that is damaged at byte {len(XZ_BLOCK)}",
+        ),
+        (
+            XZ_EMPTY[:12] + b"\0" + b"\xff" * 99,
+            "holds an xz stream with a number that does not end",
+        ),
     ],
 )
 def test_what_is_no_initrd_is_named(data: bytes, why: str) -> None:
@@ -285,7 +343,7 @@ def test_concatenated_initrds_are_followed_over_zeros(pieces: list[tuple[str, in
 def test_no_bytes_make_more_than_a_verdict(noise: bytes, name: str, at: int) -> None:
     data = whole(name)
     for broken in (noise, data[:at] + noise + data[at + len(noise) :]):
-        for look in (read_initrd, read_kernel):
+        for look in (read_initrd, inspect_kernel):
             with suppress(Damaged):
                 look(Bytes(broken))
 
@@ -342,7 +400,10 @@ def test_whole_initrds_unpack(packer: tuple[str, ...]) -> None:
 def test_a_damaged_byte_is_found_by_unpacking(packer: tuple[str, ...]) -> None:
     data = bytearray(packed(LARGE, *packer))
     data[len(data) // 2] ^= 0xFF
-    if packer in (LZ4, PACKERS["lzma"]):  # their old formats have no sums; what comes out may still be an archive
+    if packer in (
+        LZ4,
+        PACKERS["lzma"],
+    ):  # their old formats have no sums; what comes out may still be an archive
         data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
     assert does_not_unpack(bytes(data)).startswith(("does not unpack: ", "unpacks (lzma) to "))
 
@@ -363,10 +424,14 @@ def test_the_archive_inside_has_to_end_with_its_trailer(kind: str) -> None:
 
 
 def test_what_is_packed_has_to_be_an_archive() -> None:
-    assert does_not_unpack(gzip.compress(b"x" * 500)) == "unpacks (gzip) to no cpio archive, at byte 0"
+    assert (
+        does_not_unpack(gzip.compress(b"x" * 500)) == "unpacks (gzip) to no cpio archive, at byte 0"
+    )
     assert does_not_unpack(gzip.compress(b"")) == "unpacks (gzip) to nothing"
     broken = cpio()[:112] + b"y" * 500
-    assert does_not_unpack(gzip.compress(broken)).startswith("unpacks (gzip) to a damaged cpio archive, at byte")
+    assert does_not_unpack(gzip.compress(broken)).startswith(
+        "unpacks (gzip) to a damaged cpio archive, at byte"
+    )
     assert unpacked(gzip.compress(cpio() + bytes(100) + cpio() + bytes(7))) == ()
 
 
@@ -381,8 +446,12 @@ def test_what_follows_a_packed_part_is_unpacked_too() -> None:
 
 def test_what_no_program_is_there_for_is_said(tmp_path: Path) -> None:
     nothing = Programs((str(tmp_path),))
-    assert unpacked(packed(cpio(), *ZSTD), nothing) == ("is packed with zstd, and there is no zstd to check it",)
-    assert unpacked(b"hsqs" + bytes(96)) == ("holds a file system, squashfs, which was not looked into",)
+    assert unpacked(packed(cpio(), *ZSTD), nothing) == (
+        "is packed with zstd, and there is no zstd to check it",
+    )
+    assert unpacked(b"hsqs" + bytes(96)) == (
+        "holds a file system, squashfs, which was not looked into",
+    )
 
 
 def test_unpacking_begins_with_a_look() -> None:

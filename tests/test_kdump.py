@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.settings.conf import Setting, SettingsError
-from kexec_hook.settings.kdump import SYSCONFIG, kdump_settings, load_kdump, panic_cmdline, panic_files
+from kexec_hook.settings.kdump import (
+    SYSCONFIG,
+    kdump_settings,
+    load_kdump,
+    panic_cmdline,
+    panic_files,
+)
 from kexec_hook.system.sysroot import Sysroot
 
 RUNNING = (
@@ -57,7 +63,9 @@ def test_the_crash_kernel_gets_what_kdumpctl_would_pass() -> None:
 
 
 def test_a_command_line_of_its_own_is_edited_as_well() -> None:
-    text = FEDORA.replace('COMMANDLINE=""', 'COMMANDLINE="ro root=LABEL=/ quiet crashkernel=auto a=b"', 1)
+    text = FEDORA.replace(
+        'COMMANDLINE=""', 'COMMANDLINE="ro root=LABEL=/ quiet crashkernel=auto a=b"', 1
+    )
     assert panic_cmdline(kdump_settings(text, "kdump"), RUNNING) == (
         "ro a=b irqpoll nr_cpus=1 reset_devices rd.systemd.gpt_auto=no"
     )
@@ -87,7 +95,10 @@ def test_where_kernel_and_initrd_are_looked_for() -> None:
     assert kernels == ("/boot/vmlinuz-5.14.0-1.el9.x86_64",)
     assert initrds[0] == "/boot/initramfs-5.14.0-1.el9.x86_64kdump.img"
     kernels, initrds = panic_files(
-        kdump_settings('KDUMP_KERNELVER=6.1\nKDUMP_BOOTDIR="/boot/x/"\nKDUMP_IMG=Image\nKDUMP_IMG_EXT=.gz\n', "kdump"),
+        kdump_settings(
+            'KDUMP_KERNELVER=6.1\nKDUMP_BOOTDIR="/boot/x/"\nKDUMP_IMG=Image\nKDUMP_IMG_EXT=.gz\n',
+            "kdump",
+        ),
         "5.14.0",
     )
     assert kernels == ("/boot/x/Image-6.1.gz",)

@@ -80,7 +80,10 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
                 base = ".".join([*above, base]).rstrip(".")
             for alias in node.names:
                 # `from kexec_hook.grub import menu` is about the module menu
-                yield node.lineno, f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base
+                yield (
+                    node.lineno,
+                    f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base,
+                )
 
 
 def is_module(name: str) -> bool:
@@ -92,13 +95,17 @@ def below(name: str, tops: list[str]) -> bool:
     return any(name == top or name.startswith(f"{top}.") for top in tops)
 
 
-def climb(module: str, storeys: list[list[str]], prefix: str, known: list[str]) -> Optional[list[str]]:
+def climb(
+    module: str, storeys: list[list[str]], prefix: str, known: list[str]
+) -> Optional[list[str]]:
     """What a module of these storeys may import, or None where it is not one of them."""
     known = list(known)
     for storey in storeys:
         for name in storey:
             if below(module, [prefix + name]):
-                package = [prefix + name] if (ROOT / (prefix + name).replace(".", "/")).is_dir() else []
+                package = (
+                    [prefix + name] if (ROOT / (prefix + name).replace(".", "/")).is_dir() else []
+                )
                 return known + package
         known += [prefix + name for name in storey]
     return None
@@ -122,7 +129,9 @@ def test_imports_point_one_way(path: Path) -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: imports {name}"
         for line, name in imports(path)
-        if below(name, ["kexec_hook"]) and name not in {"kexec_hook", "kexec_hook.grub"} and not below(name, may)
+        if below(name, ["kexec_hook"])
+        and name not in {"kexec_hook", "kexec_hook.grub"}
+        and not below(name, may)
     ]
     assert wrong == []
 
@@ -142,8 +151,28 @@ def test_grub_needs_only_the_standard_library(path: Path) -> None:
 
 def opens_files(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Calls that open, read, write or list files."""
-    methods = {"read_text", "read_bytes", "write_text", "write_bytes", "iterdir", "touch", "unlink", "symlink_to"}
-    functions = {"open", "fdopen", "listdir", "scandir", "walk", "readlink", "remove", "rename", "replace", "mkdir"}
+    methods = {
+        "read_text",
+        "read_bytes",
+        "write_text",
+        "write_bytes",
+        "iterdir",
+        "touch",
+        "unlink",
+        "symlink_to",
+    }
+    functions = {
+        "open",
+        "fdopen",
+        "listdir",
+        "scandir",
+        "walk",
+        "readlink",
+        "remove",
+        "rename",
+        "replace",
+        "mkdir",
+    }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -153,24 +182,44 @@ def opens_files(tree: ast.Module) -> Iterator[tuple[int, str]]:
         elif isinstance(called, ast.Attribute):
             if called.attr in methods:
                 yield node.lineno, f".{called.attr}()"
-            elif isinstance(called.value, ast.Name) and called.value.id in {"os", "io"} and called.attr in functions:
+            elif (
+                isinstance(called.value, ast.Name)
+                and called.value.id in {"os", "io"}
+                and called.attr in functions
+            ):
                 if node.args and ast.unparse(node.args[0]) == "os.devnull":
                     continue
                 yield node.lineno, f"{called.value.id}.{called.attr}()"
 
 
-@pytest.mark.parametrize("path", [p for p in modules() if name_of(p) not in OPENS_FILES], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [p for p in modules() if name_of(p) not in OPENS_FILES], ids=name_of
+)
 def test_only_sysroot_opens_files(path: Path) -> None:
-    assert [f"{path.relative_to(ROOT)}:{line}: {what}" for line, what in opens_files(parsed(path))] == []
+    assert [
+        f"{path.relative_to(ROOT)}:{line}: {what}" for line, what in opens_files(parsed(path))
+    ] == []
 
 
-@pytest.mark.parametrize("path", [p for p in modules() if name_of(p) not in RUNS_PROGRAMS], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [p for p in modules() if name_of(p) not in RUNS_PROGRAMS], ids=name_of
+)
 def test_only_process_runs_programs(path: Path) -> None:
-    wrong = [f"imports {name}" for _, name in imports(path) if below(name, ["subprocess", "pty", "multiprocessing"])]
+    wrong = [
+        f"imports {name}"
+        for _, name in imports(path)
+        if below(name, ["subprocess", "pty", "multiprocessing"])
+    ]
     for node in ast.walk(parsed(path)):
-        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"):
+        if not (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "os"
+        ):
             continue
-        if node.attr in {"system", "popen", "fork"} or node.attr.startswith(("exec", "spawn", "posix_spawn")):
+        if node.attr in {"system", "popen", "fork"} or node.attr.startswith(
+            ("exec", "spawn", "posix_spawn")
+        ):
             wrong.append(f"os.{node.attr}, line {node.lineno}")
     assert wrong == []
 
@@ -192,7 +241,9 @@ def test_no_module_is_a_drawer(path: Path) -> None:
 def test_modules_stay_readable(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")
     if lines > 400:
-        warnings.warn(LongModule(f"{path.relative_to(ROOT)} has {lines} lines; 300 is the aim"), stacklevel=1)
+        warnings.warn(
+            LongModule(f"{path.relative_to(ROOT)} has {lines} lines; 300 is the aim"), stacklevel=1
+        )
 
 
 class LongModule(UserWarning):

@@ -18,7 +18,10 @@ SHELL = (
         "hooks/dnf/99-kexec-hook.install",
         "packaging/rpm/coldreboot",
     ),
-    *(f"packaging/debian/{name}" for name in ("postinst", "postrm", "prerm", "tests/smoke", "tests/upgrades")),
+    *(
+        f"packaging/debian/{name}"
+        for name in ("postinst", "postrm", "prerm", "tests/smoke", "tests/upgrades")
+    ),
 )
 
 
@@ -35,7 +38,11 @@ def test_linter_is_silent(command: tuple[str, ...]) -> None:
     if importlib.util.find_spec(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert (done.stdout, done.returncode) == ("", 0)
 

@@ -9,8 +9,12 @@ import pytest
 
 from kexec_hook.cli import main
 from kexec_hook.disks.root import RootDisks
-from kexec_hook.plugins.api import Run, Trigger
-from kexec_hook.plugins.builtin.grub import kexec_hook_boot_config, kexec_hook_objections, os_release
+from kexec_hook.plugins.api import Decision, Trigger
+from kexec_hook.plugins.builtin.grub import (
+    kexec_hook_boot_config,
+    kexec_hook_objections,
+    os_release,
+)
 from kexec_hook.settings.conf import load_settings
 from kexec_hook.system import efi
 from tests.mounted import GLOBAL, Machine, load_option
@@ -32,8 +36,14 @@ def machine(tmp_path):
     """A PC whose disk has a GPT; its second partition is the root."""
     root = tmp_path / "root"
     root.mkdir()
-    machine = Machine(root).mount("/", "/dev/sda2").put("dev/sda1", "dev/sda2", "dev/sda3", "dev/dm-0")
-    return machine.by("uuid", UUID, "sda2").by("partuuid", ROOT_PART, "sda2").write("etc/os-release", DEBIAN)
+    machine = (
+        Machine(root).mount("/", "/dev/sda2").put("dev/sda1", "dev/sda2", "dev/sda3", "dev/dm-0")
+    )
+    return (
+        machine.by("uuid", UUID, "sda2")
+        .by("partuuid", ROOT_PART, "sda2")
+        .write("etc/os-release", DEBIAN)
+    )
 
 
 @pytest.fixture
@@ -78,16 +88,24 @@ def test_boot_on_the_root_file_system(machine, capsys):
 
 
 def test_boot_on_a_partition_of_its_own(machine, capsys):
-    machine.mount("/boot", "/dev/sda3", device="8:3").by("partuuid", ESP_PART, "sda3").by("uuid", "x-y", "sda3")
+    machine.mount("/boot", "/dev/sda3", device="8:3").by("partuuid", ESP_PART, "sda3").by(
+        "uuid", "x-y", "sda3"
+    )
     cfg(machine, "boot/grub/grub.cfg", boot="")
     assert locate(machine).path == "/boot/grub/grub.cfg"
     assert locate(machine).prefix == "(hd0,gpt3)/grub"
     words = booted(machine, capsys)
-    assert (words["BOOT_IMAGE"], words["prefix"], words["root"]) == ("/vmlinuz", "(hd0,gpt3)/grub", "hd0,gpt3")
+    assert (words["BOOT_IMAGE"], words["prefix"], words["root"]) == (
+        "/vmlinuz",
+        "(hd0,gpt3)/grub",
+        "hd0,gpt3",
+    )
 
 
 def test_boot_in_a_subvolume(tmp_path, capsys):
-    machine = Machine(tmp_path).mount("/", "/dev/sda2", "btrfs", root="/@", options="rw,subvolid=256,subvol=/@")
+    machine = Machine(tmp_path).mount(
+        "/", "/dev/sda2", "btrfs", root="/@", options="rw,subvolid=256,subvol=/@"
+    )
     machine.by("partuuid", ROOT_PART, "sda2").by("uuid", UUID, "sda2").put("dev/sda2")
     cfg(machine, "boot/grub/grub.cfg", boot="/@/boot")
     assert locate(machine).prefix == "(hd0,gpt2)/@/boot/grub"
@@ -96,13 +114,23 @@ def test_boot_in_a_subvolume(tmp_path, capsys):
 
 def test_paths_that_start_at_a_subvolume_are_not_followed(tmp_path, capsys):
     """openSUSE writes `set btrfs_relative_path="yes"`; / at the top may hold another kernel of that name."""
-    machine = Machine(tmp_path).mount("/", "/dev/sda2", "btrfs", options="rw,subvolid=5,subvol=/").put("dev/sda2")
+    machine = (
+        Machine(tmp_path)
+        .mount("/", "/dev/sda2", "btrfs", options="rw,subvolid=5,subvol=/")
+        .put("dev/sda2")
+    )
     cfg(machine, "boot/grub2/grub.cfg", boot="/boot")
     config = (tmp_path / "boot/grub2/grub.cfg").read_text()
     assert booted(machine, capsys)["BOOT_IMAGE"] == "/boot/vmlinuz"
-    machine.write("boot/grub2/grub.cfg", 'set btrfs_relative_path="yes"\nexport btrfs_relative_path\n' + config)
+    machine.write(
+        "boot/grub2/grub.cfg",
+        'set btrfs_relative_path="yes"\nexport btrfs_relative_path\n' + config,
+    )
     assert main(["--root", str(tmp_path), "stage", "--dry-run"]) == 3
-    assert "GRUB's paths start at a subvolume of btrfs (the default one; btrfs_relative" in capsys.readouterr().out
+    assert (
+        "GRUB's paths start at a subvolume of btrfs (the default one; btrfs_relative"
+        in capsys.readouterr().out
+    )
 
 
 def test_boot_on_zfs(tmp_path, capsys):
@@ -148,7 +176,9 @@ def test_what_is_no_file_is_still_the_place(machine, odd):
     else:
         machine.link("boot/grub2/grub.cfg", "grub.cfg" if odd == "looping link" else "gone")
     assert locate(machine).path == "/boot/grub2/grub.cfg"
-    assert locate(cfg(machine, "boot/grub/grub.cfg")).path == "/boot/grub/grub.cfg", "a file is better"
+    assert locate(cfg(machine, "boot/grub/grub.cfg")).path == "/boot/grub/grub.cfg", (
+        "a file is better"
+    )
 
 
 def test_a_root_without_mountinfo_is_taken_as_it_lies(tmp_path):
@@ -162,7 +192,9 @@ def test_a_root_without_mountinfo_is_taken_as_it_lies(tmp_path):
 
 # --- names of volumes: grub-install writes (%s) of its drive's own name, lvmid/.., cryptouuid/.. or mduuid/.. ---
 
-LVM = "aaaaaabbbbccccddddeeeeffffgggggg" + "111111222233334444555566667777 77".replace(" ", "7")[:32]
+LVM = (
+    "aaaaaabbbbccccddddeeeeffffgggggg" + "111111222233334444555566667777 77".replace(" ", "7")[:32]
+)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +224,12 @@ def test_a_volume_is_known_by_its_id(tmp_path, name, uuid, device):
 
 
 def test_an_array_is_known_by_its_id(tmp_path):
-    machine = Machine(tmp_path).mount("/", "/dev/md127", device="9:127").put("dev/md127").by("uuid", UUID, "md127")
+    machine = (
+        Machine(tmp_path)
+        .mount("/", "/dev/md127", device="9:127")
+        .put("dev/md127")
+        .by("uuid", UUID, "md127")
+    )
     cfg(machine, "boot/grub/grub.cfg")
     assert locate(machine).prefix == "(md/127)/boot/grub"
     machine.link("dev/md/root", "../md127").by("id", "md-name-host:root", "md127")
@@ -226,9 +263,13 @@ def test_debians_stub_leads_to_boot(uefi, capsys):
 
 def test_fedoras_stub_leads_to_boot(tmp_path, capsys):
     machine = Machine(tmp_path).mount("/", "/dev/sda3", "btrfs", root="/root", device="0:35").efi()
-    machine.mount("/boot", "/dev/sda2", id=50).mount("/boot/efi", "/dev/sda1", "vfat", device="8:1", parent=50)
+    machine.mount("/boot", "/dev/sda2", id=50).mount(
+        "/boot/efi", "/dev/sda1", "vfat", device="8:1", parent=50
+    )
     for number, uuid, partuuid in (("1", ESP, ESP_PART), ("2", UUID, ROOT_PART)):
-        machine.put(f"dev/sda{number}").by("uuid", uuid, f"sda{number}").by("partuuid", partuuid, f"sda{number}")
+        machine.put(f"dev/sda{number}").by("uuid", uuid, f"sda{number}").by(
+            "partuuid", partuuid, f"sda{number}"
+        )
     machine.write("etc/os-release", FEDORA).write("boot/efi/EFI/fedora/grub.cfg", FEDORA_STUB)
     cfg(machine, "boot/grub2/grub.cfg", "set root=hd0,gpt2\n" + WORDS.replace("{}", ""))
     assert locate(machine).path == "/boot/efi/EFI/fedora/grub.cfg"
@@ -239,7 +280,9 @@ def test_fedoras_stub_leads_to_boot(tmp_path, capsys):
 def test_fedoras_stub_does_not_leave_the_disk(tmp_path, capsys):
     """--root-dev-only (CVE-2023-4001): what has the UUID on another disk is not booted."""
     machine = Machine(tmp_path).mount("/", "/dev/sda3", "btrfs", root="/root", device="0:35").efi()
-    machine.mount("/boot", "/dev/sdb2", id=50).mount("/boot/efi", "/dev/sda1", "vfat", device="8:1", parent=50)
+    machine.mount("/boot", "/dev/sdb2", id=50).mount(
+        "/boot/efi", "/dev/sda1", "vfat", device="8:1", parent=50
+    )
     machine.put("dev/sda1", "dev/sdb2").by("uuid", UUID, "sdb2").by("uuid", ESP, "sda1").by(
         "partuuid", ESP_PART, "sda1"
     )
@@ -272,10 +315,14 @@ def test_without_a_stub_grub_install_has_written_where_boot_is(uefi, capsys):
 
 def test_a_stub_on_no_fat_was_never_read_by_a_firmware(machine):
     """The ESP is not mounted, and below its mount point something was left over."""
-    cfg(machine, "boot/grub/grub.cfg").efi().write("boot/efi/EFI/debian/grub.cfg", "set prefix=(hd9)/\n")
+    cfg(machine, "boot/grub/grub.cfg").efi().write(
+        "boot/efi/EFI/debian/grub.cfg", "set prefix=(hd9)/\n"
+    )
     found = locate(machine)
     assert (found.path, found.platform) == ("/boot/grub/grub.cfg", "efi")
-    assert found.notes == ("no EFI system partition with GRUB is mounted: it is taken to start in /boot/grub",)
+    assert found.notes == (
+        "no EFI system partition with GRUB is mounted: it is taken to start in /boot/grub",
+    )
 
 
 @pytest.mark.parametrize("point", ["/efi", "/boot", "/mnt/my esp"])
@@ -292,7 +339,10 @@ def test_without_mountinfo_the_usual_places_are_looked_at(tmp_path):
     machine = Machine(tmp_path).efi().write("etc/os-release", DEBIAN)
     cfg(machine, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
     found = kexec_hook_boot_config(Sysroot(machine.root), RootDisks(Sysroot(machine.root)))
-    assert (found.path, found.prefix) == ("/boot/efi/EFI/debian/grub.cfg", "(hd0)/boot/efi/EFI/debian")
+    assert (found.path, found.prefix) == (
+        "/boot/efi/EFI/debian/grub.cfg",
+        "(hd0)/boot/efi/EFI/debian",
+    )
 
 
 @pytest.mark.parametrize(
@@ -326,7 +376,9 @@ def test_what_the_firmware_has_started_goes_before_the_vendor(uefi):
 
 def test_the_removable_path_starts_a_grub_that_knows_its_vendor(uefi):
     """grub-install --force-extra-removable: the image is copied to EFI/BOOT, its prefix stays /EFI/debian."""
-    cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB).mkdir("boot/efi/EFI/BOOT")
+    cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB).mkdir(
+        "boot/efi/EFI/BOOT"
+    )
     uefi.option(5, "UEFI OS", ESP_PART, "\\EFI\\BOOT\\BOOTX64.EFI").variable("BootCurrent", b"\5\0")
     assert locate(uefi).path == "/boot/efi/EFI/debian/grub.cfg"
 
@@ -360,7 +412,9 @@ def test_the_processor_is_that_of_the_firmware(uefi, bits, file, cpu):
 
 
 def test_without_efi_it_is_a_bios(machine):
-    cfg(machine, "boot/grub/grub.cfg").put("boot/grub/x86_64-efi/normal.mod", "boot/efi/EFI/debian/grub.cfg")
+    cfg(machine, "boot/grub/grub.cfg").put(
+        "boot/grub/x86_64-efi/normal.mod", "boot/efi/EFI/debian/grub.cfg"
+    )
     found = locate(machine)
     assert (found.path, found.platform, found.cpu) == ("/boot/grub/grub.cfg", "pc", "i386")
 
@@ -422,13 +476,17 @@ def test_the_distribution_tells_the_flavour(machine, release, flavour):
     ],
 )
 def test_the_installed_grub_tells_its_version(machine, version, flavour):
-    cfg(machine, "boot/grub/grub.cfg").write("boot/grub/i386-pc/modinfo.sh", f"#!/bin/bash\n\n# Version\n{version}\n")
+    cfg(machine, "boot/grub/grub.cfg").write(
+        "boot/grub/i386-pc/modinfo.sh", f"#!/bin/bash\n\n# Version\n{version}\n"
+    )
     assert locate(machine).flavour == flavour
 
 
 def test_what_was_installed_goes_before_what_could_be(machine):
     """The package was upgraded, and grub-install has not run."""
-    cfg(machine, "boot/grub/grub.cfg").write("usr/lib/grub/i386-pc/modinfo.sh", 'grub_version="2.14"\n')
+    cfg(machine, "boot/grub/grub.cfg").write(
+        "usr/lib/grub/i386-pc/modinfo.sh", 'grub_version="2.14"\n'
+    )
     assert locate(machine).flavour == "upstream-2.14"
     machine.write("boot/grub/i386-pc/modinfo.sh", 'grub_version="2.12"\n')
     assert locate(machine).flavour == "upstream"
@@ -465,7 +523,7 @@ def test_os_release_of_usr_counts_where_etc_has_none(machine):
 
 def objections(machine, *, is_host=True):
     sysroot = machine.sysroot(is_host=is_host)
-    run = Run(Trigger(), sysroot, load_settings(sysroot))
+    run = Decision(Trigger(), sysroot, load_settings(sysroot))
     return [objection.reason for objection in kexec_hook_objections(run, sysroot)]
 
 
@@ -481,17 +539,26 @@ def objections(machine, *, is_host=True):
     ],
 )
 def test_grub_and_what_starts_it_is_no_objection(uefi, path):
-    uefi.option(0x1F, "x", ESP_PART, path).variable("BootCurrent", b"\x1f\0").put("boot/efi/EFI/own/grub.cfg")
+    uefi.option(0x1F, "x", ESP_PART, path).variable("BootCurrent", b"\x1f\0").put(
+        "boot/efi/EFI/own/grub.cfg"
+    )
     assert objections(uefi) == []
 
 
 @pytest.mark.parametrize(
-    "path", ["\\EFI\\systemd\\systemd-bootx64.efi", "\\EFI\\Linux\\arch.efi", "\\EFI\\refind\\refind_x64.efi"]
+    "path",
+    [
+        "\\EFI\\systemd\\systemd-bootx64.efi",
+        "\\EFI\\Linux\\arch.efi",
+        "\\EFI\\refind\\refind_x64.efi",
+    ],
 )
 def test_a_machine_that_grub_did_not_start_is_an_objection(uefi, path):
     uefi.option(0xA, "Other", ESP_PART, path).variable("BootCurrent", b"\x0a\0")
     shown = path.replace("\\", "/")
-    assert objections(uefi) == [f"the firmware started {shown}, which is not known to be GRUB; reboot the ordinary way"]
+    assert objections(uefi) == [
+        f"the firmware started {shown}, which is not known to be GRUB; reboot the ordinary way"
+    ]
     assert objections(uefi, is_host=False) == []
 
 
@@ -505,13 +572,23 @@ def test_a_promise_for_the_next_boot_is_an_objection(uefi):
 
 
 def test_load_options_are_read_as_efibootdump_reads_them(uefi):
-    uefi.option(1, "debian", ESP_PART, "\\EFI\\debian\\shimx64.efi").variable("BootCurrent", b"\1\0")
-    assert efi.started_by(uefi.sysroot()) == efi.Loader("debian", ESP_PART, "/EFI/debian/shimx64.efi")
+    uefi.option(1, "debian", ESP_PART, "\\EFI\\debian\\shimx64.efi").variable(
+        "BootCurrent", b"\1\0"
+    )
+    assert efi.started_by(uefi.sysroot()) == efi.Loader(
+        "debian", ESP_PART, "/EFI/debian/shimx64.efi"
+    )
     assert efi.promised(uefi.sysroot()) is None
 
 
 def test_an_msdos_disk_is_named_as_udev_names_it(uefi):
-    drive = bytes((4, 1, 42, 0)) + bytes((2, 0, 0, 0)) + bytes(16) + bytes((0x78, 0x56, 0x34, 0x12)) + bytes(12)
+    drive = (
+        bytes((4, 1, 42, 0))
+        + bytes((2, 0, 0, 0))
+        + bytes(16)
+        + bytes((0x78, 0x56, 0x34, 0x12))
+        + bytes(12)
+    )
     option = b"\1\0\0\0" + bytes((42, 0)) + b"x\0\0\0" + drive + bytes((1, 1))
     uefi.variable("Boot0000", option).variable("BootCurrent", b"\0\0")
     assert efi.started_by(uefi.sysroot()) == efi.Loader("x", "12345678-02", "")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kexec_hook.decision.decide import decide
-from kexec_hook.plugins.api import Run, Trigger
+from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.settings.conf import load_settings
 from tests.bootfiles import bzimage
@@ -21,7 +21,9 @@ KERNEL, INITRD = "/boot/vmlinuz-6.1.0-39-amd64", "/boot/initrd.img-6.1.0-39-amd6
 ORDINARY = "reboot the ordinary way"
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-NO_WATCHDOG = "no watchdog ends a jump that hangs; KExecWatchdogSec= in /etc/systemd/system.conf.d sets one"
+NO_WATCHDOG = (
+    "no watchdog ends a jump that hangs; KExecWatchdogSec= in /etc/systemd/system.conf.d sets one"
+)
 
 
 @pytest.fixture
@@ -34,10 +36,10 @@ def box(tmp_path: Path) -> Box:
     return box
 
 
-def run(box: Box, *, dry: bool = False, **trigger: Any) -> Run:
-    sysroot = box.world.sysroot()
+def run(box: Box, *, dry: bool = False, **trigger: Any) -> Decision:
+    sysroot = box.host.sysroot()
     plugins = Plugins(installed=False)
-    return decide(box.world, sysroot, load_settings(sysroot), plugins, Trigger(dry=dry, **trigger))
+    return decide(box.host, sysroot, load_settings(sysroot), plugins, Trigger(dry=dry, **trigger))
 
 
 def reasons(box: Box, **trigger: Any) -> list[str]:
@@ -62,21 +64,26 @@ def test_a_root_that_is_only_looked_at_is_not_taken_for_the_machine(box: Box) ->
     box.put("/proc/1/comm", "bash\n")
     box.put("/etc/systemd/system.conf", "[Manager]\n")
     assert box.run("--root", str(box.root), "stage", "--dry-run") in (0, 3)
-    from kexec_hook.system.host import World
+    from kexec_hook.system.host import Host
 
-    world = World(str(box.root), box.world.programs, os.geteuid())
-    sysroot = world.sysroot()
-    found = decide(world, sysroot, load_settings(sysroot), Plugins(installed=False), Trigger())
+    host = Host(str(box.root), box.host.programs, os.geteuid())
+    sysroot = host.sysroot()
+    found = decide(host, sysroot, load_settings(sysroot), Plugins(installed=False), Trigger())
     assert (found.objections, found.notes) == ((), ())
 
 
 # --- where we run ---
 
 
-@pytest.mark.parametrize(("value", "declined"), [("1", True), ("yes", True), ("0", False), ("", False)])
+@pytest.mark.parametrize(
+    ("value", "declined"), [("1", True), ("yes", True), ("0", False), ("", False)]
+)
 def test_kexec_hook_suspend_is_heeded(box: Box, value: str, declined: bool) -> None:
     process = box.start(
-        "stage", "--dry-run", "--json", limits=f"import os; os.environ['KEXEC_HOOK_SUSPEND'] = {value!r}"
+        "stage",
+        "--dry-run",
+        "--json",
+        limits=f"import os; os.environ['KEXEC_HOOK_SUSPEND'] = {value!r}",
     )
     out, error = process.communicate()
     assert error == ""
@@ -88,10 +95,15 @@ def test_kexec_hook_suspend_is_heeded(box: Box, value: str, declined: bool) -> N
 def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box: Box) -> None:
     box.put("/proc/self/status", "Name:\tpython3\nCapEff:\t000001ffffbfffff\n")
     (objection,) = run(box).objections
-    assert objection.reason == "loading a kernel needs root with CAP_SYS_BOOT; run kexec-hook as root"
+    assert (
+        objection.reason == "loading a kernel needs root with CAP_SYS_BOOT; run kexec-hook as root"
+    )
     assert objection.rights
     assert reasons(box, dry=True) == []
-    assert "this user may not load a kernel (CAP_SYS_BOOT); run kexec-hook as root to stage" in notes(box, dry=True)
+    assert (
+        "this user may not load a kernel (CAP_SYS_BOOT); run kexec-hook as root to stage"
+        in notes(box, dry=True)
+    )
     box.put("/proc/self/status", "CapEff:\t0000000000400000\n")
     assert reasons(box) == []
     assert notes(box, dry=True) == [NO_WATCHDOG]
@@ -112,7 +124,9 @@ def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box:
 )
 def test_a_container_is_left_alone(box: Box, path: str, content: str, what: str) -> None:
     box.put(path, content)
-    why = f"this is a container ({what}), which has no kernel of its own; run kexec-hook on its host"
+    why = (
+        f"this is a container ({what}), which has no kernel of its own; run kexec-hook on its host"
+    )
     assert reasons(box) == [why]
 
 
@@ -121,7 +135,9 @@ def test_a_container_is_told_in_one_sentence(box: Box) -> None:
     box.put("/proc/1/comm", "sh\n")
     (box / "proc/self/mountinfo").unlink()
     found = [reason for reason in reasons(box) if "run kexec-hook" in reason]
-    assert found == ["this is a container (docker), which has no kernel of its own; run kexec-hook on its host"]
+    assert found == [
+        "this is a container (docker), which has no kernel of its own; run kexec-hook on its host"
+    ]
 
 
 def test_what_looks_a_little_like_a_container_is_none(box: Box) -> None:
@@ -139,7 +155,10 @@ MACHINE = "28 1 8:2 / / rw - ext4 /dev/sda2 rw\n"
     ("first", "chroot"),
     [
         (MACHINE, False),
-        ("99 1 8:2 / / rw - ext4 /dev/sda2 rw\n", False),  # a mount namespace of our own has other numbers
+        (
+            "99 1 8:2 / / rw - ext4 /dev/sda2 rw\n",
+            False,
+        ),  # a mount namespace of our own has other numbers
         ("28 1 8:3 / / rw - ext4 /dev/sda3 rw\n", True),
         ("28 1 8:2 /srv/image / rw - ext4 /dev/sda2 rw\n", True),
         ("28 1 0:1 / / rw - rootfs rootfs rw\n29 28 8:2 / / rw - ext4 /dev/sda2 rw\n", False),
@@ -152,7 +171,9 @@ def test_a_chroot_is_left_alone(box: Box, first: str, chroot: bool) -> None:
     assert reasons(box) == ([why] if chroot else [])
 
 
-@pytest.mark.parametrize(("space", "chroot"), [("mnt:[4026531841]", True), ("mnt:[4026532179]", False)])
+@pytest.mark.parametrize(
+    ("space", "chroot"), [("mnt:[4026531841]", True), ("mnt:[4026532179]", False)]
+)
 def test_a_chroot_into_another_mount_of_the_root_has_another_number_in_the_same_namespace(
     box: Box, space: str, chroot: bool
 ) -> None:
@@ -168,7 +189,10 @@ def test_a_chroot_into_another_mount_of_the_root_has_another_number_in_the_same_
 def test_a_chroot_into_a_plain_directory_sees_no_root_of_its_own(box: Box) -> None:
     box.put("/proc/1/mountinfo", MACHINE)
     box.put("/proc/self/mountinfo", "30 28 0:22 / /proc rw - proc proc rw\n")
-    assert "this is a chroot: its / is not that of the first process; run kexec-hook outside of it" in reasons(box)
+    assert (
+        "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
+        in reasons(box)
+    )
 
 
 def test_without_proc_nothing_is_done(box: Box) -> None:
@@ -213,7 +237,9 @@ def test_a_machine_without_kexec_tools(box: Box) -> None:
 
 def test_kexec_is_switched_off_by_sysctl(box: Box) -> None:
     box.put("/proc/sys/kernel/kexec_load_disabled", "1\n")
-    why = "kernel.kexec_load_disabled is 1 until the next boot; take it out of sysctl.d to use kexec"
+    why = (
+        "kernel.kexec_load_disabled is 1 until the next boot; take it out of sysctl.d to use kexec"
+    )
     assert reasons(box) == [why]
 
 
@@ -241,16 +267,25 @@ def test_lockdown_wants_a_signed_kernel(box: Box, how: str) -> None:
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
-        ({"type": "xen", "guest_type": "PV"}, "this is a paravirtualised guest of Xen, which cannot kexec"),
+        (
+            {"type": "xen", "guest_type": "PV"},
+            "this is a paravirtualised guest of Xen, which cannot kexec",
+        ),
         ({"type": "xen"}, "this is a paravirtualised guest of Xen, which cannot kexec"),
-        ({"type": "xen", "capabilities": "control_d\n"}, "this is Xen's dom0, which boots through Xen"),
+        (
+            {"type": "xen", "capabilities": "control_d\n"},
+            "this is Xen's dom0, which boots through Xen",
+        ),
         ({"type": "xen", "guest_type": "HVM"}, ""),
         ({"type": "xen", "guest_type": "PVH"}, ""),
     ],
 )
 def test_xen_boots_its_own_way(box: Box, facts: dict[str, str], why: str) -> None:
     for name, text in facts.items():
-        box.put("/proc/xen/capabilities" if name == "capabilities" else f"/sys/hypervisor/{name}", f"{text}\n")
+        box.put(
+            "/proc/xen/capabilities" if name == "capabilities" else f"/sys/hypervisor/{name}",
+            f"{text}\n",
+        )
     assert reasons(box) == ([f"{why}; {ORDINARY}"] if why else [])
 
 
@@ -269,7 +304,9 @@ CPU = "processor\t: 0\nflags\t\t: fpu vme @FLAGS@ sse\n\nprocessor\t: 1\nflags\t
         ("", "hypervisor", ""),
     ],
 )
-def test_a_confidential_guest_stays_what_it_is(box: Box, device: str, flags: str, what: str) -> None:
+def test_a_confidential_guest_stays_what_it_is(
+    box: Box, device: str, flags: str, what: str
+) -> None:
     box.put("/proc/cpuinfo", CPU.replace("@FLAGS@", flags))
     if device:
         box.put(device, "")
@@ -285,7 +322,10 @@ def module(name: str, origin: str) -> str:
 
 
 def test_modules_whose_devices_do_not_survive(box: Box) -> None:
-    box.put("/proc/modules", "nvidia_drm 1 0 - Live 0x0\nnvidia 1 1 nvidia_drm, Live 0x0\next4 1 0 - Live 0x0\n")
+    box.put(
+        "/proc/modules",
+        "nvidia_drm 1 0 - Live 0x0\nnvidia 1 1 nvidia_drm, Live 0x0\next4 1 0 - Live 0x0\n",
+    )
     assert reasons(box) == [module("nvidia", "built in"), module("nvidia_drm", "built in")]
     box.put("/etc/kexec-hook.conf", "decline_if_module = snd-hda ext4\n")
     assert reasons(box) == [module("ext4", "/etc/kexec-hook.conf:1")]
@@ -311,7 +351,9 @@ FORCE = "`kexec-hook stage --force`"
 
 def test_an_image_of_somebody_else_is_left_alone(box: Box) -> None:
     box.put("/sys/kernel/kexec_loaded", "1\n")
-    assert reasons(box) == [f"the kernel holds an image that kexec-hook did not load; {FORCE} replaces it"]
+    assert reasons(box) == [
+        f"the kernel holds an image that kexec-hook did not load; {FORCE} replaces it"
+    ]
     assert reasons(box, force=True) == []
 
 
@@ -346,7 +388,9 @@ def test_leapp_waits_for_the_next_boot(box: Box) -> None:
     (box / KERNEL).rename(box / "/boot/vmlinuz-upgrade.x86_64")
     config = box / "/boot/grub/grub.cfg"
     config.write_text(config.read_text().replace(KERNEL, "/boot/vmlinuz-upgrade.x86_64"))
-    assert reasons(box) == [f"a release upgrade waits for the next boot (/boot/vmlinuz-upgrade.x86_64); {ORDINARY}"]
+    assert reasons(box) == [
+        f"a release upgrade waits for the next boot (/boot/vmlinuz-upgrade.x86_64); {ORDINARY}"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -374,7 +418,9 @@ def test_a_release_upgrade_is_under_way(box: Box, argv: str, upgrade: bool) -> N
 
 def test_what_grub_would_write_needs_the_shutdown_unit(box: Box) -> None:
     config = box / "/boot/grub/grub.cfg"
-    config.write_text(config.read_text().replace("\tload_video\n", "\trecordfail=1\n\tsave_env recordfail\n", 1))
+    config.write_text(
+        config.read_text().replace("\tload_video\n", "\trecordfail=1\n\tsave_env recordfail\n", 1)
+    )
     assert reasons(box) == []
     (box.lib / "active").write_text("inactive\n")
     unit = "kexec-hook.service"
@@ -395,7 +441,13 @@ def variable(box: Box, name: str, value: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [(1, "its own setup"), (4, "an update from a file"), (0x20, "a recovery"), (0x40, "a recovery"), (0, "")],
+    [
+        (1, "its own setup"),
+        (4, "an update from a file"),
+        (0x20, "a recovery"),
+        (0x40, "a recovery"),
+        (0, ""),
+    ],
 )
 def test_the_firmware_was_asked_for_something(box: Box, value: int, what: str) -> None:
     variable(box, f"OsIndications-{GLOBAL}", struct.pack("<Q", value))
@@ -408,7 +460,11 @@ def test_the_firmware_was_asked_for_something(box: Box, value: int, what: str) -
 def test_an_update_of_the_firmware_waits(box: Box, status: int, waits: bool) -> None:
     """struct efi_update_info of fwupd: version, guid, flags, hardware instance, time, status, device path."""
     info = struct.pack("<I16sIQ16sI", 7, b"g" * 16, 0, 0, b"t" * 16, status) + b"\x7f\xff\4\0"
-    variable(box, "fwupd-61b65ccc-0116-4b62-80ed-ec5f089ae523-0-0abba7dc-e516-4167-bbf5-4d9d1c739416", info)
+    variable(
+        box,
+        "fwupd-61b65ccc-0116-4b62-80ed-ec5f089ae523-0-0abba7dc-e516-4167-bbf5-4d9d1c739416",
+        info,
+    )
     why = f"fwupd has an update of the firmware waiting for the next boot; {ORDINARY}"
     assert reasons(box) == ([why] if waits else [])
 
@@ -419,14 +475,21 @@ def test_an_update_of_the_firmware_waits_on_the_esp(box: Box) -> None:
     (box / "/boot/efi/EFI/UpdateCapsule").mkdir(parents=True)
     assert reasons(box) == []
     box.put("/boot/efi/EFI/UpdateCapsule/fw.cap", "capsule")
-    assert reasons(box) == [f"an update of the firmware waits in /boot/efi/EFI/UpdateCapsule; {ORDINARY}"]
+    assert reasons(box) == [
+        f"an update of the firmware waits in /boot/efi/EFI/UpdateCapsule; {ORDINARY}"
+    ]
 
 
 @pytest.mark.parametrize(
     ("number", "what"),
     [
         *(("114", ""), ("208", ""), ("209", "")),
-        *(("113", "GRUB Legacy"), ("49", "Syslinux"), ("176", "QEMU itself"), ("255", "something else")),
+        *(
+            ("113", "GRUB Legacy"),
+            ("49", "Syslinux"),
+            ("176", "QEMU itself"),
+            ("255", "something else"),
+        ),
     ],
 )
 def test_a_machine_that_another_loader_boots(box: Box, number: str, what: str) -> None:
@@ -537,7 +600,10 @@ def test_a_virtual_machine_is_noted(box: Box, path: str, content: str) -> None:
         ({"/etc/systemd/system.conf": "[Manager]\n#KExecWatchdogSec=10min\n"}, True),
         ({"/etc/systemd/system.conf": "[Manager]\nKExecWatchdogSec=off\n"}, True),
         ({"/etc/systemd/system.conf": "[Manager]\nKExecWatchdogSec=10min\n"}, False),
-        ({"/usr/lib/systemd/system.conf.d/10.conf": "[Manager]\nKExecWatchdogSec = 10min\n"}, False),
+        (
+            {"/usr/lib/systemd/system.conf.d/10.conf": "[Manager]\nKExecWatchdogSec = 10min\n"},
+            False,
+        ),
         (
             {
                 "/etc/systemd/system.conf": "KExecWatchdogSec=10min\n",

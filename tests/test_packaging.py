@@ -22,7 +22,15 @@ TOP = (
     *(".ci", "bench", "docs", "hooks", "kexec_hook", "man", "packaging", "systemd", "tests"),
     *("LICENSE", "MANIFEST.in", "Makefile", "NEWS.md", "README.md", "pyproject.toml", "setup.py"),
 )
-PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input", "--retries=0")
+PIP = (
+    sys.executable,
+    "-m",
+    "pip",
+    "--disable-pip-version-check",
+    "--quiet",
+    "--no-input",
+    "--retries=0",
+)
 NEXT = "The systemd units are not installed: `kexec-hook hooks install` puts them and the package hooks there."
 
 
@@ -45,7 +53,9 @@ def venv(directory: Path, *packages: str) -> Path:
     install = [*PIP, "--timeout=10", f"--python={python}", "install", *packages]
     got = subprocess.run(install, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if got.returncode:
-        pytest.skip(f"pip cannot get {' and '.join(packages)}: {got.stderr.strip().splitlines()[-1]}")
+        pytest.skip(
+            f"pip cannot get {' and '.join(packages)}: {got.stderr.strip().splitlines()[-1]}"
+        )
     return python
 
 
@@ -72,7 +82,9 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The archive, and the python with setuptools that made it."""
     directory = tmp_path_factory.mktemp("sdist")
     python = venv(directory / "venv", "setuptools", "shtab")
-    return directory / backend(python, source(directory / "source"), f"build_sdist({str(directory)!r})"), python
+    return directory / backend(
+        python, source(directory / "source"), f"build_sdist({str(directory)!r})"
+    ), python
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +101,36 @@ def wheel(sdist: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 def files(top: str) -> list[str]:
     """Those below a directory of the checkout, as paths below that."""
-    found = (path for path in (ROOT / top).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    found = (
+        path
+        for path in (ROOT / top).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
     return sorted(str(path.relative_to(ROOT / top)) for path in found)
 
 
 def test_sdist_has_everything_that_a_distribution_builds_from(sdist: tuple[Path, Path]) -> None:
     with tarfile.open(sdist[0]) as tar:
         inside = {name.partition("/")[2]: tar.getmember(name) for name in tar.getnames()}
-    for top in ("kexec_hook", "hooks", "systemd", "man", "docs", "packaging", "tests/packages", "tests/roots"):
+    for top in (
+        "kexec_hook",
+        "hooks",
+        "systemd",
+        "man",
+        "docs",
+        "packaging",
+        "tests/packages",
+        "tests/roots",
+    ):
         assert [name for name in files(top) if f"{top}/{name}" not in inside] == []
-    assert {"LICENSE", "README.md", "NEWS.md", "Makefile", "pyproject.toml", "setup.py"} <= inside.keys()
+    assert {
+        "LICENSE",
+        "README.md",
+        "NEWS.md",
+        "Makefile",
+        "pyproject.toml",
+        "setup.py",
+    } <= inside.keys()
     # The trees that the tests take for machines live by their links.
     link = next(path for path in TREE.rglob("*") if path.is_symlink())
     assert inside[str(link.relative_to(ROOT))].linkname == str(link.readlink())
@@ -107,7 +139,10 @@ def test_sdist_has_everything_that_a_distribution_builds_from(sdist: tuple[Path,
 def test_wheel_has_glue_units_manual_pages_completions_and_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
-    info, shared = f"kexec_hook-{__version__}.dist-info", f"kexec_hook-{__version__}.data/data/share"
+    info, shared = (
+        f"kexec_hook-{__version__}.dist-info",
+        f"kexec_hook-{__version__}.data/data/share",
+    )
     for top in ("hooks", "systemd"):
         assert [name for name in files(top) if f"kexec_hook/data/{top}/{name}" not in inside] == (
             ["dnf/README.md"] if top == "hooks" else []
@@ -123,10 +158,16 @@ def test_wheel_has_glue_units_manual_pages_completions_and_licence(wheel: Path) 
         f"{shared}/fish/vendor_completions.d/kexec-hook.fish",
     } <= inside
     assert {f"{info}/LICENSE", f"{info}/licenses/LICENSE"} & inside
-    assert {name.partition("/")[0] for name in inside} == {"kexec_hook", info, f"kexec_hook-{__version__}.data"}
+    assert {name.partition("/")[0] for name in inside} == {
+        "kexec_hook",
+        info,
+        f"kexec_hook-{__version__}.data",
+    }
 
 
-def test_status_after_pip_install_says_that_hooks_install_is_next(wheel: Path, tmp_path: Path) -> None:
+def test_status_after_pip_install_says_that_hooks_install_is_next(
+    wheel: Path, tmp_path: Path
+) -> None:
     program = venv(tmp_path / "venv", str(wheel)).with_name("kexec-hook")
     assert done(program, "--version", cwd=tmp_path) == f"kexec-hook {__version__}\n"
     # Another root than this machine's, which may have kexec-hook's units.
@@ -136,10 +177,14 @@ def test_status_after_pip_install_says_that_hooks_install_is_next(wheel: Path, t
     assert "/etc/apt/apt.conf.d/80kexec-hook" in listed
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="setuptools 61 does not run on Python 3.12 and newer")
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="setuptools 61 does not run on Python 3.12 and newer"
+)
 def test_metadata_are_made_by_setuptools_61(tmp_path: Path) -> None:
     python = venv(tmp_path / "venv", "setuptools==61.0.0", "wheel")
-    made = backend(python, source(tmp_path / "source"), f"prepare_metadata_for_build_wheel({str(tmp_path)!r})")
+    made = backend(
+        python, source(tmp_path / "source"), f"prepare_metadata_for_build_wheel({str(tmp_path)!r})"
+    )
     metadata = (tmp_path / made / "METADATA").read_text().splitlines()
     # The wheel that puts these down writes `pluggy (>=1.0)` or `pluggy >=1.0`.
     plain = {line.replace(" ", "").replace("(", "").replace(")", "") for line in metadata}
@@ -149,4 +194,6 @@ def test_metadata_are_made_by_setuptools_61(tmp_path: Path) -> None:
         "Requires-Dist:pluggy>=1.0",
         "Requires-Dist:packaging>=21",
     } <= plain
-    assert "kexec-hook = kexec_hook.__main__:run" in (tmp_path / made / "entry_points.txt").read_text()
+    assert (
+        "kexec-hook = kexec_hook.__main__:run" in (tmp_path / made / "entry_points.txt").read_text()
+    )

@@ -222,13 +222,21 @@ def test_a_link_is_followed_within_the_file_system(root, to, answer):
     assert one(root, "/link") == answer
 
 
-@pytest.mark.skipif(not (shutil.which("grub-fstest") and shutil.which("mke2fs")), reason="needs grub-fstest and mke2fs")
+@pytest.mark.skipif(
+    not (shutil.which("grub-fstest") and shutil.which("mke2fs")),
+    reason="needs grub-fstest and mke2fs",
+)
 def test_grub_itself_says_the_same_of_these_paths(root):
     cases = [case for case in PATHS if case[0].startswith("/") and "\0" not in case[0]]
     for n, (to, answer) in enumerate(LINKS):
         link(root, f"link{n}", f"{to[:-4]}link{n}" if to.endswith("link") else to)
         cases.append(
-            (f"/link{n}", answer if isinstance(answer, bytes) else (0, answer[1].replace("/link", f"/link{n}")))
+            (
+                f"/link{n}",
+                answer
+                if isinstance(answer, bytes)
+                else (0, answer[1].replace("/link", f"/link{n}")),
+            )
         )
     os.mkfifo(root / "fifo")
     cases.append(("/fifo", (5, "file `/fifo' not found")))
@@ -331,7 +339,14 @@ def test_a_directory_is_listed_in_order_of_names(root):
     link(root, "boot/link", "grub")
     os.mkfifo(root / "boot/fifo")
     disks = PartitionDisks([Partition(root)])
-    assert disks.list(GrubPath("hd0,gpt1", "/boot")) == [".hidden", "B", "b", "fifo", "grub/", "link"]
+    assert disks.list(GrubPath("hd0,gpt1", "/boot")) == [
+        ".hidden",
+        "B",
+        "b",
+        "fifo",
+        "grub/",
+        "link",
+    ]
     assert disks.list(GrubPath("hd0,gpt1", "/boot/link/")) == ["grub.cfg"]
 
 
@@ -406,7 +421,11 @@ def test_extra_partitions_are_to_a_script_what_they_are_to_grub(tmp_path, capsys
     said = emu.Grub(partitions, tmp_path / "emu").script("insmod regexp\n" + EXTRA)
     script = tmp_path / "script"
     script.write_text("insmod regexp\n" + EXTRA)
-    extra = [word for n in (1, 2) for word in ("--extra", f"{tmp_path / labels[n]}:{uuids[n]}:{labels[n]}")]
+    extra = [
+        word
+        for n in (1, 2)
+        for word in ("--extra", f"{tmp_path / labels[n]}:{uuids[n]}:{labels[n]}")
+    ]
     argv = ["grub-eval", str(tmp_path / "first"), "--uuid", uuids[0], "--label", "first", *extra]
     assert main([*argv, "--script", str(script)]) == 0
     assert capsys.readouterr().out.splitlines() == said.text.splitlines()

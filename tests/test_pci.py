@@ -17,10 +17,17 @@ CARD = "v10ded0df3sv1043sd1437bc03sc00"
 BRIDGE = "v8086d1237sv1af4sd1100bc06sc00"
 
 
-def device(root: Path, name: str, vendor: str, number: str, subvendor: str, subdevice: str, kind: str) -> None:
+def device(
+    root: Path, name: str, vendor: str, number: str, subvendor: str, subdevice: str, kind: str
+) -> None:
     directory = root / "sys/bus/pci/devices" / name
     directory.mkdir(parents=True)
-    parts = {"vendor": vendor, "device": number, "subsystem_vendor": subvendor, "subsystem_device": subdevice}
+    parts = {
+        "vendor": vendor,
+        "device": number,
+        "subsystem_vendor": subvendor,
+        "subsystem_device": subdevice,
+    }
     for part, value in {**parts, "class": kind}.items():
         (directory / part).write_text(f"0x{value}\n")
 
@@ -37,7 +44,9 @@ def test_a_root_without_sys_tells_nothing(tmp_path: Path) -> None:
 
 def ask(root: Path, patterns: str, devices: list[str] | None) -> Machine:
     (root / "list").write_text(patterns)
-    machine = make_machine(PartitionDisks([Partition(root)]), "upstream", "pc", "i386", "(hd0,gpt1)/boot/grub")
+    machine = make_machine(
+        PartitionDisks([Partition(root)]), "upstream", "pc", "i386", "(hd0,gpt1)/boot/grub"
+    )
     machine.pci = lambda: devices
     machine.run(read_source("s", b"hwmatch /list 3; echo $? $match"))
     return machine
@@ -62,7 +71,9 @@ def test_a_line_is_a_whole_expression(tmp_path: Path, patterns: str, match: str)
 def test_unknown_hardware_is_a_guess(tmp_path: Path) -> None:
     machine = ask(tmp_path, "v10ded0df3.*\n", None)
     assert "".join(machine.output) == "0 0\n"
-    assert [guess.reason for guess in machine.guesses] == ["`hwmatch` asks for the machine's PCI devices"]
+    assert [guess.reason for guess in machine.guesses] == [
+        "`hwmatch` asks for the machine's PCI devices"
+    ]
 
 
 def test_an_empty_list_asks_nothing(tmp_path: Path) -> None:
@@ -70,6 +81,8 @@ def test_an_empty_list_asks_nothing(tmp_path: Path) -> None:
 
 
 def test_a_missing_list_is_an_error(tmp_path: Path) -> None:
-    machine = make_machine(PartitionDisks([Partition(tmp_path)]), "upstream", "pc", "i386", "(hd0,gpt1)/boot/grub")
+    machine = make_machine(
+        PartitionDisks([Partition(tmp_path)]), "upstream", "pc", "i386", "(hd0,gpt1)/boot/grub"
+    )
     machine.run(read_source("s", b"hwmatch /list 3; echo $? $match"))
     assert "".join(machine.output) == "5\n"

@@ -14,10 +14,10 @@ import pluggy
 import pytest
 
 from kexec_hook.decision.decide import decide
-from kexec_hook.plugins.api import Objection, Run, Trigger
+from kexec_hook.plugins.api import Decision, Objection, Trigger
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.settings.conf import load_settings
-from kexec_hook.system.host import World
+from kexec_hook.system.host import Host
 
 ROOT = Path(__file__).parent / "roots/debian-12/tree"
 hookimpl = pluggy.HookimplMarker("kexec_hook")
@@ -25,18 +25,22 @@ hookimpl = pluggy.HookimplMarker("kexec_hook")
 
 def plugin(api: Any = ">=1.0,<2", **answers: Any) -> types.ModuleType:
     found = types.ModuleType("plugin")
-    vars(found).update(kexec_hook_api=api, **{name: hookimpl(answer) for name, answer in answers.items()})
+    vars(found).update(
+        kexec_hook_api=api, **{name: hookimpl(answer) for name, answer in answers.items()}
+    )
     return found
 
 
-def run(*plugins: object, entry: str | None = None) -> Run:
-    world = World(str(ROOT))
-    sysroot = world.sysroot()
-    found = Plugins(installed=False, extra=[(f"mine{number}", item) for number, item in enumerate(plugins)])
-    return decide(world, sysroot, load_settings(sysroot), found, Trigger(entry=entry))
+def run(*plugins: object, entry: str | None = None) -> Decision:
+    host = Host(str(ROOT))
+    sysroot = host.sysroot()
+    found = Plugins(
+        installed=False, extra=[(f"mine{number}", item) for number, item in enumerate(plugins)]
+    )
+    return decide(host, sysroot, load_settings(sysroot), found, Trigger(entry=entry))
 
 
-def reasons(found: Run) -> list[tuple[str, str]]:
+def reasons(found: Decision) -> list[tuple[str, str]]:
     return [(objection.by, objection.reason) for objection in found.objections]
 
 
@@ -48,12 +52,19 @@ def test_built_in_plugins_stage_the_default() -> None:
 
 
 def test_objection_of_a_plugin_is_named() -> None:
-    found = run(plugin(kexec_hook_objections=lambda run, sysroot: [Objection("not on a Friday", "calendar"), "no"]))
+    found = run(
+        plugin(
+            kexec_hook_objections=lambda decision, sysroot: [
+                Objection("not on a Friday", "calendar"),
+                "no",
+            ]
+        )
+    )
     assert reasons(found) == [("calendar", "not on a Friday"), ("mine0", "no")]
 
 
 def test_raising_plugin_is_an_objection() -> None:
-    def objections(run: Run) -> list[str]:
+    def objections(decision: Decision) -> list[str]:
         raise RuntimeError("out of coffee")
 
     ((by, reason),) = reasons(run(plugin(kexec_hook_objections=objections)))
@@ -68,7 +79,10 @@ def test_plugin_that_raises_elsewhere_is_named_and_passed_over() -> None:
 
     found = run(plugin(kexec_hook_choose_entry=choose))
     assert not found.declined
-    assert any(note.startswith("plugin mine0 failed and was passed over: KeyError: 'x'") for note in found.notes)
+    assert any(
+        note.startswith("plugin mine0 failed and was passed over: KeyError: 'x'")
+        for note in found.notes
+    )
 
 
 def test_plugin_chooses_another_entry() -> None:
@@ -86,14 +100,20 @@ def test_entry_of_the_command_line_goes_before_a_plugins() -> None:
 
 def test_entry_that_is_not_there_is_declined() -> None:
     ((_, reason),) = reasons(run(entry="nothing like it"))
-    assert reason == "--entry names no entry of GRUB's menu: 'nothing like it' (`kexec-hook list` shows them)"
+    assert (
+        reason
+        == "--entry names no entry of GRUB's menu: 'nothing like it' (`kexec-hook list` shows them)"
+    )
 
 
 @pytest.mark.parametrize(
     ("api", "words"),
     [
         (">=2", "plugin mine0 was written for API >=2, this is 1.0"),
-        (None, 'plugin mine0 does not say which API it was written for (kexec_hook_api = ">=1.0,<2")'),
+        (
+            None,
+            'plugin mine0 does not say which API it was written for (kexec_hook_api = ">=1.0,<2")',
+        ),
         ("one", "plugin mine0 states its API as 'one', which is no version specifier"),
     ],
 )
@@ -102,8 +122,10 @@ def test_plugin_for_another_api_is_refused_by_name(api: str | None, words: str) 
 
 
 def test_misspelled_hook_is_named() -> None:
-    found = run(plugin(kexec_hook_objection=lambda run: []))
-    assert reasons(found) == [("mine0", "plugin mine0 answers `kexec_hook_objection`, which nobody asks")]
+    found = run(plugin(kexec_hook_objection=lambda decision: []))
+    assert reasons(found) == [
+        ("mine0", "plugin mine0 answers `kexec_hook_objection`, which nobody asks")
+    ]
 
 
 def test_hook_with_a_wrong_argument_is_named() -> None:
@@ -133,7 +155,7 @@ def install(directory: Path, name: str, code: str) -> None:
 
 def test_installed_package_brings_a_plugin(installed: Path) -> None:
     code = "import pluggy\nkexec_hook_api = '>=1.0,<2'\n"
-    code += "@pluggy.HookimplMarker('kexec_hook')\ndef kexec_hook_objections(run):\n    return ['no']\n"
+    code += "@pluggy.HookimplMarker('kexec_hook')\ndef kexec_hook_objections(decision):\n    return ['no']\n"
     install(installed, "kh_example", code)
     plugins = Plugins()
     assert "kh_example" in plugins.names
@@ -154,7 +176,9 @@ def test_archive_brings_a_plugin(installed: Path, tmp_path_factory: pytest.TempP
 def test_without_plugins_nobody_is_asked_for_them() -> None:
     code = "import sys, pluggy; before = set(sys.modules); from kexec_hook.plugins.asking import Plugins; Plugins();"
     code += "print(*set(sys.modules) - before)"
-    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     assert "kexec_hook.plugins.asking" in said.split()
     assert "importlib.metadata" not in said.split()
 
@@ -162,4 +186,6 @@ def test_without_plugins_nobody_is_asked_for_them() -> None:
 def test_installed_plugin_that_does_not_load_is_an_objection(installed: Path) -> None:
     install(installed, "kh_broken", "import no_such_module\n")
     (objection,) = [found for found in Plugins().broken if found.by == "kh_broken"]
-    assert objection.reason.startswith("plugin kh_broken does not load: ModuleNotFoundError: No module named")
+    assert objection.reason.startswith(
+        "plugin kh_broken does not load: ModuleNotFoundError: No module named"
+    )

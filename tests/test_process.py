@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.system.process import KEPT, SYSTEM_PATH, ProcessError, ProgramNotFound, Programs, TimedOut
+from kexec_hook.system.process import (
+    KEPT,
+    SYSTEM_PATH,
+    ProcessError,
+    ProgramNotFound,
+    Programs,
+    TimedOut,
+)
 
 
 class Bin:
@@ -66,16 +73,24 @@ def test_bytes_arrive_whatever_the_locale_of_the_caller(bin: Bin) -> None:
     )
     env = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["63", "61", "66", "e9", "20", "c3", "a9"]
 
 
 def test_the_world_of_a_program(bin: Bin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD_TEST", "leak")
-    bin.add("look", 'pwd; env | sort; readlink /proc/self/fd/0; umask; ls /proc/$$/fd | tr "\\n" " "\n')
+    bin.add(
+        "look", 'pwd; env | sort; readlink /proc/self/fd/0; umask; ls /proc/$$/fd | tr "\\n" " "\n'
+    )
     lines = bin.programs.run(("look",)).stdout.splitlines()
     assert lines[0] == "/"
-    env = [line for line in lines[1:] if "=" in line and not line.startswith(("PWD=", "_=", "OLDPWD=", "SHLVL="))]
+    env = [
+        line
+        for line in lines[1:]
+        if "=" in line and not line.startswith(("PWD=", "_=", "OLDPWD=", "SHLVL="))
+    ]
     assert env == ["LC_ALL=C", f"PATH={':'.join(bin.programs.path)}"]
     assert "/dev/null" in lines
     # The shell itself holds 10 (its script) or 255; nothing else of ours is open.
@@ -103,7 +118,9 @@ def test_a_file_descriptor_can_be_handed_over(bin: Bin) -> None:
     fd = os.memfd_create("initrd")
     try:
         os.write(fd, b"initrd")
-        assert bin.programs.run(("read-it", f"/proc/self/fd/{fd}"), pass_fds=(fd,)).stdout == "initrd"
+        assert (
+            bin.programs.run(("read-it", f"/proc/self/fd/{fd}"), pass_fds=(fd,)).stdout == "initrd"
+        )
         with pytest.raises(ProcessError):
             bin.programs.run(("read-it", f"/proc/self/fd/{fd}"))
     finally:
@@ -111,14 +128,20 @@ def test_a_file_descriptor_can_be_handed_over(bin: Bin) -> None:
 
 
 def test_only_the_beginning_of_endless_output_is_kept(bin: Bin) -> None:
-    bin.add("babble", "head -c 5000000 /dev/zero | tr '\\0' x; head -c 5000000 /dev/zero | tr '\\0' y >&2\n")
+    bin.add(
+        "babble",
+        "head -c 5000000 /dev/zero | tr '\\0' x; head -c 5000000 /dev/zero | tr '\\0' y >&2\n",
+    )
     result = bin.programs.run(("babble",))
     assert (len(result.stdout), len(result.stderr)) == (KEPT, KEPT)
     assert (set(result.stdout), set(result.stderr)) == ({"x"}, {"y"})
 
 
 def test_a_failure_is_one_sentence_with_argv_status_and_stderr(bin: Bin) -> None:
-    bin.add("kexec", "echo 'kexec_load failed: Operation not permitted' >&2; echo 'hint' >&2; exit 255\n")
+    bin.add(
+        "kexec",
+        "echo 'kexec_load failed: Operation not permitted' >&2; echo 'hint' >&2; exit 255\n",
+    )
     with pytest.raises(ProcessError) as caught:
         bin.programs.run(("kexec", "--append=root=UUID=1 quiet", "-l"))
     error = caught.value
@@ -178,7 +201,9 @@ def test_the_first_directory_wins_and_only_executable_files_count(bin: Bin, tmp_
     assert bin.programs.find("kexec") in {None, "/usr/sbin/kexec", "/sbin/kexec"}
     assert bin.programs.find("cat") in {"/usr/bin/cat", "/bin/cat"}
     assert bin.programs.find(str(bin.directory / "true")) == str(bin.directory / "true")
-    assert [bin.programs.find(name) for name in ("", "bin/true", "../true", "no-such", "a\0b")] == [None] * 5
+    assert [bin.programs.find(name) for name in ("", "bin/true", "../true", "no-such", "a\0b")] == [
+        None
+    ] * 5
 
 
 def test_a_hanging_program_is_killed_with_its_children(bin: Bin, tmp_path: Path) -> None:
@@ -191,7 +216,9 @@ def test_a_hanging_program_is_killed_with_its_children(bin: Bin, tmp_path: Path)
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-def test_what_a_program_leaves_in_the_background_is_not_waited_for(bin: Bin, tmp_path: Path) -> None:
+def test_what_a_program_leaves_in_the_background_is_not_waited_for(
+    bin: Bin, tmp_path: Path
+) -> None:
     bin.add("fork", f"sleep 60 & echo $! > {tmp_path}/pid; echo done\n")
     started = time.monotonic()
     assert bin.programs.run(("fork",)).stdout == "done\n"

@@ -29,7 +29,10 @@ def test_busy_directory_is_not_watched_but_its_file_is() -> None:
 
 
 def test_directory_is_watched_only_where_it_was_listed() -> None:
-    reads = {"/boot/loader/entries": Identity("dir", 1, 2, 0, 5), "/boot/efi": Identity("dir", 1, 2, 0, 0)}
+    reads = {
+        "/boot/loader/entries": Identity("dir", 1, 2, 0, 5),
+        "/boot/efi": Identity("dir", 1, 2, 0, 0),
+    }
     assert watched(reads) == ["/boot", "/boot/loader", "/boot/loader/entries"]
 
 
@@ -45,7 +48,9 @@ def test_what_was_missing_in_a_watched_directory_changes_its_time() -> None:
     assert absent(reads) == []
 
 
-@pytest.mark.parametrize("path", ["/proc/cmdline", "/sys/firmware/efi", "/dev/disk/by-uuid/1-2", "/run/kexec-hook"])
+@pytest.mark.parametrize(
+    "path", ["/proc/cmdline", "/sys/firmware/efi", "/dev/disk/by-uuid/1-2", "/run/kexec-hook"]
+)
 def test_what_the_kernel_makes_up_is_not_watched(path: str) -> None:
     assert (watched({path: file()}), absent({path: None})) == ([], [])
 
@@ -177,7 +182,9 @@ def linked(boot: Path) -> None:
     (boot / "custom.cfg").symlink_to("nowhere")
 
 
-@pytest.mark.parametrize("change", [written, unpacked, added, added_where_nothing_was, removed, linked])
+@pytest.mark.parametrize(
+    "change", [written, unpacked, added, added_where_nothing_was, removed, linked]
+)
 def test_change_is_noticed(glue: Glue, boot: Path, change: "object") -> None:
     glue.stamp(reads(boot))
     assert callable(change)
@@ -238,14 +245,19 @@ def test_nobody_who_reads_is_no_failure(glue: Glue) -> None:
     with os.fdopen(writer, "wb") as nowhere:
         argv = [*glue.shell, str(glue.root / "run"), "dpkg"]
         # Python ignores SIGPIPE, and gives its children back what they had.
-        done = subprocess.run(argv, env={}, stdin=subprocess.DEVNULL, stdout=nowhere, restore_signals=True)
+        done = subprocess.run(
+            argv, env={}, stdin=subprocess.DEVNULL, stdout=nowhere, restore_signals=True
+        )
     assert done.returncode == 0
     assert glue.ran() == ["kexec-hook run --source=dpkg"]
 
 
 def test_run_that_fails_is_one_line(glue: Glue) -> None:
     glue.image(0)
-    glue.program("kexec-hook", "echo Traceback...; echo ModuleNotFoundError: No module named \"'pluggy'\" >&2; exit 1")
+    glue.program(
+        "kexec-hook",
+        "echo Traceback...; echo ModuleNotFoundError: No module named \"'pluggy'\" >&2; exit 1",
+    )
     done = glue.run()
     assert (done.stderr, done.returncode) == ("", 0)
     assert done.stdout == (
@@ -258,7 +270,10 @@ def test_run_that_fails_is_one_line(glue: Glue) -> None:
 def test_nothing_is_said_of_the_reboot_where_an_administrators_image_is_loaded(glue: Glue) -> None:
     glue.program("kexec-hook", "exit 3")
     done = glue.run()
-    assert (done.stdout, done.stderr) == ("kexec-hook: cannot run (exit status 3); nothing is staged\n", "")
+    assert (done.stdout, done.stderr) == (
+        "kexec-hook: cannot run (exit status 3); nothing is staged\n",
+        "",
+    )
     (glue.root / "loaded").unlink()
     done = glue.run()
     assert done.stdout.endswith("nothing is staged, the next reboot is an ordinary one\n")
@@ -333,7 +348,12 @@ def test_kexec_that_is_still_loading_is_waited_for(glue: Glue) -> None:
 
 def test_removal_unstages(glue: Glue) -> None:
     done = glue.run("--removed")
-    assert (done.stdout, done.stderr, done.returncode, glue.ran()) == ("", "", 0, ["kexec-hook unstage"])
+    assert (done.stdout, done.stderr, done.returncode, glue.ran()) == (
+        "",
+        "",
+        0,
+        ["kexec-hook unstage"],
+    )
 
 
 def test_removal_unloads_where_python_cannot_start(glue: Glue) -> None:

@@ -27,7 +27,11 @@ UUID = "11111111-2222-3333-4444-555555555555"
 
 
 def needs(*programs: str) -> None:
-    missing = [program for program in programs if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")]
+    missing = [
+        program
+        for program in programs
+        if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    ]
     if missing:
         pytest.skip(f"{', '.join(missing)} is not installed")
 
@@ -69,7 +73,9 @@ def disks_of(root: Path, node: str = "sda2") -> RootDisks:
 
 
 def grub_says(image: Path, path: str) -> str | None:
-    done = subprocess.run(["grub-fstest", str(image), "cat", f"(loop0){path}"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["grub-fstest", str(image), "cat", f"(loop0){path}"], capture_output=True, text=True
+    )
     return done.stdout if not done.stderr else None
 
 
@@ -93,7 +99,14 @@ def btrfs(tmp_path_factory):
     with mounted(image, directory / "top") as top:
         for name in ("@", "@home", "@/nested"):
             run("btrfs", "subvolume", "create", top / name)
-        for name in ("@/boot/vmlinuz", "@/nested/file", "@home/file", "plain/file", "@/home/under", "boot/top"):
+        for name in (
+            "@/boot/vmlinuz",
+            "@/nested/file",
+            "@home/file",
+            "plain/file",
+            "@/home/under",
+            "boot/top",
+        ):
             (top / name).parent.mkdir(parents=True, exist_ok=True)
             (top / name).write_text(f"{name}\n")
         for name, to in LINKS.items():
@@ -137,7 +150,9 @@ def test_btrfs_paths_start_at_the_top_whatever_is_mounted_or_the_default(btrfs, 
     root = tmp_path / "root"
     found = 0
     with mounted(btrfs, root, mounts[""]):
-        others = [mounted(btrfs, root / point[1:], options) for point, options in mounts.items() if point]
+        others = [
+            mounted(btrfs, root / point[1:], options) for point, options in mounts.items() if point
+        ]
         entered = [other.__enter__() for other in others]
         try:
             disks = disks_of(root)
@@ -145,7 +160,9 @@ def test_btrfs_paths_start_at_the_top_whatever_is_mounted_or_the_default(btrfs, 
                 said, ours = grub_says(btrfs, path), we_say(disks, path)
                 assert ours in (said, None), path
                 hidden = disks.why_missing(GrubPath(disks.find("fs_uuid", UUID)[0], path))
-                assert ours == said or hidden.partition(": ")[2], f"{path}: nothing hides what GRUB finds, {said!r}"
+                assert ours == said or hidden.partition(": ")[2], (
+                    f"{path}: nothing hides what GRUB finds, {said!r}"
+                )
                 found += ours is not None
         finally:
             for other in reversed(others[: len(entered)]):
@@ -180,7 +197,19 @@ def file_system(image: Path, offset: int, size: int, scratch: Path) -> None:
     (scratch / "boot").mkdir(parents=True)
     (scratch / "boot/vmlinuz").write_text("kernel\n")
     run(
-        "mke2fs", "-q", "-F", "-t", "ext2", "-U", UUID, "-d", scratch, "-E", f"offset={offset}", image, f"{size >> 10}k"
+        "mke2fs",
+        "-q",
+        "-F",
+        "-t",
+        "ext2",
+        "-U",
+        UUID,
+        "-d",
+        scratch,
+        "-E",
+        f"offset={offset}",
+        image,
+        f"{size >> 10}k",
     )
 
 
@@ -196,7 +225,9 @@ def same_answers(image: Path, names: list[str], machine: Machine, scratch: Path)
     script = SCRIPT.format(uuid=UUID, names=" ".join(names))
     said = Grub([], scratch).script(script)
     ours, _ = grubeval.script(
-        grubeval.make_machine(machine.disks(), "upstream", "pc", "i386", "(hd0)/"), "script", script.encode()
+        grubeval.make_machine(machine.disks(), "upstream", "pc", "i386", "(hd0)/"),
+        "script",
+        script.encode(),
     )
     assert ours.splitlines() == said.text.splitlines()
     return said.text.splitlines()
@@ -209,8 +240,12 @@ def test_a_logical_volume_has_the_names_that_grub_gives_it(tmp_path):
         stream.truncate(64 << 20)
     loop = run("losetup", "--find", "--show", image).strip()
     config = f'filter=["a|^{loop}$|", "r|.*|"]'
-    config = f'devices {{ scan=["/dev"] {config} use_devicesfile=0 }}\nglobal {{ event_activation=0 }}\n'
-    config += "activation { udev_sync=0 udev_rules=0 monitoring=0 }\nbackup { backup=0 archive=0 }\n"
+    config = (
+        f'devices {{ scan=["/dev"] {config} use_devicesfile=0 }}\nglobal {{ event_activation=0 }}\n'
+    )
+    config += (
+        "activation { udev_sync=0 udev_rules=0 monitoring=0 }\nbackup { backup=0 archive=0 }\n"
+    )
     (tmp_path / "lvm.conf").write_text(config)
     offline = ("--driverloaded", "n")  # no device-mapper is asked for anything
 
@@ -230,14 +265,23 @@ def test_a_logical_volume_has_the_names_that_grub_gives_it(tmp_path):
         lvm("vgcreate", "my-vg", loop)
         lvm("lvcreate", "-an", "-Zn", "-Wn", "-L", "16M", "-n", "ro-ot", "my-vg")
         group, volume = lvm("lvs", "--noheadings", "-o", "vg_uuid,lv_uuid").split()
-        start = lvm("pvs", "--noheadings", "-o", "pe_start", "--units", "b", "--nosuffix").split()[0]
+        start = lvm("pvs", "--noheadings", "-o", "pe_start", "--units", "b", "--nosuffix").split()[
+            0
+        ]
     finally:
         subprocess.run(["losetup", "--detach", loop], check=True)
     file_system(image, int(start), 16 << 20, tmp_path / "files")
 
-    machine = Machine(tmp_path / "root").mount("/", "/dev/mapper/my--vg-ro--ot", "ext2", device="254:0")
-    machine.put("dev/dm-0", "boot/vmlinuz").link("dev/mapper/my--vg-ro--ot", "../dm-0").by("uuid", UUID, "dm-0")
-    machine.write("sys/class/block/dm-0/dm/uuid", f"LVM-{group}{volume}".replace("-", "").replace("LVM", "LVM-") + "\n")
+    machine = Machine(tmp_path / "root").mount(
+        "/", "/dev/mapper/my--vg-ro--ot", "ext2", device="254:0"
+    )
+    machine.put("dev/dm-0", "boot/vmlinuz").link("dev/mapper/my--vg-ro--ot", "../dm-0").by(
+        "uuid", UUID, "dm-0"
+    )
+    machine.write(
+        "sys/class/block/dm-0/dm/uuid",
+        f"LVM-{group}{volume}".replace("-", "").replace("LVM", "LVM-") + "\n",
+    )
     names = [
         "lvm/my--vg-ro--ot",
         f"lvmid/{group}/{volume}",
@@ -267,11 +311,22 @@ def test_an_array_has_the_names_that_grub_gives_it(tmp_path):
     assert "3aaa0122:29827cfa:5331ad66:ca767371" in examined
 
     machine = (
-        Machine(tmp_path / "root").mount("/", "/dev/md127", "ext2", device="9:127").put("dev/md127", "boot/vmlinuz")
+        Machine(tmp_path / "root")
+        .mount("/", "/dev/md127", "ext2", device="9:127")
+        .put("dev/md127", "boot/vmlinuz")
     )
-    machine.by("id", "md-uuid-3aaa0122:29827cfa:5331ad66:ca767371", "md127").by("id", "md-name-debian:root", "md127")
+    machine.by("id", "md-uuid-3aaa0122:29827cfa:5331ad66:ca767371", "md127").by(
+        "id", "md-name-debian:root", "md127"
+    )
     machine.by("uuid", UUID, "md127")
-    names = ["md/root", f"mduuid/{array.hex}", "md/debian:root", "md127", "md/127", f"mduuid/{array.hex[:-1]}0"]
+    names = [
+        "md/root",
+        f"mduuid/{array.hex}",
+        "md/debian:root",
+        "md127",
+        "md/127",
+        f"mduuid/{array.hex[:-1]}0",
+    ]
     said = same_answers(image, names, machine, tmp_path / "emu")
     assert said[0] == "search: md/root"
     assert f"mduuid/{array.hex} has it" in said
@@ -308,14 +363,28 @@ def test_a_container_has_the_names_that_grub_gives_it(tmp_path):
         tmp_path / "pass",
     )  # fmt: skip
     file_system(plain, 0, 4 << 20, tmp_path / "files")
-    run("openssl", "enc", "-aes-256-ecb", "-nopad", "-nosalt", "-K", key.hex(), "-in", plain, "-out", tmp_path / "enc")
+    run(
+        "openssl",
+        "enc",
+        "-aes-256-ecb",
+        "-nopad",
+        "-nosalt",
+        "-K",
+        key.hex(),
+        "-in",
+        plain,
+        "-out",
+        tmp_path / "enc",
+    )
     with open(image, "r+b") as stream:
         stream.seek(4096 * 512)  # the payload offset that luksDump shows
         stream.write((tmp_path / "enc").read_bytes())
 
     name = f"luks-{ident}"
     machine = Machine(tmp_path / "root").mount("/", f"/dev/mapper/{name}", "ext2", device="254:0")
-    machine.put("dev/dm-0", "boot/vmlinuz").link(f"dev/mapper/{name}", "../dm-0").by("uuid", UUID, "dm-0")
+    machine.put("dev/dm-0", "boot/vmlinuz").link(f"dev/mapper/{name}", "../dm-0").by(
+        "uuid", UUID, "dm-0"
+    )
     machine.write("sys/class/block/dm-0/dm/uuid", f"CRYPT-LUKS1-{ident.replace('-', '')}-{name}\n")
     bare = ident.replace("-", "")
     for device, there in (
@@ -329,4 +398,6 @@ def test_a_container_has_the_names_that_grub_gives_it(tmp_path):
         argv = ["grub-fstest", "-C", str(image), "cat", f"({device})/boot/vmlinuz"]
         said = subprocess.run(argv, input="secret\n", capture_output=True, text=True)
         assert ("kernel" in said.stdout) is there, said
-        assert (machine.disks().stat(GrubPath(device, "/boot/vmlinuz")) is not None) is there, device
+        assert (machine.disks().stat(GrubPath(device, "/boot/vmlinuz")) is not None) is there, (
+            device
+        )

@@ -20,7 +20,7 @@ from kexec_hook.state.record import (
     withdraw,
     write_staged,
 )
-from kexec_hook.system.directory import State, StateError
+from kexec_hook.system.directory import Directory, StateError
 from kexec_hook.system.sysroot import Identity
 
 STAGED = Staged(
@@ -55,7 +55,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_record_comes_back_as_it_was_written(path: Path) -> None:
-    with State.open(path) as state, state.lock() as held:
+    with Directory.open(path) as state, state.lock() as held:
         write_staged(held, STAGED)
         assert read_staged(state) == STAGED
     assert look(path) == STAGED
@@ -75,19 +75,22 @@ def test_a_record_is_json_with_a_schema() -> None:
 
 
 def test_nothing_staged(path: Path) -> None:
-    assert look(path) == NoRecord("nothing has been staged since this system was booted", found=False)
+    assert look(path) == NoRecord(
+        "nothing has been staged since this system was booted", found=False
+    )
     assert not path.exists()
-    with State.open(path) as state:
+    with Directory.open(path) as state:
         assert read_staged(state) == NoRecord("nothing is staged", found=False)
 
 
 def test_a_record_torn_anywhere_is_no_record(path: Path) -> None:
     data = format_staged(STAGED)
     for size in range(0, len(data) - 2, 7):
-        with State.open(path) as state, state.lock() as held:
+        with Directory.open(path) as state, state.lock() as held:
             held.write("staged.json", data[:size])
         assert look(path) == NoRecord(
-            f"{path}/staged.json is no valid record: it is not JSON, or only the beginning of it", found=True
+            f"{path}/staged.json is no valid record: it is not JSON, or only the beginning of it",
+            found=True,
         )
 
 
@@ -118,10 +121,11 @@ def test_each_field_is_needed_and_of_its_kind(path: Path, name: str) -> None:
     good = json.loads(format_staged(STAGED))
     without = {key: value for key, value in good.items() if key != name}
     for bad in (without, {**good, name: WRONG[name]}, {**good, name: [{}]}):
-        with State.open(path) as state, state.lock() as held:
+        with Directory.open(path) as state, state.lock() as held:
             held.write("staged.json", json.dumps(bad).encode())
         assert look(path) == NoRecord(
-            f"{path}/staged.json is no valid record: its {name} is missing or of the wrong kind", found=True
+            f"{path}/staged.json is no valid record: its {name} is missing or of the wrong kind",
+            found=True,
         )
 
 
@@ -137,14 +141,14 @@ def test_each_field_is_needed_and_of_its_kind(path: Path, name: str) -> None:
     ],
 )
 def test_what_is_no_record(path: Path, data: bytes, why: str) -> None:
-    with State.open(path) as state, state.lock() as held:
+    with Directory.open(path) as state, state.lock() as held:
         held.write("staged.json", data)
         found = read_staged(state)
     assert found == NoRecord(f"{path}/staged.json is no valid record: {why}", found=True)
 
 
 def test_the_approval(path: Path) -> None:
-    with State.open(path) as state:
+    with Directory.open(path) as state:
         assert not approved(state)
         assert withdraw(state) is False
         with state.lock() as held:

@@ -46,7 +46,9 @@ def outcome(left: Any, right: Any) -> int:
     return int(left > right) - int(left < right)
 
 
-def disagreements(key: Callable[[str], Any], judge: Callable[[str, str], int], names: list[str]) -> Iterator[str]:
+def disagreements(
+    key: Callable[[str], Any], judge: Callable[[str, str], int], names: list[str]
+) -> Iterator[str]:
     keys = {name: key(name) for name in names}
     for left, right in product(names, repeat=2):
         said, truth = outcome(keys[left], keys[right]), judge(left, right)
@@ -58,7 +60,9 @@ def disagreements(key: Callable[[str], Any], judge: Callable[[str, str], int], n
 
 def run(*argv: str, stdin: str) -> str:
     env = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
+    done = subprocess.run(
+        argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+    )
     return done.stdout
 
 
@@ -73,13 +77,33 @@ use Dpkg::Version;
 my @all = map { chomp; Dpkg::Version->new($_, check => 0) } <STDIN>;
 for my $left (@all) { print join(" ", map { $left <=> $_ } @all), "\\n" }
 """
-DEBIAN = sorted({version for version in VERSIONS if version[0].isdigit() and "^" not in version and "_" not in version})
-DEBIAN += ["0:1.0", "00:1", "1:0", "1:1.0", "2:1.0~", "10:1.0-1", "1:1.0-1:2", "1.0-0", "1.0-00", "1.0-a", "1.0-~"]
+DEBIAN = sorted(
+    {
+        version
+        for version in VERSIONS
+        if version[0].isdigit() and "^" not in version and "_" not in version
+    }
+)
+DEBIAN += [
+    "0:1.0",
+    "00:1",
+    "1:0",
+    "1:1.0",
+    "2:1.0~",
+    "10:1.0-1",
+    "1:1.0-1:2",
+    "1.0-0",
+    "1.0-00",
+    "1.0-a",
+    "1.0-~",
+]
 
 
 def test_dpkg_key_agrees_with_dpkg_version_on_all_pairs() -> None:
     need("perl")
-    versions = [version for version in DEBIAN if len(version) < 20 or not version.isdigit()]  # Perl would round these
+    versions = [
+        version for version in DEBIAN if len(version) < 20 or not version.isdigit()
+    ]  # Perl would round these
     table = run("perl", "-e", DPKG_PAIRS, stdin="\n".join(versions) + "\n")
     if not table:
         pytest.skip("perl has no Dpkg::Version")
@@ -97,7 +121,9 @@ def test_dpkg_key_agrees_with_dpkg_on_neighbours() -> None:
     ordered = sorted((version for version in DEBIAN if not version.endswith("-")), key=dpkg_key)
     for older, newer in zip(ordered, ordered[1:]):
         relation = "eq" if dpkg_key(older) == dpkg_key(newer) else "lt"
-        assert subprocess.run(["dpkg", "--compare-versions", older, relation, newer]).returncode == 0, (older, newer)
+        assert (
+            subprocess.run(["dpkg", "--compare-versions", older, relation, newer]).returncode == 0
+        ), (older, newer)
 
 
 def rpmvercmp() -> Callable[[str, str], int]:
@@ -126,7 +152,18 @@ def test_rpm_key_agrees_with_librpm_on_random_pairs() -> None:
 HIDDEN = [".a", ".a.conf", ".1", "..a", ".~", "...", ".b-1.conf", ".m-2.conf", ".é", ".b.c_d"]
 FILES = [*VERSIONS, *(f"{version}.conf" for version in VERSIONS[::2])]
 FILES += [".", "..", "~", "~a", "a.", "a..b", "a.b.", "a.b-1.c", "vmlinuz"]
-FILES += ["a.tar.gz", "a.tar.7z", "a1.tar", "a01.tar", "é", "a.é", "a.b.é.c", "e\u0301", "a b", "a.b c"]
+FILES += [
+    "a.tar.gz",
+    "a.tar.7z",
+    "a1.tar",
+    "a01.tar",
+    "é",
+    "a.é",
+    "a.b.é.c",
+    "e\u0301",
+    "a b",
+    "a.b c",
+]
 
 
 def need_sort() -> None:
@@ -179,11 +216,22 @@ def test_sort_v_key_orders_whole_lists_as_sort_does() -> None:
     need_sort()
     for seed in range(5):
         shuffled = random.Random(seed).sample(FILES, len(FILES))
-        assert run("sort", "-V", stdin="\n".join(shuffled) + "\n").splitlines() == sorted(shuffled, key=sort_v_key)
+        assert run("sort", "-V", stdin="\n".join(shuffled) + "\n").splitlines() == sorted(
+            shuffled, key=sort_v_key
+        )
 
 
 def test_candidates_come_before_the_release_and_in_order() -> None:
-    ordered = ["6.7.12", "6.8-rc1", "6.8.0-rc2", "6.8-rc10-amd64", "6.8-rc10-arm64", "6.8.0", "6.8.0-1-amd64", "6.8.1"]
+    ordered = [
+        "6.7.12",
+        "6.8-rc1",
+        "6.8.0-rc2",
+        "6.8-rc10-amd64",
+        "6.8-rc10-arm64",
+        "6.8.0",
+        "6.8.0-1-amd64",
+        "6.8.1",
+    ]
     for tail_key in (dpkg_key, rpm_key, sort_v_key):
         assert sorted(set(ordered), key=lambda release: release_key(release, tail_key)) == ordered
 
@@ -202,8 +250,12 @@ FEDORA_KERNELS = """
 """
 
 
-@pytest.mark.parametrize(("names", "tail_key"), [(DEBIAN_KERNELS, dpkg_key), (FEDORA_KERNELS, rpm_key)])
-def test_releases_of_one_distribution_on_all_pairs(names: str, tail_key: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize(
+    ("names", "tail_key"), [(DEBIAN_KERNELS, dpkg_key), (FEDORA_KERNELS, rpm_key)]
+)
+def test_releases_of_one_distribution_on_all_pairs(
+    names: str, tail_key: Callable[[str], Any]
+) -> None:
     ordered = names.split()
     place = {release: number for number, release in enumerate(ordered)}
 
@@ -232,7 +284,9 @@ def test_any_string_has_a_place_and_different_strings_have_different_ones() -> N
     ]
     for tail_key in (dpkg_key, rpm_key, sort_v_key):
         assert len({release_key(string, tail_key) for string in strings}) == len(set(strings))
-        assert len(sorted(strings, key=lambda string: release_key(string, tail_key))) == len(strings)
+        assert len(sorted(strings, key=lambda string: release_key(string, tail_key))) == len(
+            strings
+        )
 
 
 def test_nothing_installed_has_no_newest() -> None:

@@ -105,7 +105,9 @@ def test_parents_out_of_sight_hang_on_the_top():
 
 @pytest.fixture
 def plain(machine):
-    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("label", r"my\x20root\x2f\xc3\xa4", "sda2")
+    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by(
+        "label", r"my\x20root\x2f\xc3\xa4", "sda2"
+    )
     machine.by("partuuid", GPT, "sda2").by("uuid", OTHER, "sda3")
     return machine.put("boot/vmlinuz-6.1", "boot/grub/grub.cfg")
 
@@ -117,7 +119,10 @@ def test_boot_on_the_root_file_system(plain):
     assert where(disks, "hd0,2", "//boot/./vmlinuz-6.1") == "/boot/vmlinuz-6.1"
     assert disks.read(GrubPath("hd0,gpt2", "/boot/vmlinuz-6.1")) == b"boot/vmlinuz-6.1"
     assert where(disks, "hd0,gpt2", "/vmlinuz-6.1") is None
-    assert disks.why_missing(GrubPath("hd0,gpt2", "/vmlinuz-6.1")) == "(hd0,gpt2)/vmlinuz-6.1 does not exist"
+    assert (
+        disks.why_missing(GrubPath("hd0,gpt2", "/vmlinuz-6.1"))
+        == "(hd0,gpt2)/vmlinuz-6.1 does not exist"
+    )
     assert disks.why_missing(GrubPath("hd0,gpt2", "/boot/vmlinuz-6.1")) == ""
     assert disks.grub_path("/boot/grub") == GrubPath("hd0,gpt2", "/boot/grub")
     assert disks.assumed == ()
@@ -147,7 +152,10 @@ def test_a_partition_that_is_not_mounted_is_found_but_not_its_files(plain):
     (name,) = disks.find("fs_uuid", OTHER)
     assert name == "hd0,msdos3" or name == "hd0,gpt3"
     assert disks.stat(GrubPath(name, "/boot/vmlinuz")) is None
-    assert disks.why_missing(GrubPath(name, "/boot/vmlinuz")) == f"({name})/boot/vmlinuz: it is not mounted"
+    assert (
+        disks.why_missing(GrubPath(name, "/boot/vmlinuz"))
+        == f"({name})/boot/vmlinuz: it is not mounted"
+    )
     with pytest.raises(DiskError) as caught:
         disks.read(GrubPath(name, "/boot/vmlinuz"))
     assert (caught.value.errno, caught.value.message) == (5, "file `/boot/vmlinuz' not found")
@@ -177,7 +185,11 @@ def test_devices_come_in_grubs_order(plain):
     plain.by("partuuid", GPT.replace("0", "1"), "sda1").by("uuid", "AAAA-BBBB", "nvme0n1p1")
     plain.by("partuuid", GPT.replace("0", "2"), "nvme0n1p1")
     names = [device.name for device in plain.disks().devices()]
-    assert names[:3] == ["hd0", "hd0,msdos3", "hd0,gpt2"] or names[:3] == ["hd0", "hd0,gpt3", "hd0,gpt2"]
+    assert names[:3] == ["hd0", "hd0,msdos3", "hd0,gpt2"] or names[:3] == [
+        "hd0",
+        "hd0,gpt3",
+        "hd0,gpt2",
+    ]
     assert names[3:] == ["hd0,gpt1", "hd1", "hd1,gpt1"]
 
 
@@ -233,7 +245,9 @@ def test_the_host_files_under_a_mount_are_not_those_of_the_file_system_below(sep
 
 
 def test_a_host_link_into_another_file_system_is_broken_for_grub(separate):
-    separate.link("boot/outside", "/etc/fstab").link("boot/up", "../etc/fstab").put("boot/etc/fstab")
+    separate.link("boot/outside", "/etc/fstab").link("boot/up", "../etc/fstab").put(
+        "boot/etc/fstab"
+    )
     disks = separate.disks()
     assert where(disks, "hd0,gpt2", "/outside") == "/boot/etc/fstab"
     assert where(disks, "hd0,gpt2", "/up") == "/boot/etc/fstab"
@@ -243,7 +257,9 @@ def test_a_host_link_into_another_file_system_is_broken_for_grub(separate):
 
 @pytest.mark.parametrize("point", ["/boot/efi", "/efi"])
 def test_the_esp(machine, point):
-    machine.mount("/", "/dev/sda2").mount(point, "/dev/sda1", "vfat", device="8:1").by("uuid", "5C1F-A3B2", "sda1")
+    machine.mount("/", "/dev/sda2").mount(point, "/dev/sda1", "vfat", device="8:1").by(
+        "uuid", "5C1F-A3B2", "sda1"
+    )
     machine.by("uuid", UUID, "sda2").by("partuuid", GPT, "sda1").put(f"{point}/EFI/debian/grub.cfg")
     disks = machine.disks()
     assert disks.find("fs_uuid", "5c1f-a3b2") == ["hd0,gpt1"]
@@ -262,14 +278,21 @@ def test_a_bind_mount_of_a_directory_shows_only_that(machine):
     assert where(disks, "hd0,gpt3", "/host/../host/./boot/vmlinuz") == "/boot/vmlinuz"
     assert where(disks, "hd0,gpt3", "/vmlinuz") is None
     missing = GrubPath("hd0,gpt3", "/other/vmlinuz")
-    assert disks.why_missing(missing) == "(hd0,gpt3)/other/vmlinuz: no mount below the root reaches /other"
+    assert (
+        disks.why_missing(missing)
+        == "(hd0,gpt3)/other/vmlinuz: no mount below the root reaches /other"
+    )
     assert disks.list(GrubPath("hd0,gpt3", "/")) == ["host/"]
     assert disks.grub_path("/boot/vmlinuz") == GrubPath("hd0,gpt3", "/host/boot/vmlinuz")
 
 
 def test_the_same_file_system_mounted_twice_is_seen_where_nothing_hides_it(machine):
-    machine.mount("/", "/dev/sda2", id=90).mount("/boot", "/dev/sda3", id=91, parent=90, device="8:3")
-    machine.mount("/mnt/top", "/dev/sda2", id=92, parent=90).by("uuid", UUID, "sda2").by("partuuid", GPT, "sda2")
+    machine.mount("/", "/dev/sda2", id=90).mount(
+        "/boot", "/dev/sda3", id=91, parent=90, device="8:3"
+    )
+    machine.mount("/mnt/top", "/dev/sda2", id=92, parent=90).by("uuid", UUID, "sda2").by(
+        "partuuid", GPT, "sda2"
+    )
     machine.put("mnt/top/boot/vmlinuz", "boot/vmlinuz")
     disks = machine.disks()
     assert where(disks, "hd0,gpt2", "/boot/vmlinuz") == "/mnt/top/boot/vmlinuz"
@@ -290,18 +313,31 @@ def test_btrfs_starts_at_the_top_of_the_file_system(btrfs):
     assert where(disks, "hd0,gpt2", "/boot/vmlinuz-6.1") is None
     assert disks.grub_path("/boot/grub") == GrubPath("hd0,gpt2", "/@/boot/grub")
     old = GrubPath("hd0,gpt2", "/@old/boot/vmlinuz")
-    assert disks.why_missing(old) == "(hd0,gpt2)/@old/boot/vmlinuz: no mount below the root reaches /@old"
+    assert (
+        disks.why_missing(old)
+        == "(hd0,gpt2)/@old/boot/vmlinuz: no mount below the root reaches /@old"
+    )
     assert disks.list(GrubPath("hd0,gpt2", "/")) == ["@/", "@home/"]
 
 
 def test_a_nested_subvolume_is_a_directory_until_it_is_mounted_elsewhere(btrfs):
     btrfs.put("var/lib/x")
     assert where(btrfs.disks(), "hd0,gpt2", "/@/var/lib/x") == "/var/lib/x"
-    btrfs.mount("/boot", "/dev/sda2", "btrfs", "/@/nested/boot", "0:25", "rw,subvolid=300,subvol=/@/nested/boot")
+    btrfs.mount(
+        "/boot",
+        "/dev/sda2",
+        "btrfs",
+        "/@/nested/boot",
+        "0:25",
+        "rw,subvolid=300,subvol=/@/nested/boot",
+    )
     disks = btrfs.disks()
     assert where(disks, "hd0,gpt2", "/@/nested/boot/vmlinuz-6.1") == "/boot/vmlinuz-6.1"
     hidden = GrubPath("hd0,gpt2", "/@/boot/vmlinuz-6.1")
-    assert disks.why_missing(hidden) == "(hd0,gpt2)/@/boot/vmlinuz-6.1: what is mounted on /boot hides it"
+    assert (
+        disks.why_missing(hidden)
+        == "(hd0,gpt2)/@/boot/vmlinuz-6.1: what is mounted on /boot hides it"
+    )
 
 
 def test_an_absolute_link_on_btrfs_starts_at_the_top(btrfs):
@@ -335,7 +371,9 @@ def zfs(machine):
         "label", "rpool", "sda3"
     )
     machine.mount("/boot", "bpool/BOOT/debian", "zfs", device="0:31").by("uuid", "22136", "sda2")
-    machine.by("label", "bpool", "sda2").by("partuuid", GPT, "sda2").by("partuuid", GPT.replace("0", "1"), "sda3")
+    machine.by("label", "bpool", "sda2").by("partuuid", GPT, "sda2").by(
+        "partuuid", GPT.replace("0", "1"), "sda3"
+    )
     return machine.put("boot/vmlinuz-6.1", "etc/fstab")
 
 
@@ -366,7 +404,9 @@ def test_what_zfs_does_not_show(zfs, path, why):
 
 def test_an_unlocked_container_is_called_by_its_uuid(machine):
     name = "luks-07f3d2c9-8c64-4e0f-9a3e-1d5b6a7f8e33"
-    machine.mount("/", f"/dev/mapper/{name}").link(f"dev/mapper/{name}", "../dm-0").by("uuid", UUID, "dm-0")
+    machine.mount("/", f"/dev/mapper/{name}").link(f"dev/mapper/{name}", "../dm-0").by(
+        "uuid", UUID, "dm-0"
+    )
     machine.put("boot/vmlinuz")
     disks = machine.disks()
     hint = "cryptouuid/07f3d2c98c644e0f9a3e1d5b6a7f8e33"
@@ -374,7 +414,10 @@ def test_an_unlocked_container_is_called_by_its_uuid(machine):
     assert where(disks, hint, "/boot/vmlinuz") == "/boot/vmlinuz"
     assert disks.find("fs_uuid", UUID, ["cryptouuid/" + "0" * 32]) == ["crypto0"]
     # disk/cryptodisk.c compares with grub_strcasecmp, from 2.12 on with grub_uuidcasecmp
-    assert where(disks, hint.upper().replace("CRYPTOUUID", "cryptouuid"), "/boot/vmlinuz") == "/boot/vmlinuz"
+    assert (
+        where(disks, hint.upper().replace("CRYPTOUUID", "cryptouuid"), "/boot/vmlinuz")
+        == "/boot/vmlinuz"
+    )
     assert where(disks, f"cryptouuid/{name[5:]}", "/boot/vmlinuz") == "/boot/vmlinuz"
 
 
@@ -392,23 +435,32 @@ def test_device_mapper_tells_what_a_name_is(machine):
     assert disks.find("fs_uuid", UUID, ["lvmid/other/one"]) == ["lvm/a-b"]
 
 
-@pytest.mark.parametrize(("node", "extra", "name"), [("md0", "", "md/0"), ("md127", "boot", "md/boot")])
+@pytest.mark.parametrize(
+    ("node", "extra", "name"), [("md0", "", "md/0"), ("md127", "boot", "md/boot")]
+)
 def test_an_array_has_its_names(machine, node, extra, name):
     machine.mount("/", f"/dev/{node}").by("uuid", UUID, node).put("boot/vmlinuz")
     if extra:
         machine.link(f"dev/md/{extra}", f"../{node}")
     disks = machine.disks()
-    assert disks.find("fs_uuid", UUID, ["mduuid/0123456789abcdef"]) == ["mduuid/0123456789abcdef", name]
+    assert disks.find("fs_uuid", UUID, ["mduuid/0123456789abcdef"]) == [
+        "mduuid/0123456789abcdef",
+        name,
+    ]
     assert where(disks, "mduuid/0123456789abcdef", "/boot/vmlinuz") == "/boot/vmlinuz"
 
 
 def test_dev_root_is_found_by_its_number(machine):
-    machine.mount("/", "/dev/root", device="8:2").by("uuid", UUID, "sda2").link("dev/block/8:2", "../sda2")
+    machine.mount("/", "/dev/root", device="8:2").by("uuid", UUID, "sda2").link(
+        "dev/block/8:2", "../sda2"
+    )
     assert machine.put("boot/vmlinuz").disks().find("fs_uuid", UUID) != []
 
 
 def test_a_file_system_that_grub_cannot_read(machine):
-    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sda3").by("partuuid", GPT, "sda3")
+    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sda3").by(
+        "partuuid", GPT, "sda3"
+    )
     machine.mount("/srv", "/dev/sda3", "bcachefs", device="8:3").put("srv/x")
     disks = machine.disks()
     assert disks.find("fs_uuid", OTHER) == []
@@ -426,7 +478,9 @@ def test_a_root_without_mountinfo_is_one_file_system_that_answers_to_everything(
     assert disks.find("fs_uuid", UUID, ["hd0,gpt2"]) == ["hd0,gpt2", "hd0,gpt2"]
     assert disks.find("label", "anything") == ["hd0,gpt2"]
     assert where(disks, "hd0,gpt2", "/boot/vmlinuz") == "/boot/vmlinuz"
-    assert disks.assumed == ("there is no proc/self/mountinfo below the root, so it is taken to be one file system",)
+    assert disks.assumed == (
+        "there is no proc/self/mountinfo below the root, so it is taken to be one file system",
+    )
     device = disks.device("hd0,2")
     assert device is not None
     assert device.assumed == "from the hint of a search"
@@ -451,7 +505,9 @@ def test_a_mountinfo_without_a_mount_is_none(machine, text):
 
 
 def test_a_container_whose_root_is_no_disk_still_answers(machine):
-    machine.mount("/", "overlay", "overlay", device="0:50").mount("/etc/hosts", "/dev/vda1", root="/docker/hosts")
+    machine.mount("/", "overlay", "overlay", device="0:50").mount(
+        "/etc/hosts", "/dev/vda1", root="/docker/hosts"
+    )
     machine.by("uuid", OTHER, "vda1").put("boot/vmlinuz")
     disks = machine.disks()
     (name,) = disks.find("fs_uuid", UUID)
@@ -475,7 +531,9 @@ def test_a_chroot_whose_mount_is_out_of_sight(machine):
     disks = machine.disks()
     (name,) = disks.find("fs_uuid", UUID)
     assert where(disks, name, "/boot/vmlinuz") == "/boot/vmlinuz"
-    assert disks.assumed == ("/boot is on a mount outside the root, which is no disk that GRUB could see",)
+    assert disks.assumed == (
+        "/boot is on a mount outside the root, which is no disk that GRUB could see",
+    )
 
 
 def test_a_live_proc_inside_the_root_is_seen_from_inside(machine):
@@ -496,7 +554,9 @@ def test_a_live_proc_that_tells_of_other_places_is_not_believed(machine):
     machine.mkdir("proc/77").link("proc/self", "77").put("boot/vmlinuz")
     disks = machine.disks()
     disks.find("fs_uuid", UUID)
-    assert disks.assumed == ("there is no proc/self/mountinfo below the root, so it is taken to be one file system",)
+    assert disks.assumed == (
+        "there is no proc/self/mountinfo below the root, so it is taken to be one file system",
+    )
 
 
 # --- names ---
@@ -514,7 +574,9 @@ def test_the_hint_of_a_search_gives_the_name(plain):
 @pytest.mark.parametrize("hint", ["hd1,gpt2", "hd0,gpt2", "hd0,msdos2", "hd0,2"])
 def test_a_name_that_was_given_out_stays_true_when_a_hint_tells_a_better_one(machine, hint):
     """$prefix is made before the configuration runs its first search."""
-    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sdb2").put("boot/vmlinuz")
+    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sdb2").put(
+        "boot/vmlinuz"
+    )
     disks = machine.disks()
     prefix = disks.grub_path("/boot")
     assert prefix is not None
@@ -543,7 +605,9 @@ def test_a_name_that_was_given_out_does_not_change_any_more(plain):
 
 def test_two_disks_change_places_when_a_hint_says_so(machine):
     machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("partuuid", GPT, "sda2")
-    machine.by("uuid", OTHER, "sdb1").by("partuuid", GPT.replace("0", "1"), "sdb1").put("boot/vmlinuz")
+    machine.by("uuid", OTHER, "sdb1").by("partuuid", GPT.replace("0", "1"), "sdb1").put(
+        "boot/vmlinuz"
+    )
     disks = machine.disks()
     assert disks.find("fs_uuid", OTHER, ["hd0,gpt1"])[0] == "hd0,gpt1"
     assert disks.find("fs_uuid", UUID) == ["hd1,gpt2"]
@@ -597,12 +661,16 @@ def test_boot_image_names_the_disk_that_holds_its_kernel(separate):
 
 @pytest.mark.parametrize(("partuuid", "name"), [(GPT, "hd0,gpt2"), ("0a1b2c3d-02", "hd0,msdos2")])
 def test_the_form_of_a_partuuid_tells_the_partition_map(machine, partuuid, name):
-    machine.mount("/", "/dev/nvme0n1p2").by("uuid", UUID, "nvme0n1p2").by("partuuid", partuuid, "nvme0n1p2")
+    machine.mount("/", "/dev/nvme0n1p2").by("uuid", UUID, "nvme0n1p2").by(
+        "partuuid", partuuid, "nvme0n1p2"
+    )
     assert machine.put("boot/x").disks().find("fs_uuid", UUID) == [name]
 
 
 @pytest.mark.parametrize(("efi", "name"), [(False, "hd0,msdos2"), (True, "hd0,gpt2")])
-def test_an_unknown_partition_map_is_assumed_from_the_firmware_until_a_hint_tells(machine, efi, name):
+def test_an_unknown_partition_map_is_assumed_from_the_firmware_until_a_hint_tells(
+    machine, efi, name
+):
     machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").put("boot/x")
     if efi:
         machine.mkdir("sys/firmware/efi")
@@ -653,7 +721,14 @@ def test_names_are_split_at_the_first_bare_comma(name, parts):
 
 @pytest.mark.parametrize(
     ("part", "number"),
-    [("gpt2", ("gpt", 2)), ("2", ("", 2)), ("0x10", ("", 16)), ("010", ("", 8)), ("08", ("", 0)), ("gpt2x", ("", 0))],
+    [
+        ("gpt2", ("gpt", 2)),
+        ("2", ("", 2)),
+        ("0x10", ("", 16)),
+        ("010", ("", 8)),
+        ("08", ("", 0)),
+        ("gpt2x", ("", 0)),
+    ],
 )
 def test_partitions_are_numbered_as_strtoul_reads_them(part, number):
     assert part_of(part) == number

@@ -23,7 +23,9 @@ def expected(name: str) -> dict[str, Any]:
 
 
 def kexec_hook(*argv: str) -> int:
-    from kexec_hook.cli import main  # not before a test asks for it: the other tests here need none of it
+    from kexec_hook.cli import (
+        main,
+    )  # not before a test asks for it: the other tests here need none of it
 
     try:
         return int(main(list(argv)) or 0)
@@ -88,7 +90,9 @@ def test_nothing_in_a_tree_is_written(tmp_path: Path, capsys: pytest.CaptureFixt
     before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
     assert kexec_hook("--root", str(tree), "stage", "--dry-run") == 0
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
-    assert kexec_hook("--root", str(tree), "stage") == 2, "with a root other than / only a dry run is possible"
+    assert kexec_hook("--root", str(tree), "stage") == 2, (
+        "with a root other than / only a dry run is possible"
+    )
 
 
 # What follows asks real GRUB (make oracle), so that expected.json is GRUB's word and not ours.
@@ -109,7 +113,9 @@ def partition(name: str, scratch: Path) -> tuple[Path, str]:
     boot = "" if own else f"{f'/{top}' if top else ''}/boot"
     # grub-emu paints its graphical terminal in letters; where GRUB writes to does not change what it boots.
     config = scratch / f"{boot}/grub/grub.cfg".lstrip("/")
-    config.write_text(config.read_text().replace("terminal_output gfxterm", "terminal_output console"))
+    config.write_text(
+        config.read_text().replace("terminal_output gfxterm", "terminal_output console")
+    )
     return scratch, boot
 
 
@@ -152,7 +158,9 @@ def test_expected_is_what_grub_does(name: str, tmp_path: Path) -> None:
     config = f"{boot}/grub/grub.cfg"
     # the last search by UUID before the first linux command is the one for /boot
     text = (files / config.lstrip("/")).read_text()
-    search = re.findall(r"search .*--set=root .*?([0-9a-f-]{36})$", text.partition("linux\t")[0], re.MULTILINE)
+    search = re.findall(
+        r"search .*--set=root .*?([0-9a-f-]{36})$", text.partition("linux\t")[0], re.MULTILINE
+    )
     assert search
     partitions = [Partition(files, search[-1])]
     config, settings = f"(hd0,gpt1){config}", {"prefix": f"(hd0,gpt1){boot}/grub"}
@@ -167,7 +175,9 @@ def test_expected_is_what_grub_does(name: str, tmp_path: Path) -> None:
     if "password" in name:  # and the menu offers no keys that could be pressed
         assert ran.end == "auth"
         return
-    assert {loader.chosen.split(">")[-1] for loader in ran.loaders if loader.chosen} <= {wanted["entry"]["id"]}
+    assert {loader.chosen.split(">")[-1] for loader in ran.loaders if loader.chosen} <= {
+        wanted["entry"]["id"]
+    }
     assert ran.grubenv is not None
     after = environment(ran.grubenv)
     writes = {key: after.get(key) for key in {*before, *after} if before.get(key) != after.get(key)}
@@ -193,7 +203,10 @@ def test_expected_is_what_grub_does(name: str, tmp_path: Path) -> None:
         assert "BOOT_IMAGE=" + " ".join(said["linux"][-1]) == wanted["cmdline"]
         assert [loader.words[0] for loader in ran.loaders if not loader.opened] == ["initrd"]
     else:
-        assert not any(loader.opened and loader.words[0] == "linux" for loader in ran.loaders) or "memtest" in name
+        assert (
+            not any(loader.opened and loader.words[0] == "linux" for loader in ran.loaders)
+            or "memtest" in name
+        )
 
 
 def on_host(path: str, boot: str) -> str:

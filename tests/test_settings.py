@@ -71,7 +71,11 @@ def etc(tmp_path: Path) -> Etc:
 
 
 def values(settings: Settings) -> dict[str, object]:
-    return {name: setting.value for name, setting in settings._asdict().items() if isinstance(setting, Setting)}
+    return {
+        name: setting.value
+        for name, setting in settings._asdict().items()
+        if isinstance(setting, Setting)
+    }
 
 
 BUILT_IN = {
@@ -109,10 +113,15 @@ def test_each_key_in_a_file(etc: Etc) -> None:
         "flavour": ("rhboot", "rhboot"),
     }
     assert set(lines) == set(KEYS)
-    etc.write(CONF, "# comment\n\n" + "".join(f"  {key}  = {text}\t\n" for key, (text, _) in lines.items()))
+    etc.write(
+        CONF,
+        "# comment\n\n" + "".join(f"  {key}  = {text}\t\n" for key, (text, _) in lines.items()),
+    )
     settings = etc.load()
     assert values(settings) == {key: value for key, (_, value) in lines.items()}
-    assert [getattr(settings, key).origin for key in lines] == [f"{CONF}:{number}" for number in range(3, 13)]
+    assert [getattr(settings, key).origin for key in lines] == [
+        f"{CONF}:{number}" for number in range(3, 13)
+    ]
 
 
 def test_the_last_word_counts(etc: Etc) -> None:
@@ -145,7 +154,10 @@ def test_a_hidden_mistake_is_still_a_mistake(etc: Etc) -> None:
         *((word, Selection(word)) for word in SELECT),
         ("1>2", Selection("entry", "1>2")),
         ("0", Selection("entry", "0")),
-        ("Debian GNU/Linux, with Linux 6.1.0-39 # 2", Selection("entry", "Debian GNU/Linux, with Linux 6.1.0-39 # 2")),
+        (
+            "Debian GNU/Linux, with Linux 6.1.0-39 # 2",
+            Selection("entry", "Debian GNU/Linux, with Linux 6.1.0-39 # 2"),
+        ),
         ("entry:newest", Selection("entry", "newest")),
         ("entry:", Selection("entry", "entry:")),
         ("Grub", Selection("entry", "Grub")),
@@ -218,7 +230,20 @@ def test_debian_13_has_no_load_kexec(etc: Etc) -> None:
 
 
 def test_snippets_are_those_that_run_parts_lists(etc: Etc, tmp_path: Path) -> None:
-    names = ["10-a", "9_b", "B", "a", "_x", "no.suffix", "x.dpkg-old", "backup~", "#x#", ".hidden", "sp ace", "\u00e9"]
+    names = [
+        "10-a",
+        "9_b",
+        "B",
+        "a",
+        "_x",
+        "no.suffix",
+        "x.dpkg-old",
+        "backup~",
+        "#x#",
+        ".hidden",
+        "sp ace",
+        "\u00e9",
+    ]
     for name in names:
         etc.write(f"{DEFAULT}.d/{name}", 'ORDER="$ORDER ' + name + '"\n')
     (tmp_path / "etc/default/kexec.d/directory").mkdir()
@@ -232,8 +257,18 @@ def test_snippets_are_those_that_run_parts_lists(etc: Etc, tmp_path: Path) -> No
     if run_parts is None:
         pytest.skip("needs run-parts (debianutils)")
     directory = str(tmp_path / "etc/default/kexec.d")
-    listed = subprocess.run([run_parts, "--list", directory], capture_output=True, text=True, check=False)
-    assert [Path(line).name for line in listed.stdout.splitlines()] == ["10-a", "9_b", "B", "_x", "a", "link", "zz"]
+    listed = subprocess.run(
+        [run_parts, "--list", directory], capture_output=True, text=True, check=False
+    )
+    assert [Path(line).name for line in listed.stdout.splitlines()] == [
+        "10-a",
+        "9_b",
+        "B",
+        "_x",
+        "a",
+        "link",
+        "zz",
+    ]
 
 
 def test_variables_reach_from_file_to_file(etc: Etc) -> None:
@@ -345,9 +380,42 @@ def test_an_error_points_at_the_wrong_word(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     "word",
     [
-        *("-e", "--exec", "--exe", "-f", "--force", "-u", "--unload", "-l", "--load", "-p", "--load-panic", "-v", "-S"),
-        *("-de", "-dl", "--append=x", "--app=x", "--command-line=x", "--reuse-cmdline", "--initrd=/x", "--ramdisk=/x"),
-        *("--reuseinitrd", "--module=x", "--dtb=/x", "--entry=0x1", "--e", "--", "--help", "-h", "-?"),
+        *(
+            "-e",
+            "--exec",
+            "--exe",
+            "-f",
+            "--force",
+            "-u",
+            "--unload",
+            "-l",
+            "--load",
+            "-p",
+            "--load-panic",
+            "-v",
+            "-S",
+        ),
+        *(
+            "-de",
+            "-dl",
+            "--append=x",
+            "--app=x",
+            "--command-line=x",
+            "--reuse-cmdline",
+            "--initrd=/x",
+            "--ramdisk=/x",
+        ),
+        *(
+            "--reuseinitrd",
+            "--module=x",
+            "--dtb=/x",
+            "--entry=0x1",
+            "--e",
+            "--",
+            "--help",
+            "-h",
+            "-?",
+        ),
     ],
 )
 def test_kexec_args_cannot_change_what_kexec_does(word: str) -> None:
@@ -360,14 +428,14 @@ def test_kexec_args_cannot_change_what_kexec_does(word: str) -> None:
 
 @pytest.mark.parametrize("word", ["/boot/vmlinuz", "-"])
 def test_kexec_args_are_options(word: str) -> None:
-    with pytest.raises(SettingsError, match="is no option; write an option's value as --option=value"):
+    with pytest.raises(
+        SettingsError, match="is no option; write an option's value as --option=value"
+    ):
         parse_conf(f"kexec_args = -t {word}\n", "conf")
 
 
 def test_kexec_args_of_every_harmless_kind() -> None:
-    words = (
-        "-d -a -s -c -i -x -y -tbzImage --type=bzImage --no-checks --mem-min=0x100 --reset-vga --entry-32bit --noefi"
-    )
+    words = "-d -a -s -c -i -x -y -tbzImage --type=bzImage --no-checks --mem-min=0x100 --reset-vga --entry-32bit --noefi"
     assert parse_conf(f"kexec_args = {words}\n", "conf")["kexec_args"].value == words
 
 
@@ -385,7 +453,9 @@ def test_errors_of_debians_file_point_too(etc: Etc) -> None:
     etc.write(DEFAULT, "\nLOAD_KEXEC=yes\n")
     with pytest.raises(SettingsError) as caught:
         etc.load()
-    assert str(caught.value) == f"{DEFAULT}:2: LOAD_KEXEC is `yes`; kexec-tools knows true and false"
+    assert (
+        str(caught.value) == f"{DEFAULT}:2: LOAD_KEXEC is `yes`; kexec-tools knows true and false"
+    )
 
 
 def test_an_error_of_the_command_line_says_so(etc: Etc) -> None:
@@ -423,7 +493,15 @@ def test_every_line_of_the_shipped_file_is_true_with_its_comment_sign_removed() 
     text = re.sub(r"^#([a-z_]+ =)", r"\1", SHIPPED.read_text(), flags=re.M)
     given = parse_conf(text, "conf")
     assert list(given) == list(KEYS)
-    shown = {"load": "yes", "use_grub_config": "yes", "select": "grub", "panic_timeout": "0", "allow_tpm": "no"}
+    shown = {
+        "load": "yes",
+        "use_grub_config": "yes",
+        "select": "grub",
+        "panic_timeout": "0",
+        "allow_tpm": "no",
+    }
     assert {key: given[key].value for key in shown} == shown
     assert given["decline_if_module"].value == "nvidia nvidia_drm"
-    assert [given[key].value for key in ("remove_parameters", "append_parameters", "kexec_args")] == ["", "", ""]
+    assert [
+        given[key].value for key in ("remove_parameters", "append_parameters", "kexec_args")
+    ] == ["", "", ""]

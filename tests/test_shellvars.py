@@ -76,7 +76,9 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 @pytest.mark.parametrize("text", ACCEPTED)
-def test_what_is_accepted_means_what_the_shell_takes_it_for(text: str, shell: str, tmp_path: Path) -> None:
+def test_what_is_accepted_means_what_the_shell_takes_it_for(
+    text: str, shell: str, tmp_path: Path
+) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"needs {shell}")
     file = tmp_path / "kexec"

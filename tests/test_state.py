@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.system.directory import Busy, State, StateError
+from kexec_hook.system.directory import Busy, Directory, StateError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def python(code: str, *words: str) -> subprocess.Popen[str]:
     """Another process of ours."""
     argv = [sys.executable, "-c", code, *words]
-    return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.fixture
@@ -33,16 +35,19 @@ def path(tmp_path: Path) -> Path:
 def test_the_directory_and_its_files_are_ours_alone(path: Path) -> None:
     before = os.umask(0)
     try:
-        with State.open(path) as state, state.lock() as held:
+        with Directory.open(path) as state, state.lock() as held:
             held.write("a", b"x")
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()} == {"a": 0o600, "lock": 0o600}
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()} == {
+        "a": 0o600,
+        "lock": 0o600,
+    }
 
 
 def test_write_read_remove(path: Path) -> None:
-    with State.open(path) as state:
+    with Directory.open(path) as state:
         assert state.read("a") is None
         assert state.remove("a") is False
         with state.lock() as held:
@@ -58,13 +63,13 @@ def test_write_read_remove(path: Path) -> None:
 
 def test_looking_does_not_make_it(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        State.open(path, create=False)
+        Directory.open(path, create=False)
     assert not path.exists()
 
 
 def refused(path: Path, owner: int | None = None) -> str:
     with pytest.raises(StateError) as caught:
-        State.open(path, owner=owner)
+        Directory.open(path, owner=owner)
     return str(caught.value)
 
 
@@ -91,24 +96,29 @@ def test_a_directory_of_somebody_else_is_refused(path: Path) -> None:
 def test_a_link_or_a_file_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(0o700)
     path.symlink_to("elsewhere")
-    assert refused(path) == f"{path} is a symbolic link; remove it, kexec-hook makes its own directory"
+    assert (
+        refused(path) == f"{path} is a symbolic link; remove it, kexec-hook makes its own directory"
+    )
     path.unlink()
     path.symlink_to("nowhere")
     assert "is a symbolic link" in refused(path)
     path.unlink()
     path.write_text("")
-    assert refused(path) == f"{path} is not a directory; remove it, kexec-hook makes its own directory"
+    assert (
+        refused(path) == f"{path} is not a directory; remove it, kexec-hook makes its own directory"
+    )
 
 
 def test_no_place_for_the_directory(tmp_path: Path) -> None:
     assert (
-        refused(tmp_path / "run/kexec-hook") == f"{tmp_path}/run/kexec-hook cannot be made: no such file or directory"
+        refused(tmp_path / "run/kexec-hook")
+        == f"{tmp_path}/run/kexec-hook cannot be made: no such file or directory"
     )
 
 
 def test_files_that_we_did_not_make_are_not_read(path: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
-    with State.open(path) as state:
+    with Directory.open(path) as state:
         (path / "link").symlink_to("../secret")
         (path / "directory").mkdir()
         os.mkfifo(path / "fifo")
@@ -121,14 +131,19 @@ def test_files_that_we_did_not_make_are_not_read(path: Path, tmp_path: Path) -> 
                 state.read(name)
             assert str(caught.value) == f"{path}/{name} {why}"
         (path / "lock").symlink_to("../secret")
-        with pytest.raises(StateError, match="lock cannot be opened: too many levels of symbolic links"), state.lock():
+        with (
+            pytest.raises(
+                StateError, match="lock cannot be opened: too many levels of symbolic links"
+            ),
+            state.lock(),
+        ):
             pass
     assert (tmp_path / "secret").read_text() == "secret"
 
 
 def test_a_link_is_replaced_not_written_through(path: Path, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("untouched")
-    with State.open(path) as state, state.lock() as held:
+    with Directory.open(path) as state, state.lock() as held:
         (path / "a").symlink_to("../victim")
         held.write("a", b"ours")
         assert state.read("a") == b"ours"
@@ -137,8 +152,8 @@ def test_a_link_is_replaced_not_written_through(path: Path, tmp_path: Path) -> N
 
 HOLD = """
 import sys, time
-from kexec_hook.system.directory import State
-with State.open(sys.argv[1]) as state, state.lock():
+from kexec_hook.system.directory import Directory
+with Directory.open(sys.argv[1]) as state, state.lock():
     print("held", flush=True)
     time.sleep(60)
 """
@@ -148,7 +163,7 @@ def test_a_second_one_waits_briefly_and_says_who_is_at_work(path: Path) -> None:
     with python(HOLD, str(path)) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with State.open(path) as state:
+        with Directory.open(path) as state:
             started = time.monotonic()
             with pytest.raises(Busy) as caught, state.lock(wait=0.3):
                 pass
@@ -164,7 +179,8 @@ def test_a_second_one_waits_briefly_and_says_who_is_at_work(path: Path) -> None:
 
 def test_a_program_that_outlives_us_does_not_hold_the_lock(path: Path) -> None:
     code = HOLD.replace("import sys", "import subprocess, sys").replace(
-        'print("held", flush=True)', "print(subprocess.Popen(['sleep', '60'], stdout=2).pid, flush=True)"
+        'print("held", flush=True)',
+        "print(subprocess.Popen(['sleep', '60'], stdout=2).pid, flush=True)",
     )
     with python(code, str(path)) as other:
         assert other.stdout is not None
@@ -172,7 +188,7 @@ def test_a_program_that_outlives_us_does_not_hold_the_lock(path: Path) -> None:
         try:
             other.kill()
             other.wait()
-            with State.open(path) as state, state.lock(wait=0.0):
+            with Directory.open(path) as state, state.lock(wait=0.0):
                 pass
         finally:
             os.kill(sleeper, signal.SIGKILL)
@@ -180,26 +196,28 @@ def test_a_program_that_outlives_us_does_not_hold_the_lock(path: Path) -> None:
 
 COUNT = """
 import sys
-from kexec_hook.system.directory import State
+from kexec_hook.system.directory import Directory
 for _ in range(int(sys.argv[2])):
-    with State.open(sys.argv[1]) as state, state.lock(wait=30) as held:
+    with Directory.open(sys.argv[1]) as state, state.lock(wait=30) as held:
         held.write("count", b"%d" % (int(state.read("count") or b"0") + 1))
 """
 
 
 def test_two_processes_at_once_a_hundred_rounds(path: Path) -> None:
     both = [python(COUNT, str(path), "100") for _ in range(2)]
-    assert [(process.communicate(timeout=60)[1], process.returncode) for process in both] == [("", 0)] * 2
+    assert [(process.communicate(timeout=60)[1], process.returncode) for process in both] == [
+        ("", 0)
+    ] * 2
     assert (path / "count").read_text() == "200"
 
 
 WRITE = """
 import sys
-from kexec_hook.system.directory import State
+from kexec_hook.system.directory import Directory
 print("ready", flush=True)
 number = 0
 while True:
-    with State.open(sys.argv[1]) as state, state.lock() as held:
+    with Directory.open(sys.argv[1]) as state, state.lock() as held:
         held.write("record", b"%06d" % number + b"x" * (number * 997 % 100_000) + b"end")
     number += 1
 """
@@ -214,7 +232,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_and_no_lock(path: Path) -> 
             assert writer.stdout.readline() == "ready\n"
             time.sleep(chance.uniform(0, 0.02))
             writer.kill()
-        with State.open(path) as state, state.lock(wait=0.0) as held:
+        with Directory.open(path) as state, state.lock(wait=0.0) as held:
             data = state.read("record")
             assert sorted(file.name for file in path.iterdir()) in (["lock"], ["lock", "record"])
             if data is not None:
@@ -227,9 +245,9 @@ def test_killed_at_any_moment_it_leaves_a_whole_file_and_no_lock(path: Path) -> 
 
 FULL = """
 import os, sys
-from kexec_hook.system.directory import State, StateError
+from kexec_hook.system.directory import Directory, StateError
 path = sys.argv[1] + "/kexec-hook"
-with State.open(path) as state:
+with Directory.open(path) as state:
     with state.lock() as held:
         held.write("record", b"old")
     with open(sys.argv[1] + "/filler", "wb", buffering=0) as filler:
@@ -249,9 +267,9 @@ with State.open(path) as state:
 
 READ_ONLY = """
 import os, subprocess, sys
-from kexec_hook.system.directory import State, StateError
+from kexec_hook.system.directory import Directory, StateError
 path = sys.argv[1] + "/kexec-hook"
-with State.open(path) as state, state.lock() as held:
+with Directory.open(path) as state, state.lock() as held:
     held.write("record", b"old")
 subprocess.run(["mount", "-o", "remount,ro", sys.argv[1]], check=True)
 def attempt(do):
@@ -259,11 +277,11 @@ def attempt(do):
         do()
     except StateError as error:
         print(error)
-with State.open(path) as state:
+with Directory.open(path) as state:
     attempt(lambda: state.lock().__enter__())
     attempt(lambda: state.remove("record"))
     print(state.read("record").decode(), sorted(os.listdir(path)))
-attempt(lambda: State.open(sys.argv[1] + "/new"))
+attempt(lambda: Directory.open(sys.argv[1] + "/new"))
 """
 
 
@@ -278,7 +296,16 @@ def on_a_small_disk(code: str, directory: Path) -> list[str]:
         [*namespace, "sh", "-c", mount, "sh", str(directory)], capture_output=True, check=False
     ).returncode:
         pytest.skip("may not mount a tmpfs in a namespace of its own")
-    argv = [*namespace, "sh", "-c", f'{mount} && exec "$2" -c "$3" "$1"', "sh", str(directory), sys.executable, code]
+    argv = [
+        *namespace,
+        "sh",
+        "-c",
+        f'{mount} && exec "$2" -c "$3" "$1"',
+        "sh",
+        str(directory),
+        sys.executable,
+        code,
+    ]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     return done.stdout.splitlines()

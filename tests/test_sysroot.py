@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.system import sysroot as module
-from kexec_hook.system.sysroot import Entry, MissingError, NotPermittedError, Sysroot, SysrootError, TooLargeError
+from kexec_hook.system.sysroot import (
+    DirEntry,
+    MissingError,
+    NotPermittedError,
+    Sysroot,
+    SysrootError,
+    TooLargeError,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,7 +65,18 @@ def test_a_name_that_is_not_utf8_is_found(root):
 
 
 @pytest.mark.parametrize(
-    "path", ["/gone", "/gone/x", "/file/x", "/file/", "/file/..", "/file/./", "/a\0b", "/\ud800", "/" + "n" * 300]
+    "path",
+    [
+        "/gone",
+        "/gone/x",
+        "/file/x",
+        "/file/",
+        "/file/..",
+        "/file/./",
+        "/a\0b",
+        "/\ud800",
+        "/" + "n" * 300,
+    ],
 )
 def test_what_cannot_be_there_is_missing(root, path):
     put(root, "file")
@@ -121,10 +139,10 @@ def test_listing_is_sorted_and_does_not_follow_links(root):
     link(root, "d/c", "a")
     os.mkfifo(root / "d/p")
     assert Sysroot(root).entries("/d") == [
-        Entry("a", "dir"),
-        Entry("b", "file"),
-        Entry("c", "link"),
-        Entry("p", "other"),
+        DirEntry("a", "dir"),
+        DirEntry("b", "file"),
+        DirEntry("c", "link"),
+        DirEntry("p", "other"),
     ]
 
 
@@ -187,7 +205,9 @@ def test_dot_dot_after_a_link_is_where_the_link_led(root):
     assert Sysroot(root).text("/l/../x") == "right"
 
 
-@pytest.mark.parametrize("links", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "a/a"}, {"a": "./b/c", "b": "a/d"}])
+@pytest.mark.parametrize(
+    "links", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "a/a"}, {"a": "./b/c", "b": "a/d"}]
+)
 def test_a_loop_of_links_ends_and_is_missing(root, links):
     for name, to in links.items():
         link(root, name, to)
@@ -234,7 +254,9 @@ def test_paths_lead_where_they_lead_in_a_chroot(root, seed):
 
     def some_path():
         names = ["a", "b", "c", ".", "..", "f", "l0", "l1", "l2", "l3", ""]
-        return dice.choice(["/", "", "../", ""]) + "/".join(dice.choice(names) for _ in range(dice.randint(1, 4)))
+        return dice.choice(["/", "", "../", ""]) + "/".join(
+            dice.choice(names) for _ in range(dice.randint(1, 4))
+        )
 
     directories = [root]
     for _ in range(5):
@@ -451,7 +473,9 @@ print(sorted(sysroot.reads))
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
 def test_what_is_forbidden_is_not_missing():
-    with tempfile.TemporaryDirectory() as name:  # tmp_path lies in a directory that nobody else may enter
+    with (
+        tempfile.TemporaryDirectory() as name
+    ):  # tmp_path lies in a directory that nobody else may enter
         root = Path(name)
         root.chmod(0o755)
         put(root, "open/file").chmod(0o600)
@@ -508,7 +532,15 @@ def test_a_window_shows_any_piece_of_a_file_and_notes_it(root):
     sysroot = Sysroot(root)
     with sysroot.window("/boot/initrd.img") as window:
         assert window.size == 16384
-        for offset, size in ((0, 16), (4090, 12), (5, 3), (16380, 4), (0, 16384), (9000, 5000), (4, 0)):
+        for offset, size in (
+            (0, 16),
+            (4090, 12),
+            (5, 3),
+            (16380, 4),
+            (0, 16384),
+            (9000, 5000),
+            (4, 0),
+        ):
             assert window.at(offset, size) == content[offset : offset + size]
         assert window.at(16380, 100) == content[16380:]
         assert window.at(20000, 4) == b""

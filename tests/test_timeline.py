@@ -14,7 +14,11 @@ from tests.vm.timeline import draw
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 
-LONG = Way("the long one", ("shutdown", "GRUB", "kernel"), ((1.0, 2.0, 9.0), (2.0, 2.5, 3.0), (3.0, 6.0, 5.5)))
+LONG = Way(
+    "the long one",
+    ("shutdown", "GRUB", "kernel"),
+    ((1.0, 2.0, 9.0), (2.0, 2.5, 3.0), (3.0, 6.0, 5.5)),
+)
 SHORT = Way("the <short> one", ("shutdown", "kernel"), ((2.0, 3.0), (2.0, 3.0), (2.0, 3.5)))
 
 

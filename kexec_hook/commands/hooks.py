@@ -14,7 +14,7 @@ from kexec_hook.commands.stage import forget_ours
 if TYPE_CHECKING:
     from kexec_hook.install import Found, Glue
     from kexec_hook.plugins.api import PackageManager
-    from kexec_hook.system.host import World
+    from kexec_hook.system.host import Host
     from kexec_hook.system.sysroot import Sysroot
 
 Items = Sequence[tuple["Glue", "Found"]]
@@ -23,16 +23,16 @@ Items = Sequence[tuple["Glue", "Found"]]
 _STARTED, _ENABLED = "kexec-hook.service", "kexec-hook-judge.service"
 
 
-def hooks(world: World, args: Namespace) -> int:
+def hooks(host: Host, args: Namespace) -> int:
     from kexec_hook import install as glue
 
     act = {"list": _list, "install": _install, "remove": _remove}[args.action]
     if act is not _list:
-        if not world.is_host:
+        if not host.is_host:
             return fail("with --root, hooks can only be listed", USAGE)
-        if os.geteuid() != world.owner:
+        if os.geteuid() != host.owner:
             return fail("this needs root; `kexec-hook hooks list` does not")
-    sysroot = world.sysroot()
+    sysroot = host.sysroot()
     plugins = load_plugins()
     managers = plugins.package_managers()
     for trouble in (*(objection.reason for objection in plugins.broken), *plugins.complaints):
@@ -43,19 +43,25 @@ def hooks(world: World, args: Namespace) -> int:
         return fail(f"{unknown[0]} has no hooks; there are those of {', '.join(known)}", USAGE)
     try:
         program = glue.this_program()
-        everything = [(item, glue.look(sysroot, item)) for item in glue.files(sysroot, program, managers)]
-        return act(world, args.names, _present(sysroot, managers), everything)
-    except glue.GlueError as error:
+        everything = [
+            (item, glue.look(sysroot, item)) for item in glue.files(sysroot, program, managers)
+        ]
+        return act(host, args.names, _present(sysroot, managers), everything)
+    except glue.InstallError as error:
         return fail(str(error))
 
 
 def _present(sysroot: Sysroot, managers: Sequence[PackageManager]) -> set[str]:
     from kexec_hook import install as glue
 
-    return {glue.OURS, glue.SYSTEMD, *(manager.name for manager in managers if glue.here(sysroot, manager))}
+    return {
+        glue.OURS,
+        glue.SYSTEMD,
+        *(manager.name for manager in managers if glue.here(sysroot, manager)),
+    }
 
 
-def _list(world: World, names: Sequence[str], present: set[str], everything: Items) -> int:
+def _list(host: Host, names: Sequence[str], present: set[str], everything: Items) -> int:
     for item, found in everything:
         if names and item.group not in names:
             continue
@@ -64,7 +70,7 @@ def _list(world: World, names: Sequence[str], present: set[str], everything: Ite
     return OK
 
 
-def _install(world: World, names: Sequence[str], present: set[str], everything: Items) -> int:
+def _install(host: Host, names: Sequence[str], present: set[str], everything: Items) -> int:
     from kexec_hook import install as glue
 
     groups = {*names, glue.OURS} if names else present
@@ -73,14 +79,16 @@ def _install(world: World, names: Sequence[str], present: set[str], everything: 
     if foreign:
         for path in foreign:
             print(f"kexec-hook: {path} is there, and is not of `hooks install`", file=sys.stderr)
-        return fail("nothing was installed; remove the package or the file that is in the way first")
-    if world.root == "/":
-        strange = glue.strangers(glue.this_program(), world.owner)
+        return fail(
+            "nothing was installed; remove the package or the file that is in the way first"
+        )
+    if host.root == "/":
+        strange = glue.strangers(glue.this_program(), host.owner)
         if strange:
             return fail(
                 f"{strange}, and kexec-hook would run as root; install it where only root can write, as in /opt"
             )
-    sysroot = world.sysroot()
+    sysroot = host.sysroot()
     written = []
     for item, found in wanted:
         if found.state in ("missing", "outdated"):
@@ -88,12 +96,14 @@ def _install(world: World, names: Sequence[str], present: set[str], everything: 
             print(f"installed {item.path}")
             written.append(item)
     ours = {item.path for item, found in wanted if found.ours} | {item.path for item in written}
-    calls: list[tuple[str, ...]] = [("daemon-reload",)] if any(item.group == glue.SYSTEMD for item in written) else []
+    calls: list[tuple[str, ...]] = (
+        [("daemon-reload",)] if any(item.group == glue.SYSTEMD for item in written) else []
+    )
     calls += [("enable", "--now", _STARTED)] if f"{glue.UNITS}/{_STARTED}" in ours else []
     calls += [("enable", _ENABLED)] if f"{glue.UNITS}/{_ENABLED}" in ours else []
-    code = _systemctl(world, calls)
+    code = _systemctl(host, calls)
     if written:
-        journal(world, f"hooks installed: {', '.join(item.path for item in written)}")
+        journal(host, f"hooks installed: {', '.join(item.path for item in written)}")
     if code == OK:
         if written:
             print("From the next upgrade on, kernels are staged; `kexec-hook stage` does it now.")
@@ -102,7 +112,7 @@ def _install(world: World, names: Sequence[str], present: set[str], everything: 
     return code
 
 
-def _remove(world: World, names: Sequence[str], present: set[str], everything: Items) -> int:
+def _remove(host: Host, names: Sequence[str], present: set[str], everything: Items) -> int:
     from kexec_hook import install as glue
 
     ours = [(item, found) for item, found in everything if found.ours]
@@ -116,34 +126,34 @@ def _remove(world: World, names: Sequence[str], present: set[str], everything: I
     units = [name for name in (_STARTED, _ENABLED) if f"{glue.UNITS}/{name}" in paths]
     if _STARTED in units:
         # Nobody would look any more, at shutdown, whether what is staged is still what GRUB would boot.
-        left = forget_ours(world)
+        left = forget_ours(host)
         if left:
             return fail(f"what is staged cannot be unloaded{left}; nothing was removed")
-    code = _systemctl(world, [("disable", "--now", *units)] if units else [])
-    sysroot = world.sysroot()
+    code = _systemctl(host, [("disable", "--now", *units)] if units else [])
+    sysroot = host.sysroot()
     # The other way round than they came: what is called goes last.
     for item, found in reversed(gone):
         glue.take(sysroot, item, found.made)
         print(f"removed {item.path}")
     if any(item.group == glue.SYSTEMD for item, _ in gone):
-        code = _systemctl(world, [("daemon-reload",)]) or code
-    journal(world, f"hooks removed: {', '.join(paths)}")
+        code = _systemctl(host, [("daemon-reload",)]) or code
+    journal(host, f"hooks removed: {', '.join(paths)}")
     for item, found in everything:
         if item.settings and not found.ours and found.state == "installed" and gone == ours:
             print(f"left {item.path}, which was changed")
     return code
 
 
-def _systemctl(world: World, calls: Sequence[tuple[str, ...]]) -> int:
+def _systemctl(host: Host, calls: Sequence[tuple[str, ...]]) -> int:
     """Tell systemd, where it runs."""
     from kexec_hook.system.process import ProcessError
 
-    if not world.sysroot().exists("/run/systemd/system"):
+    if not host.sysroot().exists("/run/systemd/system"):
         return OK
     code = OK
     for words in calls:
         try:
-            world.programs.run(("systemctl", *words))
+            host.programs.run(("systemctl", *words))
         except ProcessError as error:
             code = fail(str(error), FAILED)
     return code

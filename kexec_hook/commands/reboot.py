@@ -22,23 +22,23 @@ from kexec_hook.commands import (
 from kexec_hook.commands.stage import forget_ours, stage_now
 
 if TYPE_CHECKING:
-    from kexec_hook.system.host import World
+    from kexec_hook.system.host import Host
 
 
-def finalize(world: World, args: Namespace) -> int:
+def finalize(host: Host, args: Namespace) -> int:
     from kexec_hook.staging.finalize import finalize as decide_now
 
-    refused = refuse(world)
+    refused = refuse(host)
     if refused:
         return refused
     plugins = load_plugins()
     try:
-        verdict = decide_now(world, lambda trigger: decide_here(world, trigger, plugins))
+        verdict = decide_now(host, lambda trigger: decide_here(host, trigger, plugins))
     except Exception:
-        forget_ours(world)
+        forget_ours(host)
         raise
     if verdict.approved and verdict.done:
-        message = f"this reboot is a kexec into {named(verdict.done.run)}"
+        message = f"this reboot is a kexec into {named(verdict.done.decision)}"
     else:
         # Somebody else's image may well jump, and who powers off does not reboot.
         message = f"{'this reboot is no kexec' if verdict.decides else 'there is nothing to decide'}: {verdict.reason}"
@@ -51,8 +51,8 @@ def finalize(world: World, args: Namespace) -> int:
 # reboot, coldreboot, ack, judge-boot
 
 
-def reboot(world: World, args: Namespace) -> int:
-    refused = refuse(world)
+def reboot(host: Host, args: Namespace) -> int:
+    refused = refuse(host)
     if refused:
         return refused
     if not args.yes:
@@ -64,11 +64,11 @@ def reboot(world: World, args: Namespace) -> int:
     from kexec_hook.state import record
     from kexec_hook.system.kexec import Kexec
 
-    if not (isinstance(_look(world), record.Staged) and Kexec(world).loaded()):
-        done = stage_now(world, Namespace(entry=None, dry_run=False, force=False, running=False))
-        journal(world, say_done(done))
+    if not (isinstance(_look(host), record.Staged) and Kexec(host).loaded()):
+        done = stage_now(host, Namespace(entry=None, dry_run=False, force=False, running=False))
+        journal(host, say_done(done))
         print(f"kexec-hook: {say_done(done)}")
-    return _systemctl(world, {})
+    return _systemctl(host, {})
 
 
 def _agreed(question: str) -> bool:
@@ -79,52 +79,56 @@ def _agreed(question: str) -> bool:
         return False
 
 
-def _look(world: World) -> Any:
+def _look(host: Host) -> Any:
     from kexec_hook.state import record
 
-    return record.look(world.path(record.DIRECTORY), owner=world.owner)
+    return record.look(host.path(record.DIRECTORY), owner=host.owner)
 
 
-def coldreboot(world: World, args: Namespace) -> int:
+def coldreboot(host: Host, args: Namespace) -> int:
     """A firmware boot, whatever is loaded."""
     from kexec_hook.state import record
     from kexec_hook.system.kexec import Kexec
 
-    refused = refuse(world)
+    refused = refuse(host)
     if refused:
         return refused
-    with world.state() as state:
+    with host.state() as state:
         record.withdraw(state)
         with state.lock() as held:
-            Kexec(world).unload()
+            Kexec(host).unload()
             state.remove(record.STAGED)
             held.write(record.COLD, b"")
-        journal(world, "coldreboot: nothing is loaded any more, this reboot goes through the firmware")
-        code = _systemctl(world, {"SYSTEMCTL_SKIP_AUTO_KEXEC": "1"})
+        journal(
+            host, "coldreboot: nothing is loaded any more, this reboot goes through the firmware"
+        )
+        code = _systemctl(host, {"SYSTEMCTL_SKIP_AUTO_KEXEC": "1"})
         if code != OK:  # somebody holds the reboot back: the next one is another one
             state.remove(record.COLD)
     return code
 
 
-def _systemctl(world: World, env: dict[str, str]) -> int:
+def _systemctl(host: Host, env: dict[str, str]) -> int:
     from kexec_hook.system.process import ProcessError
 
     try:
-        world.programs.run(("systemctl", "reboot"), env=env)
+        host.programs.run(("systemctl", "reboot"), env=env)
     except ProcessError as error:
         return fail(str(error))
     return OK
 
 
-def ack(world: World, args: Namespace) -> int:
+def ack(host: Host, args: Namespace) -> int:
     from kexec_hook.state import attempts
 
-    refused = refuse(world)
+    refused = refuse(host)
     if refused:
         return refused
-    gone = attempts.acknowledge(world, args.release)
+    gone = attempts.acknowledge(host, args.release)
     if args.release and not gone:
-        return fail(f"{args.release} is not among the kernels that did not come up; `kexec-hook status` lists them")
+        return fail(
+            f"{args.release} is not among the kernels that did not come up; `kexec-hook status` lists them"
+        )
     for release in gone:
         print(f"{release} may be jumped into again")
     if not gone:
@@ -132,14 +136,14 @@ def ack(world: World, args: Namespace) -> int:
     return OK
 
 
-def judge_boot(world: World, args: Namespace) -> int:
+def judge_boot(host: Host, args: Namespace) -> int:
     """What a unit calls at boot: did the jump that was tried come up?"""
     from kexec_hook.state import attempts
 
-    refused = refuse(world)
+    refused = refuse(host)
     if refused:
         return refused
-    verdict, attempt = attempts.judge(world)
+    verdict, attempt = attempts.judge(host)
     if attempt is None or verdict == "pending":
         return OK
     if verdict == "jumped":

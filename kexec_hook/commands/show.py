@@ -12,15 +12,15 @@ from kexec_hook.commands.stage import planned
 from kexec_hook.plugins.api import Trigger
 
 if TYPE_CHECKING:
-    from kexec_hook.system.host import World
+    from kexec_hook.system.host import Host
 
 
-def list_entries(world: World, args: Namespace) -> int:
+def list_entries(host: Host, args: Namespace) -> int:
     from kexec_hook.decision.decide import tail_key
     from kexec_hook.report import listing
 
     plugins = load_plugins()
-    found = decide_here(world, Trigger("cli"), plugins)
+    found = decide_here(host, Trigger("cli"), plugins)
     answer = listing.entries_json(found)
     if args.sort:
         answer["entries"] = listing.by_release(answer["entries"], tail_key(plugins, found.sysroot))
@@ -30,14 +30,18 @@ def list_entries(world: World, args: Namespace) -> int:
         print(listing.list_text(answer))
     if answer["entries"]:
         return OK
-    about = [objection.reason for objection in found.objections if objection.by in ("kexec-hook", "checks")]
+    about = [
+        objection.reason
+        for objection in found.objections
+        if objection.by in ("kexec-hook", "checks")
+    ]
     return fail("; ".join(about) or "the menu is empty")
 
 
-def explain_choice(world: World, args: Namespace) -> int:
+def explain_choice(host: Host, args: Namespace) -> int:
     from kexec_hook.report import explain
 
-    found = decide_here(world, Trigger("cli", args.entry))
+    found = decide_here(host, Trigger("cli", args.entry))
     outcome = "declined" if found.declined else "would-stage"
     if args.json:
         print(as_json(explain.explain_json(found, outcome, planned(found))))
@@ -46,22 +50,25 @@ def explain_choice(world: World, args: Namespace) -> int:
     return DECLINED if found.declined else OK
 
 
-def status(world: World, args: Namespace) -> int:
+def status(host: Host, args: Namespace) -> int:
     from kexec_hook.decision.decide import tail_key
     from kexec_hook.report.status import status_json, status_text, verify
 
     plugins = load_plugins()
-    found = decide_here(world, Trigger("cli"), plugins)
+    found = decide_here(host, Trigger("cli"), plugins)
     answer = status_json(
-        world, found, tail_key(plugins, found.sysroot), lambda trigger: decide_here(world, trigger, plugins)
+        host,
+        found,
+        tail_key(plugins, found.sysroot),
+        lambda trigger: decide_here(host, trigger, plugins),
     )
     if args.verify:
-        answer["verified"] = verify(world, found)
+        answer["verified"] = verify(host, found)
     print(as_json(answer) if args.json else status_text(answer))
     return OK
 
 
-def grub_eval(world: World, args: Namespace) -> int:
+def grub_eval(host: Host, args: Namespace) -> int:
     from pathlib import Path
 
     from kexec_hook.disks.directories import Partition, PartitionDisks
@@ -70,7 +77,10 @@ def grub_eval(world: World, args: Namespace) -> int:
     from kexec_hook.report import grubeval
     from kexec_hook.system.sysroot import Sysroot, SysrootError
 
-    partitions = [Partition(Path(args.directory), args.uuid, args.label), *map(Partition.parse, args.extra)]
+    partitions = [
+        Partition(Path(args.directory), args.uuid, args.label),
+        *map(Partition.parse, args.extra),
+    ]
     for partition in partitions:
         if not partition.directory.is_dir():
             return fail(f"{partition.directory}: not a directory", USAGE)
@@ -85,17 +95,24 @@ def grub_eval(world: World, args: Namespace) -> int:
     if not prefix.startswith("("):
         prefix = "(hd0,gpt1)" + prefix
     machine = grubeval.make_machine(disks, args.flavour, args.platform, args.cpu, prefix, variables)
-    names = {f"hd0,gpt{number}": str(partition.directory) for number, partition in enumerate(partitions, 1)}
+    names = {
+        f"hd0,gpt{number}": str(partition.directory)
+        for number, partition in enumerate(partitions, 1)
+    }
     machine.display = grubeval.display(names)
     try:
         if args.script:
             directory, name = os.path.split(os.path.abspath(args.script))
-            output, problems = grubeval.script(machine, args.script, Sysroot(directory).read("/" + name))
+            output, problems = grubeval.script(
+                machine, args.script, Sysroot(directory).read("/" + name)
+            )
             sys.stdout.write(output)
             for problem in problems:
                 print(grubeval.show_problem(problem), file=sys.stderr)
             return OK
-        answer = grubeval.configuration(machine, f"{prefix}/grub.cfg", default_only=args.default_only)
+        answer = grubeval.configuration(
+            machine, f"{prefix}/grub.cfg", default_only=args.default_only
+        )
     except SysrootError as error:
         return fail(f"{args.script}: {error.reason}")
     except (Limit, ScriptError) as error:

@@ -26,191 +26,212 @@ from kexec_hook.plugins.api import Trigger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kexec_hook.plugins.api import Run
-    from kexec_hook.staging.load import Done
-    from kexec_hook.system.host import World
+    from kexec_hook.plugins.api import Decision
+    from kexec_hook.staging.load import Staging
+    from kexec_hook.system.host import Host
 
 _SAID = "said"  # why the last run declined, empty when it did not
 _STAMP_BEFORE = 2.0  # seconds: file systems' times are as coarse as that
 
 
-def planned(run: Run) -> Sequence[Sequence[str]]:
-    return [run.plan.argv()] if run.plan else []
+def planned(decision: Decision) -> Sequence[Sequence[str]]:
+    return [decision.plan.argv()] if decision.plan else []
 
 
-def stage(world: World, args: Namespace) -> int:
+def stage(host: Host, args: Namespace) -> int:
     if args.dry_run:
-        return _dry(world, args)
-    refused = refuse(world)
+        return _dry(host, args)
+    refused = refuse(host)
     if refused:
         return refused
-    done = _stage_panic(world, args) if args.panic else stage_now(world, args)
-    journal(world, say_done(done))
-    _print_stage(done.run, done.outcome, args, done)
+    done = _stage_panic(host, args) if args.panic else stage_now(host, args)
+    journal(host, say_done(done))
+    _print_stage(done.decision, done.outcome, args, done)
     if done.outcome == "failed":
-        return fail(done.error)
-    if done.vetoed:
+        return fail(done.failure)
+    if done.unapproved:
         fail(not_active())
-    if any(objection.rights for objection in done.run.objections):
+    if any(objection.rights for objection in done.decision.objections):
         return FAILED  # nothing was decided
     return DECLINED if done.outcome == "declined" else OK
 
 
-def _dry(world: World, args: Namespace) -> int:
-    run = _decide_panic(world, args) if args.panic else decide_here(world, _trigger(args))
-    _print_stage(run, "declined" if run.declined else "would-stage", args)
-    return DECLINED if run.declined else OK
+def _dry(host: Host, args: Namespace) -> int:
+    decision = _decide_panic(host, args) if args.panic else decide_here(host, _trigger(args))
+    _print_stage(decision, "declined" if decision.declined else "would-stage", args)
+    return DECLINED if decision.declined else OK
 
 
 def _trigger(args: Namespace) -> Trigger:
-    return Trigger("cli", args.entry, args.dry_run, args.force, args.running, getattr(args, "panic", False))
+    return Trigger(
+        "cli", args.entry, args.dry_run, args.force, args.running, getattr(args, "panic", False)
+    )
 
 
-def _print_stage(run: Run, outcome: str, args: Namespace, done: Done | None = None) -> None:
+def _print_stage(
+    decision: Decision, outcome: str, args: Namespace, done: Staging | None = None
+) -> None:
     from kexec_hook.report import explain
 
     if args.json:
-        print(as_json(explain.stage_json(run, outcome, planned(run))))
+        print(as_json(explain.stage_json(decision, outcome, planned(decision))))
     else:
-        left, vetoed = (done.left, done.vetoed) if done else (False, False)
+        left, vetoed = (done.image_loaded, done.unapproved) if done else (False, False)
         outcome = "vetoed" if vetoed else outcome
-        print(explain.stage_text(run, outcome, planned(run), verbose=args.verbose, left=left))
+        print(
+            explain.stage_text(
+                decision, outcome, planned(decision), verbose=args.verbose, left=left
+            )
+        )
 
 
-def stage_now(world: World, args: Namespace) -> Done:
+def stage_now(host: Host, args: Namespace) -> Staging:
     from kexec_hook.staging.load import carry_out
     from kexec_hook.state import record
 
     trigger = _trigger(args)
     plugins = load_plugins()
-    with world.state() as state, state.lock() as held:
+    with host.state() as state, state.lock() as held:
         state.remove("stamp")  # this is not what `run` would decide
         state.remove(record.COLD)
-        done = carry_out(world, held, lambda: decide_here(world, trigger, plugins))
+        done = carry_out(host, held, lambda: decide_here(host, trigger, plugins))
     if done.outcome == "staged":
-        plugins.staged(done.run)
+        plugins.staged(done.decision)
     return done
 
 
-def _decide_panic(world: World, args: Namespace) -> Run:
+def _decide_panic(host: Host, args: Namespace) -> Decision:
     from kexec_hook.settings.conf import load_settings
     from kexec_hook.staging import panic
 
-    sysroot = world.sysroot()
-    return panic.decide(world, sysroot, load_settings(sysroot), _trigger(args))
+    sysroot = host.sysroot()
+    return panic.decide(host, sysroot, load_settings(sysroot), _trigger(args))
 
 
-def _stage_panic(world: World, args: Namespace) -> Done:
+def _stage_panic(host: Host, args: Namespace) -> Staging:
     from kexec_hook.staging import panic
 
-    with world.state() as state, state.lock():
-        return panic.act(world, _decide_panic(world, args))
+    with host.state() as state, state.lock():
+        return panic.act(host, _decide_panic(host, args))
 
 
-def unstage(world: World, args: Namespace) -> int:
+def unstage(host: Host, args: Namespace) -> int:
     from kexec_hook.staging.load import forget
     from kexec_hook.state import record
     from kexec_hook.system.kexec import Kexec, KexecError
 
-    refused = refuse(world)
+    refused = refuse(host)
     if refused:
         return refused
-    with world.state() as state, state.lock() as held:
+    with host.state() as state, state.lock() as held:
         state.remove("stamp")
         found = record.read_staged(state)
         if isinstance(found, record.NoRecord) and not found.found:
-            if Kexec(world).loaded():
-                return fail("an image is loaded, but not by kexec-hook; `kexec --unload` unloads it", DECLINED)
+            if Kexec(host).loaded():
+                return fail(
+                    "an image is loaded, but not by kexec-hook; `kexec --unload` unloads it",
+                    DECLINED,
+                )
             print("nothing is staged")
             return OK
         try:
-            forget(world, held)
+            forget(host, held)
         except KexecError as error:
             return fail(str(error))
-    journal(world, "unstaged; the next reboot is an ordinary one")
+    journal(host, "unstaged; the next reboot is an ordinary one")
     print("unstaged; the next reboot is an ordinary one")
     return OK
 
 
-def run(world: World, args: Namespace) -> int:
+def run(host: Host, args: Namespace) -> int:
     """What the package managers' glue calls: silent where nothing changed, and never a failure of theirs."""
     from kexec_hook.system.directory import Busy
 
     started = time.time()
-    if os.environ.get("KEXEC_HOOK_SUSPEND", "0") not in ("", "0") or not world.is_host:
+    if os.environ.get("KEXEC_HOOK_SUSPEND", "0") not in ("", "0") or not host.is_host:
         return OK
     try:
-        done = _run(world, args.source, started)
+        done = _run(host, args.source, started)
     except Busy as error:
         print(f"kexec-hook: {error}")
-        _look_again(world)
+        _look_again(host)
         return OK
     except expected_errors() as error:
-        _run_failed(world, str(error))
+        _run_failed(host, str(error))
         return OK
-    except Exception as error:  # a bug of ours is no failure of apt's; what is staged may be wrong by now
+    except (
+        Exception
+    ) as error:  # a bug of ours is no failure of apt's; what is staged may be wrong by now
         import traceback
 
         from kexec_hook.report.terminal import safe
 
         for line in traceback.format_exc().splitlines():
-            journal(world, safe(line))
-        _run_failed(world, f"{type(error).__name__}: {error}; this is a bug, its traceback is in the journal")
+            journal(host, safe(line))
+        _run_failed(
+            host, f"{type(error).__name__}: {error}; this is a bug, its traceback is in the journal"
+        )
         return OK
     if done is not None and done.outcome != "unchanged":
-        journal(world, f"{args.source}: {say_done(done)}")
+        journal(host, f"{args.source}: {say_done(done)}")
         print(f"kexec-hook: {say_done(done)}")
     return OK
 
 
-def _look_again(world: World) -> None:
+def _look_again(host: Host) -> None:
     """What has changed since the other one began is for the next call, which must not believe the other's stamp."""
     from kexec_hook.state.stamp import CHANGED
     from kexec_hook.system.directory import StateError
 
     try:
-        with world.state() as state:
+        with host.state() as state:
             state.mark(CHANGED)
     except StateError:
         pass  # said already: nothing was decided
 
 
-def _run(world: World, source: str, started: float) -> Done | None:
+def _run(host: Host, source: str, started: float) -> Staging | None:
     """What came of it; None where it was declined for the reasons that the last run has told already."""
     from kexec_hook.staging.load import carry_out
     from kexec_hook.state.stamp import CHANGED, STAMP, format_stamp
 
     plugins = load_plugins()
-    with world.state() as state, state.lock() as held:
+    with host.state() as state, state.lock() as held:
         state.remove(CHANGED)
-        done = carry_out(world, held, lambda: decide_here(world, Trigger(source, dry=False), plugins))
+        done = carry_out(host, held, lambda: decide_here(host, Trigger(source, dry=False), plugins))
         if done.outcome == "failed":
             state.remove(STAMP)
         else:
-            held.write(STAMP, format_stamp(done.run.sysroot.reads), mtime=started - _STAMP_BEFORE)
+            held.write(
+                STAMP, format_stamp(done.decision.sysroot.reads), mtime=started - _STAMP_BEFORE
+            )
         # unattended-upgrades calls twice
-        said = say_done(done).encode("utf-8", "surrogateescape") if done.outcome == "declined" else b""
+        said = (
+            say_done(done).encode("utf-8", "surrogateescape") if done.outcome == "declined" else b""
+        )
         if said and said == state.read(_SAID):
             return None
         held.write(_SAID, said)
     if done.outcome == "staged":
-        plugins.staged(done.run)
+        plugins.staged(done.decision)
     return done
 
 
-def _run_failed(world: World, reason: str) -> None:
+def _run_failed(host: Host, reason: str) -> None:
     """One line, and nothing of ours stays loaded."""
     from kexec_hook.report.terminal import safe
     from kexec_hook.system.kexec import Kexec
 
-    left = forget_ours(world)
+    left = forget_ours(host)
     if not left:
-        left = "; nothing is staged" + ("" if Kexec(world).loaded() else ", the next reboot is an ordinary one")
+        left = "; nothing is staged" + (
+            "" if Kexec(host).loaded() else ", the next reboot is an ordinary one"
+        )
     print(f"kexec-hook: {safe(reason)}{left}")
-    journal(world, f"{safe(reason)}{left}")
+    journal(host, f"{safe(reason)}{left}")
 
 
-def forget_ours(world: World) -> str:
+def forget_ours(host: Host) -> str:
     """Unload what we staged, if anything; what to add where that fails."""
     from kexec_hook.staging.load import forget
     from kexec_hook.state import record
@@ -218,11 +239,11 @@ def forget_ours(world: World) -> str:
     from kexec_hook.system.kexec import KexecError
 
     try:
-        with world.state(create=False) as state, state.lock() as held:
+        with host.state(create=False) as state, state.lock() as held:
             state.remove("stamp")
             found = record.read_staged(state)
             if isinstance(found, record.Staged) or found.found:
-                forget(world, held)
+                forget(host, held)
     except FileNotFoundError:
         pass
     except (KexecError, StateError, OSError) as error:

@@ -10,10 +10,10 @@ from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.flavours import FLAVOURS, platform_variables
 from kexec_hook.grub.fuel import Fuel, Limit
 from kexec_hook.grub.machine import Machine
-from kexec_hook.grub.menu import Result, boot_default, choose, evaluate, split_path, try_all
+from kexec_hook.grub.menu import BootResult, boot_default, choose, evaluate, split_path, try_all
 from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.plan import Plan
-from kexec_hook.plugins.api import BootConfig, Objection, Run, Trigger
+from kexec_hook.plugins.api import BootConfig, Decision, Objection, Trigger
 from kexec_hook.system.pci import pci_devices
 
 if TYPE_CHECKING:
@@ -23,80 +23,101 @@ if TYPE_CHECKING:
     from kexec_hook.kernel.releases import TailKey
     from kexec_hook.plugins.asking import Plugins
     from kexec_hook.settings.conf import Settings
-    from kexec_hook.system.host import World
+    from kexec_hook.system.host import Host
     from kexec_hook.system.sysroot import Sysroot
 
 
-def decide(world: World, sysroot: Sysroot, settings: Settings, plugins: Plugins, trigger: Trigger) -> Run:
+def decide(
+    host: Host, sysroot: Sysroot, settings: Settings, plugins: Plugins, trigger: Trigger
+) -> Decision:
     """Everything up to the act; nothing is changed."""
-    run = Run(trigger, sysroot, settings, programs=world.programs, owner=world.owner, disks=RootDisks(sysroot))
+    decision = Decision(
+        trigger,
+        sysroot,
+        settings,
+        programs=host.programs,
+        owner=host.owner,
+        disks=RootDisks(sysroot),
+    )
     try:
         if trigger.running:
-            run = run._replace(plan=_running_plan(world, sysroot, settings))
+            decision = decision._replace(plan=_running_plan(host, sysroot, settings))
         elif trigger.entry is None and settings.select.value.how == "kexec-default":
-            run = run._replace(plan=_kexec_default_plan(world, sysroot, settings))
+            decision = decision._replace(plan=_kexec_default_plan(host, sysroot, settings))
         else:
-            run = _by_grub(run, world, plugins)
+            decision = _by_grub(decision, host, plugins)
     except _Refused as refused:
-        run = refused.run or run
-        run = run._replace(objections=(*run.objections, Objection(str(refused))))
+        decision = refused.decision or decision
+        decision = decision._replace(objections=(*decision.objections, Objection(str(refused))))
     if sysroot.is_host:
         for file in plugins.files:
             sysroot.stat(file)  # a changed plugin may decide otherwise
-    run = run._replace(objections=(*run.objections, *map(Objection, _unwritable(run))))
-    found = [*run.objections, *plugins.objections(run, sysroot)]
-    notes = [*run.notes, *plugins.notes(run, sysroot), *plugins.complaints]
-    return run._replace(objections=tuple(dict.fromkeys(found)), notes=tuple(dict.fromkeys(notes)))
+    decision = decision._replace(
+        objections=(*decision.objections, *map(Objection, _unwritable(decision)))
+    )
+    found = [*decision.objections, *plugins.objections(decision, sysroot)]
+    notes = [*decision.notes, *plugins.notes(decision, sysroot), *plugins.complaints]
+    return decision._replace(
+        objections=tuple(dict.fromkeys(found)), notes=tuple(dict.fromkeys(notes))
+    )
 
 
-def _unwritable(run: Run) -> Iterator[str]:
+def _unwritable(decision: Decision) -> Iterator[str]:
     """What GRUB would write, and grub-editenv cannot write in its place."""
-    pending = run.machine.pending if run.machine and run.plan else []
+    pending = decision.machine.pending if decision.machine and decision.plan else []
     for path in dict.fromkeys(write.path for write in pending):
         if not path.path.startswith("/"):
             yield f"GRUB would write its environment to the blocks {path}, which grub-editenv cannot do in its place"
-        elif env_file(run, path) is None:
+        elif env_file(decision, path) is None:
             yield f"GRUB would write to {path}, which is on no mounted file system"
     if len({write.path for write in pending}) > 1:
         yield "GRUB would write to more than one environment block, which cannot be done in one step"
 
 
-def env_file(run: Run, path: GrubPath) -> str | None:
+def env_file(decision: Decision, path: GrubPath) -> str | None:
     """Where an environment block is below the root."""
-    found = run.disks.locate(path) if run.disks else None
+    found = decision.disks.locate(path) if decision.disks else None
     return str(found.host) if found else None
 
 
 class _Refused(Exception):
     """There is nothing to plan, for this reason; `run` is as far as it went."""
 
-    def __init__(self, reason: str, run: Run | None = None) -> None:
+    def __init__(self, reason: str, decision: Decision | None = None) -> None:
         super().__init__(reason)
-        self.run = run
+        self.decision = decision
 
 
-def _by_grub(run: Run, world: World, plugins: Plugins) -> Run:
+def _by_grub(decision: Decision, host: Host, plugins: Plugins) -> Decision:
     """What GRUB would boot, or another entry of its menu."""
-    disks, settings = run.disks, run.settings
+    disks, settings = decision.disks, decision.settings
     assert disks is not None
-    config = plugins.boot_config(run.sysroot, disks)
+    config = plugins.boot_config(decision.sysroot, disks)
     if config is None:
-        raise _Refused("no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)")
+        raise _Refused(
+            "no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)"
+        )
     if settings.flavour.value:
         config = config._replace(flavour=settings.flavour.value)
-    run = run._replace(config=config)
+    decision = decision._replace(config=config)
     machine = make_machine(config, disks)
     try:
-        run = _choose_and_enter(run, machine, world, plugins)
+        decision = _choose_and_enter(decision, machine, host, plugins)
     except (Limit, ScriptError) as error:
-        run = run._replace(machine=machine, problems=tuple(machine.problems))
+        decision = decision._replace(machine=machine, problems=tuple(machine.problems))
         where = f" ({error.span})" if error.span else ""
-        raise _Refused(f"GRUB's configuration: {error.message}{where}", run) from None
-    run = run._replace(problems=tuple(run.problems or machine.problems))
-    assert run.machine is not None
-    if run.machine.loaded and run.result and run.result.ended in ("boot", "password"):
-        run = run._replace(plan=make_plan(run.machine.loaded, disks, run.sysroot, settings))
-    return run
+        raise _Refused(f"GRUB's configuration: {error.message}{where}", decision) from None
+    decision = decision._replace(problems=tuple(decision.problems or machine.problems))
+    assert decision.machine is not None
+    if (
+        decision.machine.loaded
+        and decision.result
+        and decision.result.ended in ("boot", "password")
+    ):
+        decision = decision._replace(
+            plan=make_plan(decision.machine.loaded, disks, decision.sysroot, settings)
+        )
+    return decision
 
 
 def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
@@ -120,30 +141,38 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     return machine
 
 
-def _choose_and_enter(run: Run, machine: Machine, world: World, plugins: Plugins) -> Run:
+def _choose_and_enter(
+    decision: Decision, machine: Machine, host: Host, plugins: Plugins
+) -> Decision:
     """Evaluate the configuration, pick the entry, and run it.  ScriptError where that has no end."""
-    assert run.config is not None
-    ended = evaluate(machine, run.config.config)
+    assert decision.config is not None
+    ended = evaluate(machine, decision.config.config)
     shown = machine.fork()
-    run = run._replace(machine=machine, menu_machine=shown)
+    decision = decision._replace(machine=machine, menu_machine=shown)
     if ended != "menu" or not machine.menu:
-        return run._replace(result=Result(ended=ended if ended != "menu" else "no menu"))
-    wanted, by = _wanted(run, machine, plugins)
+        return decision._replace(result=BootResult(ended=ended if ended != "menu" else "no menu"))
+    wanted, by = _wanted(decision, machine, plugins)
     indices: Sequence[int] = ()
     if wanted is not None:
         if not choose(machine.menu, wanted, machine.flavour).matched:
             head = split_path(wanted)[0]
             reason = f"{by} names no entry of GRUB's menu: {head!r} (`kexec-hook list` shows them)"
-            return run._replace(result=Result(ended="no such entry"), objections=(Objection(reason),))
+            return decision._replace(
+                result=BootResult(ended="no such entry"), objections=(Objection(reason),)
+            )
         machine.set("default", wanted)
-        run = run._replace(chosen_by=by)
-    elif run.settings.select.value.how in ("newest", "running"):
-        how = run.settings.select.value.how
-        indices = _entry_of(how, run, machine, world, plugins)
+        decision = decision._replace(chosen_by=by)
+    elif decision.settings.select.value.how in ("newest", "running"):
+        how = decision.settings.select.value.how
+        indices = _entry_of(how, decision, machine, host, plugins)
         if not indices:
-            reason = f"select = {how} ({run.settings.select.origin}): no entry of GRUB's menu boots that kernel"
-            return run._replace(result=Result(ended="no such entry"), objections=(Objection(reason),))
-        run = run._replace(chosen_by=f"select = {how} ({run.settings.select.origin})")
+            reason = f"select = {how} ({decision.settings.select.origin}): no entry of GRUB's menu boots that kernel"
+            return decision._replace(
+                result=BootResult(ended="no such entry"), objections=(Objection(reason),)
+            )
+        decision = decision._replace(
+            chosen_by=f"select = {how} ({decision.settings.select.origin})"
+        )
     machine.executed = []
     before = machine.fork()
     result = boot_default(machine, indices)
@@ -151,40 +180,42 @@ def _choose_and_enter(run: Run, machine: Machine, world: World, plugins: Plugins
         # For the eye alone: what the entry would load if somebody typed the password.
         before.unset("superusers")
         boot_default(before, indices)
-        run = run._replace(machine=before, problems=tuple(machine.problems))
-    return run._replace(result=result)
+        decision = decision._replace(machine=before, problems=tuple(machine.problems))
+    return decision._replace(result=result)
 
 
-def _wanted(run: Run, machine: Machine, plugins: Plugins) -> tuple[str | None, str]:
+def _wanted(decision: Decision, machine: Machine, plugins: Plugins) -> tuple[str | None, str]:
     """The entry that somebody wants instead of GRUB's default, and who."""
-    if run.trigger.entry is not None:
-        return run.trigger.entry, "--entry"
-    select = run.settings.select
+    if decision.trigger.entry is not None:
+        return decision.trigger.entry, "--entry"
+    select = decision.settings.select
     if select.value.how == "entry":
         return select.value.entry, f"select ({select.origin})"
     if select.value.how == "grub":
-        other = plugins.choose_entry(machine.menu or [], machine.get("default"), run.trigger)
+        other = plugins.choose_entry(machine.menu or [], machine.get("default"), decision.trigger)
         if other is not None:
             return other[0], f"plugin {other[1]}"
     return None, ""
 
 
-def _entry_of(how: str, run: Run, machine: Machine, world: World, plugins: Plugins) -> tuple[int, ...]:
+def _entry_of(
+    how: str, decision: Decision, machine: Machine, host: Host, plugins: Plugins
+) -> tuple[int, ...]:
     """The first entry, in the menu's order, of the newest or the running kernel; empty where there is none."""
     from kexec_hook.kernel.releases import release_key
 
-    assert run.disks is not None
+    assert decision.disks is not None
     found: list[tuple[str, tuple[int, ...]]] = []
     for sample in try_all(machine):
         loaded = sample.machine.loaded
         if sample.outcome.how != "boot" or loaded is None or sample.entry.submenu:
             continue
-        plan = make_plan(loaded, run.disks, run.sysroot, run.settings)
+        plan = make_plan(loaded, decision.disks, decision.sysroot, decision.settings)
         if plan is not None and plan.release:
             found.append((plan.release, sample.path))
     if how == "running":
-        return next((path for release, path in found if release == world.running), ())
-    tail = tail_key(plugins, run.sysroot)
+        return next((path for release, path in found if release == host.running), ())
+    tail = tail_key(plugins, decision.sysroot)
     return max(found, key=lambda item: release_key(item[0], tail), default=("", ()))[1]
 
 
@@ -198,19 +229,27 @@ def tail_key(plugins: Plugins, sysroot: Sysroot) -> TailKey:
     return releases.dpkg_key
 
 
-def _running_plan(world: World, sysroot: Sysroot, settings: Settings) -> Plan:
+def _running_plan(host: Host, sysroot: Sysroot, settings: Settings) -> Plan:
     """The running kernel with its own command line, whatever GRUB says."""
-    release = world.running
-    kernels = [f"/boot/vmlinuz-{release}", f"/boot/vmlinux-{release}", f"/usr/lib/modules/{release}/vmlinuz"]
-    initrds = [f"/boot/initrd.img-{release}", f"/boot/initramfs-{release}.img", f"/boot/initrd-{release}"]
+    release = host.running
+    kernels = [
+        f"/boot/vmlinuz-{release}",
+        f"/boot/vmlinux-{release}",
+        f"/usr/lib/modules/{release}/vmlinuz",
+    ]
+    initrds = [
+        f"/boot/initrd.img-{release}",
+        f"/boot/initramfs-{release}.img",
+        f"/boot/initrd-{release}",
+    ]
     kernel = next(filter(sysroot.is_file, kernels), None)
     if not release or kernel is None:
         raise _Refused(f"the running kernel's file is not there (looked for {', '.join(kernels)})")
     initrd = next(filter(sysroot.is_file, initrds), "")
-    return given_plan(kernel, initrd, world.cmdline, release, settings)
+    return given_plan(kernel, initrd, host.cmdline, release, settings)
 
 
-def _kexec_default_plan(world: World, sysroot: Sysroot, settings: Settings) -> Plan:
+def _kexec_default_plan(host: Host, sysroot: Sysroot, settings: Settings) -> Plan:
     """KERNEL_IMAGE, INITRD and APPEND of /etc/default/kexec as they are."""
     from kexec_hook.kernel.cmdline import edit_cmdline
 
@@ -223,5 +262,5 @@ def _kexec_default_plan(world: World, sysroot: Sysroot, settings: Settings) -> P
             raise _Refused(f"{why}, but {path} does not exist")
     kernel = sysroot.resolve(given.kernel_image.value)
     initrd = sysroot.resolve(given.initrd.value) if given.initrd.value else ""
-    cmdline = given.append.value or edit_cmdline(world.cmdline, ["BOOT_IMAGE"])
+    cmdline = given.append.value or edit_cmdline(host.cmdline, ["BOOT_IMAGE"])
     return given_plan(kernel, initrd, cmdline, release_of(kernel, sysroot), settings)

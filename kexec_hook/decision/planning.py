@@ -12,12 +12,16 @@ from kexec_hook.settings.conf import Settings
 from kexec_hook.system.sysroot import Sysroot
 
 
-def make_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot, settings: Settings) -> Plan | None:
+def make_plan(
+    loaded: Loaded, disks: RootDisks, sysroot: Sysroot, settings: Settings
+) -> Plan | None:
     """The plan for a Linux that GRUB loaded; None when one of its files is on no mounted file system."""
     if loaded.kind != "linux" or loaded.path is None:
         return None
     kernel = _host(disks, loaded.path)
-    initrds = tuple(InitrdFile(_host(disks, initrd.path) or "", initrd.newc) for initrd in loaded.initrds)
+    initrds = tuple(
+        InitrdFile(_host(disks, initrd.path) or "", initrd.newc) for initrd in loaded.initrds
+    )
     devicetree = _host(disks, loaded.devicetree) if loaded.devicetree else ""
     if kernel is None or devicetree is None or not all(initrd.path for initrd in initrds):
         return None
@@ -26,10 +30,14 @@ def make_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot, settings: Sett
     return Plan(kernel, initrds, cmdline, release_of(kernel, sysroot), devicetree or None, args)
 
 
-def given_plan(kernel: str, initrd: str, cmdline: str, release: str | None, settings: Settings) -> Plan:
+def given_plan(
+    kernel: str, initrd: str, cmdline: str, release: str | None, settings: Settings
+) -> Plan:
     """The plan for files that GRUB has no say in; no initrd where it is empty."""
     initrds = (InitrdFile(initrd),) if initrd else ()
-    return Plan(kernel, initrds, edited(cmdline, settings), release, None, tuple(settings.kexec_args.value))
+    return Plan(
+        kernel, initrds, edited(cmdline, settings), release, None, tuple(settings.kexec_args.value)
+    )
 
 
 def edited(cmdline: str, settings: Settings) -> str:

@@ -44,7 +44,9 @@ class PartitionDisks(VolumeDisks):
         self._volumes: list[Volume] = []
         for partition in self.partitions:
             mount = Mount(1, 0, "", (), "/", "", str(partition.directory))
-            self._volumes.append(Volume(Sysroot(partition.directory), Mounts([mount]), [mount], partition.fs))
+            self._volumes.append(
+                Volume(Sysroot(partition.directory), Mounts([mount]), [mount], partition.fs)
+            )
 
     def devices(self) -> Sequence[Device]:
         return [Device("hd0"), *(self._device(n) for n in range(len(self.partitions), 0, -1))]
@@ -69,7 +71,9 @@ class PartitionDisks(VolumeDisks):
         number = self._number(name)
         if number is None:
             known = split(name)[0] == "hd0"
-            raise DiskError(UNKNOWN_DEVICE, "no such partition" if known else f"disk `{name}' not found")
+            raise DiskError(
+                UNKNOWN_DEVICE, "no such partition" if known else f"disk `{name}' not found"
+            )
         if number == 0:
             raise DiskError(UNKNOWN_FS, "unknown filesystem")
         return self._volumes[number - 1]

@@ -16,7 +16,11 @@ BOOT_IMAGE = "from BOOT_IMAGE in /proc/cmdline"
 _PARTITION = r"(?P<disk>.*\d)p(?P<a>[1-9]\d*)|(?P<letters>[a-z]+)(?P<b>[1-9]\d*)"
 _WHOLE = r"(sr|dm-|md|nvme\d+n|mmcblk|pmem|ubd)\d+"
 _FIRMWARE = r"(hd|fd|cd)\d*"
-_FAMILIES = {"lvm": ("lvm/", "lvmid/"), "md": ("md", "mduuid/"), "crypto": ("crypto", "cryptouuid/")}
+_FAMILIES = {
+    "lvm": ("lvm/", "lvmid/"),
+    "md": ("md", "mduuid/"),
+    "crypto": ("crypto", "cryptouuid/"),
+}
 
 
 class Drive:
@@ -28,7 +32,7 @@ class Drive:
         self.name = name  # GRUB's
         self.aliases: list[str] = []
         self.why = why  # where the name comes from
-        self.settled = False  # it was seen by somebody, or proven: it does not change any more
+        self.fixed = False  # it was seen by somebody, or proven: it does not change any more
 
     def goes_by(self, name: str) -> bool:
         """Is this one of its names?  A container's id may be written in any case, and from 2.12 on with dashes."""
@@ -37,18 +41,23 @@ class Drive:
         return name == self.name or name in self.aliases
 
 
-class Unit:
+class BlockDevice:
     """What may hold a file system: a partition, or a drive without partitions."""
 
     def __init__(
-        self, drive: Drive, number: int | None = None, partmap: str = "", partuuid: str = "", exact: bool = True
+        self,
+        drive: Drive,
+        number: int | None = None,
+        partmap: str = "",
+        partuuid: str = "",
+        exact: bool = True,
     ) -> None:
         self.drive = drive
         self.number = number  # 0: the drive itself; None: not known
         self.partmap = partmap  # gpt, msdos; empty: not known, or none
         self.partuuid = partuuid
         self.exact = exact  # is the kind of the partition map known?
-        self.told: list[str] = []  # names that a search gave for it, and those we gave out
+        self.promised: list[str] = []  # names that a search gave for it, and those we gave out
 
     @property
     def name(self) -> str:
@@ -57,7 +66,7 @@ class Unit:
 
     def is_called(self, name: str) -> bool:
         """Is this one of its names: hd0,2 = hd0,gpt2, lvmid/.. = lvm/vg-root, ahci0,gpt2 where a search said so?"""
-        if name in self.told:
+        if name in self.promised:
             return True
         disk, part = split(name)
         return self.drive.goes_by(disk) and self.is_part(part)
@@ -76,27 +85,38 @@ class Drives:
     """All drives and units of a root, and their names as far as they are known by now."""
 
     def __init__(self, efi: bool) -> None:
-        self.units: list[Unit] = []
+        self.units: list[BlockDevice] = []
         self._drives: dict[str, Drive] = {}
         self._efi = efi
 
     def add(
-        self, node: str, partuuid: str = "", mapped: str = "", dm_uuid: str = "", array: tuple[str, str] = ("", "")
-    ) -> Unit:
+        self,
+        node: str,
+        partuuid: str = "",
+        mapped: str = "",
+        dm_uuid: str = "",
+        array: tuple[str, str] = ("", ""),
+    ) -> BlockDevice:
         """The unit of a block device: `sda2`; `dm-0` with name and uuid in device-mapper; `md0` with name and id."""
         disk, number = split_node(node)
-        family, aliases = _family(node, mapped, dm_uuid, array[0] or (disk if disk.startswith("md") else ""))
+        family, aliases = _family(
+            node, mapped, dm_uuid, array[0] or (disk if disk.startswith("md") else "")
+        )
         aliases += [f"mduuid/{array[1]}"] if family == "md" and array[1] else []
         part = re.match(r"part(\d+)-", dm_uuid)
         if part:  # a partition of a multipath disk
             disk, number = mapped.rpartition("part")[0] or mapped, int(part[1])
         drive = self._drives.get(disk)
         if drive is None:
-            drive = Drive(disk, family, aliases[0] if aliases else self._free("cd" if disk.startswith("sr") else "hd"))
+            drive = Drive(
+                disk,
+                family,
+                aliases[0] if aliases else self._free("cd" if disk.startswith("sr") else "hd"),
+            )
             drive.aliases = aliases[1:]
             drive.why = "" if aliases else "nothing tells its number"
             self._drives[disk] = drive
-        unit = Unit(drive, number, partuuid=partuuid)
+        unit = BlockDevice(drive, number, partuuid=partuuid)
         if number and partuuid:
             unit.partmap = "msdos" if re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{2}", partuuid) else "gpt"
         elif number:
@@ -104,42 +124,55 @@ class Drives:
         self.units.append(unit)
         return unit
 
-    def add_unknown(self, key: str) -> Unit:
+    def add_unknown(self, key: str) -> BlockDevice:
         """The unit of a file system whose block device is not known."""
-        drive = self._drives.setdefault(key, Drive(key, "hd", self._free("hd"), why="nothing tells its device"))
-        unit = Unit(drive, exact=False)
+        drive = self._drives.setdefault(
+            key, Drive(key, "hd", self._free("hd"), why="nothing tells its device")
+        )
+        unit = BlockDevice(drive, exact=False)
         self.units.append(unit)
         return unit
 
-    def in_order(self) -> list[tuple[Drive, list[Unit]]]:
+    def in_order(self) -> list[tuple[Drive, list[BlockDevice]]]:
         """Every drive with its units as GRUB's iterator meets them: firmware disks first, the last partition first."""
-        drives = sorted(self._drives.values(), key=lambda drive: (drive.family != "hd", _natural(drive.name)))
+        drives = sorted(
+            self._drives.values(), key=lambda drive: (drive.family != "hd", _natural(drive.name))
+        )
         return [
-            (drive, sorted((u for u in self.units if u.drive is drive), key=lambda u: -(u.number or 0)))
+            (
+                drive,
+                sorted((u for u in self.units if u.drive is drive), key=lambda u: -(u.number or 0)),
+            )
             for drive in drives
         ]
 
-    def called(self, name: str) -> Unit | None:
+    def called(self, name: str) -> BlockDevice | None:
         """The unit that answers to a name.  What was given out, in $prefix say, stays true when we learn better."""
-        told = next((unit for unit in self.units if name in unit.told), None)
-        return told or next((unit for unit in self.units if unit.is_called(name)), None)
+        promised = next((unit for unit in self.units if name in unit.promised), None)
+        return promised or next((unit for unit in self.units if unit.is_called(name)), None)
 
-    def give_out(self, unit: Unit) -> str:
+    def promise_name(self, unit: BlockDevice) -> str:
         """The unit's name, which it will answer to from now on."""
-        if unit.name not in unit.told:
-            unit.told.append(unit.name)
+        if unit.name not in unit.promised:
+            unit.promised.append(unit.name)
         return unit.name
 
-    def lasting_name(self, unit: Unit) -> str:
+    def lasting_name(self, unit: BlockDevice) -> str:
         """The unit's name by the id of its volume, array or container, where it has one."""
         by_id = _FAMILIES.get(unit.drive.family, ("", ""))[1]
-        known = next((alias for alias in unit.drive.aliases if by_id and alias.startswith(by_id)), "")
-        return f"{known},{unit.partmap}{unit.number}" if known and unit.number else known or self.give_out(unit)
+        known = next(
+            (alias for alias in unit.drive.aliases if by_id and alias.startswith(by_id)), ""
+        )
+        return (
+            f"{known},{unit.partmap}{unit.number}"
+            if known and unit.number
+            else known or self.promise_name(unit)
+        )
 
     def drive(self, name: str) -> Drive | None:
         return next((d for d in self._drives.values() if d.goes_by(name)), None)
 
-    def believe(self, name: str, unit: Unit, why: str) -> str:
+    def take_hint(self, name: str, unit: BlockDevice, why: str) -> str:
         """Take a name for a unit if it can be one; the name by which it goes now, or nothing.
 
         `hd0,` is what a search calls "the partitions of hd0".
@@ -153,13 +186,13 @@ class Drives:
             known = unit.drive.goes_by(disk) or self._rename(unit.drive, disk)
         else:
             # ahci0 is a name after `nativedisk` only, but then it is this one
-            unit.told.append(f"{disk},{part}" if part else disk)
+            unit.promised.append(f"{disk},{part}" if part else disk)
             return ""
         if not known:
             return ""
-        if unit.drive.family == "hd" and not (unit.drive.settled and unit.drive.why == BOOT_IMAGE):
+        if unit.drive.family == "hd" and not (unit.drive.fixed and unit.drive.why == BOOT_IMAGE):
             unit.drive.why = why
-        unit.drive.settled = True
+        unit.drive.fixed = True
         if part and not unit.exact:
             partmap, unit.number = part_of(part)
             unit.partmap, unit.exact = partmap or unit.partmap, bool(partmap)
@@ -178,10 +211,10 @@ class Drives:
 
     def _rename(self, drive: Drive, name: str) -> bool:
         other = self.drive(name)
-        if drive.settled or (other and other.settled):
+        if drive.fixed or (other and other.fixed):
             return False
         if other:
-            given_out = any(unit.told for unit in self.units if unit.drive is drive)
+            given_out = any(unit.promised for unit in self.units if unit.drive is drive)
             other.name = self._free("hd") if given_out else drive.name
         drive.name = name
         return True

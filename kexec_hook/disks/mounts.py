@@ -44,7 +44,9 @@ class Mount(NamedTuple):
     id: int
     parent: int
     device: str  # 8:2
-    root: tuple[str, ...]  # the directory of the file system that is mounted: ("@", "boot"); ZFS: ("ROOT/debian@",)
+    root: tuple[
+        str, ...
+    ]  # the directory of the file system that is mounted: ("@", "boot"); ZFS: ("ROOT/debian@",)
     point: str  # where, below the root
     type: str  # the kernel's name: ext4
     source: str  # /dev/sda2, or rpool/ROOT/debian
@@ -64,7 +66,9 @@ class FileSystem(NamedTuple):
     mounts: tuple[Mount, ...] = ()
     uuid: str = ""  # as GRUB prints it
     label: str = ""
-    anything: str = ""  # not empty: why it answers to every UUID and label that nothing else answers to
+    anything: str = (
+        ""  # not empty: why it answers to every UUID and label that nothing else answers to
+    )
 
 
 class Mounts:
@@ -85,7 +89,11 @@ class Mounts:
             stacked = self._at.get(join(names[:depth]), [])
             while stacked:
                 # A parent that is not in the table is outside the root: the top of what we can see.
-                above = [m for m in stacked if m is not here and self._parent(m) == (here.id if here else None)]
+                above = [
+                    m
+                    for m in stacked
+                    if m is not here and self._parent(m) == (here.id if here else None)
+                ]
                 if not above:
                     break
                 here = above[-1]
@@ -97,7 +105,10 @@ class Mounts:
             return mount.parent
         if mount.point == "/":
             return None
-        top = next((m for m in self._at.get("/", ()) if m.parent not in self._ids or m.parent == m.id), None)
+        top = next(
+            (m for m in self._at.get("/", ()) if m.parent not in self._ids or m.parent == m.id),
+            None,
+        )
         return top.id if top else None
 
 
@@ -107,7 +118,9 @@ def read_mounts(sysroot: Sysroot) -> Mounts | None:
     if text is None:
         return None
     mounts = parse_mountinfo(text)
-    if any(mount.type == "autofs" and mount.point in ("/boot", "/efi", "/boot/efi") for mount in mounts):
+    if any(
+        mount.type == "autofs" and mount.point in ("/boot", "/efi", "/boot/efi") for mount in mounts
+    ):
         for point in ("/boot", "/efi", "/boot/efi"):
             sysroot.is_dir(point)  # the kernel mounts it as we walk in
         mounts = parse_mountinfo(_mountinfo(sysroot) or "")
@@ -120,7 +133,9 @@ def read_mounts(sysroot: Sysroot) -> Mounts | None:
             return None
     if not mounts:
         return None
-    if not any(mount.point == "/" for mount in mounts):  # a chroot into a directory: its mount is out of sight
+    if not any(
+        mount.point == "/" for mount in mounts
+    ):  # a chroot into a directory: its mount is out of sight
         mounts.append(Mount(-1, -1, "", (), "/", "", ""))
     return Mounts(mount for mount in mounts if mount.type != "autofs")
 
@@ -131,7 +146,12 @@ def parse_mountinfo(text: str) -> list[Mount]:
     for line in text.split("\n"):
         before, dash, after = line.partition(" - ")
         left, right = before.split(" "), after.split(" ")
-        if not dash or len(left) < 6 or len(right) < 2 or not (left[0].isdigit() and left[1].isdigit()):
+        if (
+            not dash
+            or len(left) < 6
+            or len(right) < 2
+            or not (left[0].isdigit() and left[1].isdigit())
+        ):
             continue
         type_, source = _unescape(right[0]), _unescape(right[1])
         root = _unescape(left[3])
@@ -140,9 +160,13 @@ def parse_mountinfo(text: str) -> list[Mount]:
         inside = tuple(parts_of(root))
         if type_ == "zfs":
             inside = (source.partition("/")[2] + "@", *inside)
-        options = tuple(_unescape(option) for option in (right[2] if len(right) > 2 else "").split(","))
+        options = tuple(
+            _unescape(option) for option in (right[2] if len(right) > 2 else "").split(",")
+        )
         point = join(parts_of(_unescape(left[4])))
-        mounts.append(Mount(int(left[0]), int(left[1]), left[2], inside, point, type_, source, options))
+        mounts.append(
+            Mount(int(left[0]), int(left[1]), left[2], inside, point, type_, source, options)
+        )
     return mounts
 
 
@@ -171,7 +195,9 @@ def file_systems(sysroot: Sysroot, mounts: Mounts | None) -> list[FileSystem]:
         else:
             continue
         shown.setdefault(key, []).append(mount)
-        nodes.setdefault(key, []).extend(member for member in members if member not in nodes.get(key, ()))
+        nodes.setdefault(key, []).extend(
+            member for member in members if member not in nodes.get(key, ())
+        )
     known = {node for members in nodes.values() for node in members}
     for node, uuid in uuids.items():
         key = uuid if uuid in shown else node
@@ -193,13 +219,19 @@ def links_by(sysroot: Sysroot, what: str) -> dict[str, str]:
 
 
 def _file_system(
-    shown: list[Mount], nodes: list[str], uuids: dict[str, str], labels: dict[str, str], boot: Mount | None
+    shown: list[Mount],
+    nodes: list[str],
+    uuids: dict[str, str],
+    labels: dict[str, str],
+    boot: Mount | None,
 ) -> FileSystem:
     first = shown[0] if shown else None
     uuid = next((uuids[node] for node in nodes if node in uuids), "").lower()
     label = next((labels[node] for node in nodes if node in labels), "")
     if first and first.type == "zfs":
-        uuid = f"{int(uuid):016x}" if uuid.isdigit() else uuid  # blkid has the pool's number in decimal
+        uuid = (
+            f"{int(uuid):016x}" if uuid.isdigit() else uuid
+        )  # blkid has the pool's number in decimal
         label = first.source.partition("/")[0]
     anything = ""
     if boot is not None and boot in shown:
@@ -240,7 +272,16 @@ def _rebased(mounts: list[Mount], root: str) -> list[Mount]:
     if not any(m.point == root for m in inside):
         return []
     return [
-        Mount(m.id, m.parent, m.device, m.root, m.point[len(root) :] or "/", m.type, m.source, m.options)
+        Mount(
+            m.id,
+            m.parent,
+            m.device,
+            m.root,
+            m.point[len(root) :] or "/",
+            m.type,
+            m.source,
+            m.options,
+        )
         for m in inside
     ]
 
@@ -253,6 +294,8 @@ def _unescape(word: str) -> str:
 def _unescape_udev(name: str) -> str:
     """\\x20 and its kin, as udev writes what is not safe in a file name; each is a byte."""
     raw = re.sub(
-        rb"\\x([0-9a-fA-F]{2})", lambda hexa: bytes([int(hexa[1], 16)]), name.encode("utf-8", "surrogateescape")
+        rb"\\x([0-9a-fA-F]{2})",
+        lambda hexa: bytes([int(hexa[1], 16)]),
+        name.encode("utf-8", "surrogateescape"),
     )
     return raw.decode("utf-8", "surrogateescape")

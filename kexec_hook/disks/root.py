@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kexec_hook.disks.drives import BOOT_IMAGE, Drives, Unit, split, split_node
+from kexec_hook.disks.drives import BOOT_IMAGE, BlockDevice, Drives, split, split_node
 from kexec_hook.disks.mounts import FileSystem, Mount, Mounts, file_systems, links_by, read_mounts
 from kexec_hook.disks.volumes import UNKNOWN_DEVICE, UNKNOWN_FS, Node, NotFound, Volume, VolumeDisks
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath
@@ -35,7 +35,7 @@ class RootDisks(VolumeDisks):
         systems = file_systems(sysroot, mounts)
         self.mounts = mounts or Mounts(systems[0].mounts)
         self._drives = Drives(efi=sysroot.is_dir("/sys/firmware/efi"))
-        self._systems: list[tuple[Unit, FileSystem]] = []
+        self._systems: list[tuple[BlockDevice, FileSystem]] = []
         self._volumes: dict[int, Volume] = {}
         self._name_units(systems)
         self._believe_boot_image()
@@ -66,14 +66,16 @@ class RootDisks(VolumeDisks):
         names = []
         for hint in hints:
             for unit in units:
-                name = self._drives.believe(hint, unit, "from the hint of a search") if hint else ""
+                name = (
+                    self._drives.take_hint(hint, unit, "from the hint of a search") if hint else ""
+                )
                 if name:
                     names.append(name)
                     if not hint.endswith(","):
                         break
         for unit in units:
-            unit.drive.settled = True
-            names.append(self._drives.give_out(unit))
+            unit.drive.fixed = True
+            names.append(self._drives.promise_name(unit))
         return names
 
     def volume(self, name: str) -> Volume:
@@ -82,7 +84,9 @@ class RootDisks(VolumeDisks):
             if self._drives.drive(name):
                 raise DiskError(UNKNOWN_FS, "unknown filesystem")
             known = self._drives.drive(split(name)[0])
-            raise DiskError(UNKNOWN_DEVICE, "no such partition" if known else f"disk `{name}' not found")
+            raise DiskError(
+                UNKNOWN_DEVICE, "no such partition" if known else f"disk `{name}' not found"
+            )
         system = self._system(unit)
         if system is None or (system.mounts and not system.kind):
             raise DiskError(UNKNOWN_FS, "unknown filesystem")
@@ -104,7 +108,11 @@ class RootDisks(VolumeDisks):
             return f"{path}: {error.why}" if error.why else f"{path} does not exist"
         except DiskError as error:
             return f"{path}: {error.message}"
-        return "" if node.place else f"{path}: {node.hidden or 'only directories below it are mounted'}"
+        return (
+            ""
+            if node.place
+            else f"{path}: {node.hidden or 'only directories below it are mounted'}"
+        )
 
     def grub_path(self, path: str) -> GrubPath | None:
         """GRUB's name of a file below the root; None when it is on nothing that GRUB could read."""
@@ -113,7 +121,7 @@ class RootDisks(VolumeDisks):
         for unit, system in self._systems:
             if mount is not None and any(mount is mine for mine in system.mounts) and system.kind:
                 inside = [*mount.root, *parts_of(host)[len(parts_of(mount.point)) :]]
-                return GrubPath(self._drives.give_out(unit), join(inside))
+                return GrubPath(self._drives.promise_name(unit), join(inside))
         return None
 
     def lasting_name(self, name: str) -> str:
@@ -121,34 +129,42 @@ class RootDisks(VolumeDisks):
         unit = self._unit(name)
         return self._drives.lasting_name(unit) if unit else name
 
-    def _unit(self, name: str) -> Unit | None:
+    def _unit(self, name: str) -> BlockDevice | None:
         return self._drives.called(name)
 
-    def _device(self, unit: Unit) -> Device:
+    def _device(self, unit: BlockDevice) -> Device:
         system = self._system(unit)
         why = "" if unit.drive.why == BOOT_IMAGE else unit.drive.why
         if unit.number and not unit.exact and not why:
             why = "its kind of partition map is not known"
         if system is None:
             return Device(unit.name, partmap=unit.partmap, partuuid=unit.partuuid, assumed=why)
-        return Device(unit.name, system.kind, system.uuid, system.label, unit.partmap, unit.partuuid, why)
+        return Device(
+            unit.name, system.kind, system.uuid, system.label, unit.partmap, unit.partuuid, why
+        )
 
-    def _system(self, unit: Unit) -> FileSystem | None:
+    def _system(self, unit: BlockDevice) -> FileSystem | None:
         return next((system for mine, system in self._systems if mine is unit), None)
 
     def _volume(self, system: FileSystem) -> Volume:
         if id(system) not in self._volumes:
-            self._volumes[id(system)] = Volume(self.sysroot, self.mounts, system.mounts, system.kind or "ext2")
+            self._volumes[id(system)] = Volume(
+                self.sysroot, self.mounts, system.mounts, system.kind or "ext2"
+            )
         return self._volumes[id(system)]
 
-    def _matching(self, by: FindBy, value: str) -> list[Unit]:
+    def _matching(self, by: FindBy, value: str) -> list[BlockDevice]:
         order = [unit for _, units in self._drives.in_order() for unit in units]
         systems = [(unit, system) for unit in order if (system := self._system(unit)) is not None]
         systems = [(unit, system) for unit, system in systems if system.kind or not system.mounts]
         if by == "file":
             return [unit for unit, system in systems if self._holds(system, value)]
         if by == "fs_uuid":
-            found = [unit for unit, system in systems if system.uuid and system.uuid.lower() == value.lower()]
+            found = [
+                unit
+                for unit, system in systems
+                if system.uuid and system.uuid.lower() == value.lower()
+            ]
         else:
             found = [unit for unit, system in systems if system.label and system.label == value]
         if not found:
@@ -172,8 +188,12 @@ class RootDisks(VolumeDisks):
         arrays, array_ids = self._arrays()
         for system in systems:
             for node in system.nodes:
-                dm_uuid = self._line(f"/sys/class/block/{node}/dm/uuid") if node.startswith("dm-") else ""
-                name = mapped.get(node, node[len("mapper/") :] if node.startswith("mapper/") else "")
+                dm_uuid = (
+                    self._line(f"/sys/class/block/{node}/dm/uuid") if node.startswith("dm-") else ""
+                )
+                name = mapped.get(
+                    node, node[len("mapper/") :] if node.startswith("mapper/") else ""
+                )
                 disk = split_node(node)[0]
                 array = (arrays.get(disk, ""), array_ids.get(disk, ""))
                 unit = self._drives.add(node, partuuids.get(node, ""), name, dm_uuid, array)
@@ -192,8 +212,10 @@ class RootDisks(VolumeDisks):
             name, path = found[1], found[2].rstrip('"')
             fitting = [(unit, system) for unit, system in self._systems if system.mounts]
             holders = [(unit, system) for unit, system in fitting if self._holds(system, path)]
-            for unit, _ in holders or fitting[:1]:  # that kernel may be gone: then it was on the disk with /boot
-                if self._drives.believe(name, unit, BOOT_IMAGE):
+            for unit, _ in (
+                holders or fitting[:1]
+            ):  # that kernel may be gone: then it was on the disk with /boot
+                if self._drives.take_hint(name, unit, BOOT_IMAGE):
                     return
 
     def _mapper_names(self) -> dict[str, str]:
@@ -210,7 +232,9 @@ class RootDisks(VolumeDisks):
             if not name.isdigit():
                 names[self.sysroot.resolve(f"/dev/md/{name}")[len("/dev/") :]] = name
         for link in self.sysroot.listdir("/dev/disk/by-id"):
-            found = re.fullmatch(r"md-(?:name-(?:[^:]*:)?(?P<name>.+)|uuid-(?P<id>[0-9a-f:]+))", link)
+            found = re.fullmatch(
+                r"md-(?:name-(?:[^:]*:)?(?P<name>.+)|uuid-(?P<id>[0-9a-f:]+))", link
+            )
             if found:
                 node = self.sysroot.resolve(f"/dev/disk/by-id/{link}")[len("/dev/") :]
                 if found["id"]:

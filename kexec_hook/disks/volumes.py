@@ -68,13 +68,19 @@ class Node(NamedTuple):
 
     @property
     def stat(self) -> Stat:
-        return Stat("dir" if self.kind == "dir" else "file", 0 if self.kind == "dir" else self.size, self.mtime)
+        return Stat(
+            "dir" if self.kind == "dir" else "file",
+            0 if self.kind == "dir" else self.size,
+            self.mtime,
+        )
 
 
 class Volume:
     """One file system, seen through the mounts that show directories of it."""
 
-    def __init__(self, sysroot: Sysroot, mounts: Mounts, mine: Sequence[Mount], kind: str = "ext2") -> None:
+    def __init__(
+        self, sysroot: Sysroot, mounts: Mounts, mine: Sequence[Mount], kind: str = "ext2"
+    ) -> None:
         self.sysroot = sysroot
         self.kind = kind
         self._mounts = mounts
@@ -90,7 +96,9 @@ class Volume:
         if self.kind == "btrfs" and node.kind == "file" and path.endswith("/"):
             raise NotFound(path)  # find_path() looks at what follows; fshelp does not mind a slash
         if expect != "any" and node.kind != expect:
-            raise DiskError(BAD_FILE_TYPE, "not a regular file" if expect == "file" else "not a directory")
+            raise DiskError(
+                BAD_FILE_TYPE, "not a regular file" if expect == "file" else "not a directory"
+            )
         return parts, node
 
     def entry(self, path: str) -> Stat | None:
@@ -108,7 +116,11 @@ class Volume:
         parts, node = self.find(path, "dir")
         if node.hidden and not node.place:
             raise NotFound(path, node.hidden)
-        known = {root[len(parts)] for root in self._roots if len(root) > len(parts) and root[: len(parts)] == parts}
+        known = {
+            root[len(parts)]
+            for root in self._roots
+            if len(root) > len(parts) and root[: len(parts)] == parts
+        }
         if not node.place:
             return [(name, True) for name in sorted(known)]
         try:
@@ -163,7 +175,9 @@ class Volume:
                 name = self._spelling(here, name)
             node = self._look((*here, name), path)
             if node.kind == "other" and (todo or last):
-                raise NotFound(path)  # a FIFO or a device is of unknown type to GRUB: listed, but not found
+                raise NotFound(
+                    path
+                )  # a FIFO or a device is of unknown type to GRUB: listed, but not found
             if node.kind != "link" or not (todo or last):
                 here = (*here, name)
                 continue
@@ -189,7 +203,9 @@ class Volume:
     def _up(self, here: Parts, base: Parts) -> Parts:
         if self.kind == "zfs" and here == base:
             raise DiskError(FILE_NOT_FOUND, "can't resolve ..")
-        if self._is_subvolume(here):  # its `..` is itself: the top of a btrfs subvolume has no other parent to GRUB
+        if self._is_subvolume(
+            here
+        ):  # its `..` is itself: the top of a btrfs subvolume has no other parent to GRUB
             return here
         return here[:-1] if len(here) > len(base) else base
 
@@ -219,14 +235,18 @@ class Volume:
                 kind = kind_of(info.st_mode)
                 if kind == "link" and self.kind in _NO_LINKS:
                     return None
-                return Node(kind, place, mount, info.st_size, int(info.st_mtime), device=info.st_dev)
+                return Node(
+                    kind, place, mount, info.st_size, int(info.st_mtime), device=info.st_dev
+                )
         if any(root[: len(parts)] == parts for root in self._roots):
             return Node("dir", "")  # it must exist, as a directory above what is mounted
         for mount in self._mine:
             if parts[: len(mount.root)] == mount.root:
                 place = _below(mount, parts)
                 over = self._mounts.at(place)
-                info = self.sysroot.stat(place, follow=False) if over and over.point == place else None
+                info = (
+                    self.sysroot.stat(place, follow=False) if over and over.point == place else None
+                )
                 if info is not None and kind_of(info.st_mode) == "dir":
                     return Node("dir", "", mount, hidden=self.why_unreachable(parts))
         return None
@@ -320,4 +340,7 @@ class VolumeDisks:
         return self.volume(path.device).read(path.path, self.limit)
 
     def list(self, path: GrubPath) -> Sequence[str]:
-        return [name + "/" if is_dir else name for name, is_dir in self.volume(path.device).names(path.path)]
+        return [
+            name + "/" if is_dir else name
+            for name, is_dir in self.volume(path.device).names(path.path)
+        ]

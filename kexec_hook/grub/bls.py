@@ -106,7 +106,14 @@ def upstream_lines(source: Source) -> Iterator[Line]:
 def upstream_entry(m: Machine, snippet: Snippet, linux: Line) -> Entry:
     """blsuki.c:bls_create_entry"""
     body = _Body(m)
-    if m.get("blsuki_save_default") not in (None, "", "0", "false", "no", "disable"):  # kern/env.c:grub_env_get_bool
+    if m.get("blsuki_save_default") not in (
+        None,
+        "",
+        "0",
+        "false",
+        "no",
+        "disable",
+    ):  # kern/env.c:grub_env_get_bool
         body.add("savedefault")
     options = body.expand_line(snippet.first("options"))
     body.add(f"linux {linux.value}" + ("" if options is None else f" {options}"), linux)
@@ -115,9 +122,17 @@ def upstream_entry(m: Machine, snippet: Snippet, linux: Line) -> Entry:
         body.add("initrd" + "".join(f" {line.value}" for line in initrds), initrds[0])
         # bls_get_linux allocates one byte too few, and memory comes in units of 16 bytes on i386-pc: what follows
         # may overwrite the newline (2.14: "can't find command `p?initrd'").
-        size = len((linux.value if options is None else f"{linux.value} {options}").encode("utf-8", "surrogateescape"))
+        size = len(
+            (linux.value if options is None else f"{linux.value} {options}").encode(
+                "utf-8", "surrogateescape"
+            )
+        )
         if m.get("grub_platform") == "pc" and (size + len("linux \0")) % 16 == 0:
-            m.report("GRUB 2.14 may lose the initrd here: the linux line has an unlucky length", linux.span, OK)
+            m.report(
+                "GRUB 2.14 may lose the initrd here: the linux line has an unlucky length",
+                linux.span,
+                OK,
+            )
     line = snippet.first("devicetree")
     tree = body.expand_line(line)
     if tree is not None:
@@ -197,7 +212,9 @@ def _entry(snippet: Snippet, linux: Line, name: str, body: _Body) -> Entry:
     title = snippet.first("title") or linux
     hotkey = snippet.first("grub_hotkey")
     reads = tuple(body.reads)
-    users = body.expand_line(snippet.first("grub_users"))  # None, also from an unset variable: anybody may boot it
+    users = body.expand_line(
+        snippet.first("grub_users")
+    )  # None, also from an unset variable: anybody may boot it
     return Entry(
         title=title.value,
         id=name,

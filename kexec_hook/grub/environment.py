@@ -33,7 +33,9 @@ class Environment:
         self.modules: set[str] = set()
         # The machine's PCI devices as hwmatch spells them, for when it asks; None: not known.
         self.pci: Callable[[], Sequence[str] | None] = lambda: None
-        self.bls: dict[GrubPath, bool] = {}  # what rhboot's blscfg has read, and whether it is in the menu
+        self.bls: dict[
+            GrubPath, bool
+        ] = {}  # what rhboot's blscfg has read, and whether it is in the menu
         self.found: dict[tuple[str, str], str] = {}  # what `search` has found
         self.globbing = True  # the regexp module expands * and ? once it is loaded
         self.extracting = 0  # inside extract_entries_*: few commands run
@@ -96,7 +98,9 @@ class Environment:
         self._contexts.append((self.env, self.menu))
         keep = everything or self.flavour.inherit_all
         self.env = {
-            name: binding._replace(exported=True) for name, binding in self.env.items() if keep or binding.exported
+            name: binding._replace(exported=True)
+            for name, binding in self.env.items()
+            if keep or binding.exported
         }
         self.menu = None
 

@@ -46,4 +46,6 @@ class CommandError(Exception):
 
 def unknown_device(name: str) -> CommandError:
     """A name without a comma could be a protocol of the network (net/net.c:grub_net_open_real)."""
-    return CommandError(UNKNOWN_DEVICE if "," in name else NET_BAD_ADDRESS, f"disk `{name}' not found")
+    return CommandError(
+        UNKNOWN_DEVICE if "," in name else NET_BAD_ADDRESS, f"disk `{name}' not found"
+    )

@@ -91,10 +91,16 @@ class Files(Environment):
     def _same(self, path: GrubPath) -> GrubPath:
         """One spelling for the names of one file: (hd0,1)//grubenv is (hd0,gpt1)/grubenv."""
         device = self.disks.device(path.device)
-        name = posixpath.normpath(path.path).replace("//", "/") if path.path.startswith("/") else path.path
+        name = (
+            posixpath.normpath(path.path).replace("//", "/")
+            if path.path.startswith("/")
+            else path.path
+        )
         return GrubPath(device.name if device else path.device, name)
 
-    def write_env(self, path: GrubPath, block: bytes, writes: Mapping[str, str | None], call: Call) -> None:
+    def write_env(
+        self, path: GrubPath, block: bytes, writes: Mapping[str, str | None], call: Call
+    ) -> None:
         """save_env: nothing is written here; the script goes on as if.  CommandError where GRUB cannot write."""
         device = self.disks.device(path.device)
         if re.match(_DISKFILTER, path.device):

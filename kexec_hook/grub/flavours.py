@@ -29,7 +29,9 @@ class Flavour(NamedTuple):
     blank_line_is_true: bool = True
     # 2.14 (lib/envblk.c) skips blank lines; before, the variable after one was lost.
     envblk_skips_blank: bool = False
-    users_optional: bool = False  # rhboot: `--users` without a value leaves the entry to anyone (menuentry.c)
+    users_optional: bool = (
+        False  # rhboot: `--users` without a value leaves the entry to anyone (menuentry.c)
+    )
     cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
     # rhboot (CVE-2023-4001): search --root-dev-only looks at the disk of $root alone; Fedora's EFI stub asks for it.
     root_dev_only: bool = False
@@ -44,7 +46,9 @@ _COMMON_FEATURES = (
     "nativedisk_cmd", "ntldr", "platform_search_hint", "timeout_style",
 )  # fmt: skip
 
-_OF_RHBOOT = frozenset(["decrement", "efi-export-env", "efi-load-env", "getenv", "increment", "version"])
+_OF_RHBOOT = frozenset(
+    ["decrement", "efi-export-env", "efi-load-env", "getenv", "increment", "version"]
+)
 
 UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | {"blscfg"})
 UPSTREAM_2_14 = Flavour(
@@ -77,10 +81,14 @@ RHBOOT = Flavour(
         ("check_appended_signatures", "no"),
     ),
 )
-FLAVOURS: Mapping[str, Flavour] = {flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT)}
+FLAVOURS: Mapping[str, Flavour] = {
+    flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT)
+}
 
 
-def platform_variables(flavour: Flavour, platform: str, cpu: str, prefix: str, root: str) -> dict[str, Binding]:
+def platform_variables(
+    flavour: Flavour, platform: str, cpu: str, prefix: str, root: str
+) -> dict[str, Binding]:
     """The variables GRUB sets before grub.cfg is read (normal/main.c, kern/main.c)."""
     values = {f"feature_{name}": "y" for name in (*_COMMON_FEATURES, *flavour.features)}
     values.update(
@@ -95,4 +103,11 @@ def platform_variables(flavour: Flavour, platform: str, cpu: str, prefix: str, r
     return {name: Binding(value, exported=name in exported) for name, value in values.items()}
 
 
-_COMMON_EXPORTED = {"root", "prefix", "grub_cpu", "grub_platform", "color_normal", "color_highlight"}
+_COMMON_EXPORTED = {
+    "root",
+    "prefix",
+    "grub_cpu",
+    "grub_platform",
+    "color_normal",
+    "color_highlight",
+}

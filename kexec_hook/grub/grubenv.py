@@ -45,7 +45,11 @@ def replace(block: bytes, name: str, value: str | None) -> bytes:
     space = len(block.rstrip(b"#"))
     if value is not None and block[space - 1 : space] != b"\n":
         raise BadBlock("environment block too small")
-    new = b"" if value is None else re.sub(rb"[\\\n]", rb"\\\g<0>", value.encode("utf-8", "surrogateescape"))
+    new = (
+        b""
+        if value is None
+        else re.sub(rb"[\\\n]", rb"\\\g<0>", value.encode("utf-8", "surrogateescape"))
+    )
     at = len(SIGNATURE)
     while at + len(raw) < (len(block) if value is None else space):
         if block.startswith(raw, at):

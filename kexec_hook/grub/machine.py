@@ -23,7 +23,7 @@ from kexec_hook.grub.flavours import Flavour
 from kexec_hook.grub.fuel import Fuel
 from kexec_hook.grub.script.parser import parse
 from kexec_hook.grub.script.source import Source, Span, read_source
-from kexec_hook.grub.script.syntax import Command, For, If, Loop, Statement, Unit
+from kexec_hook.grub.script.syntax import Command, For, If, Loop, Script, Statement
 from kexec_hook.grub.values import Binding, Call
 from kexec_hook.grub.words import Expander, special
 
@@ -40,7 +40,9 @@ class Machine(Expander):
     `run` executes a configuration; commands change the state through the public attributes.
     """
 
-    def __init__(self, disks: Disks, table: Mapping[str, Handler], flavour: Flavour, fuel: Fuel | None = None) -> None:
+    def __init__(
+        self, disks: Disks, table: Mapping[str, Handler], flavour: Flavour, fuel: Fuel | None = None
+    ) -> None:
         super().__init__(disks, flavour, fuel)
         self.table = table
         self._executing: dict[str, int] = {}
@@ -82,10 +84,12 @@ class Machine(Expander):
         finally:
             self.params = outer
 
-    def _unit(self, unit: Unit) -> int:
+    def _unit(self, unit: Script) -> int:
         for function in unit.functions:
             if self._executing.get(function.name):
-                self.fail(CommandError(BAD_ARGUMENT, "attempt to redefine a function being executed"))
+                self.fail(
+                    CommandError(BAD_ARGUMENT, "attempt to redefine a function being executed")
+                )
             else:
                 self.functions[function.name] = function.body
         if unit.broken:
@@ -123,7 +127,9 @@ class Machine(Expander):
         self._depth += 1
         if self._depth < _DEEPEST_NODE:
             return True
-        self.fail(CommandError(RECURSION_DEPTH, "maximum recursion depth exceeded", _place(statements)))
+        self.fail(
+            CommandError(RECURSION_DEPTH, "maximum recursion depth exceeded", _place(statements))
+        )
         return False
 
     def _leave(self, status: int) -> int:
@@ -180,7 +186,9 @@ class Machine(Expander):
                 self._breaks = 0
             if not self._breaks:
                 self.set(statement.name, word)
-                self.env[statement.name] = self.env[statement.name]._replace(origin=span, via=reads, evidence=1)
+                self.env[statement.name] = self.env[statement.name]._replace(
+                    origin=span, via=reads, evidence=1
+                )
                 status = self._list(statement.body)
                 if self._returning:
                     break
@@ -229,7 +237,9 @@ class Machine(Expander):
         self.fuel.burn(span)
         words, reads = self.expand(command.words)
         if command.block:
-            words.append("{" + command.words.source.text[command.block.start : command.block.end] + "}")
+            words.append(
+                "{" + command.words.source.text[command.block.start : command.block.end] + "}"
+            )
         if not words:
             return self.errno
         self.fuel.take(sum(map(len, words)), span)
@@ -248,7 +258,11 @@ class Machine(Expander):
                 self._assign(words[0], Call(name, words[1:], command, reads, 1 + invert))
                 return OK
         call = Call(name, words[1:], command, reads, 1 + invert)
-        status = self._call_function(name, body, call.args) if body is not None else self._call(handler, call)
+        status = (
+            self._call_function(name, body, call.args)
+            if body is not None
+            else self._call(handler, call)
+        )
         if invert:
             status = self._inverted(status)
         if self.errno == TEST_FAILURE:

@@ -28,7 +28,9 @@ def choose(menu: Sequence[Entry], value: str | None, flavour: Flavour) -> Choice
     """The entry GRUB would preselect: the first one when the value names none."""
     if value is None:
         return Choice(0, "unset", False)
-    index, why = _by_names_first(menu, value) if flavour.names_first else _by_number_first(menu, value)
+    index, why = (
+        _by_names_first(menu, value) if flavour.names_first else _by_number_first(menu, value)
+    )
     if not 0 <= index < len(menu):
         return Choice(0, "not found", False)
     return Choice(index, why, True)
@@ -132,7 +134,7 @@ class Tried(NamedTuple):
     outcome: Outcome
 
 
-class Result:
+class BootResult:
     """What GRUB would do, left alone with a menu: the entries it tries in turn, the last one being what boots.
 
     `ended` is boot, menu (GRUB waits for somebody), password, crash, or the command that left GRUB.
@@ -166,12 +168,12 @@ def evaluate(machine: Machine, config: str) -> str:
     return "missing"
 
 
-def boot_default(machine: Machine, indices: Sequence[int] = ()) -> Result:
+def boot_default(machine: Machine, indices: Sequence[int] = ()) -> BootResult:
     """Let the machine boot its menu's default, with fallbacks, as GRUB does when nobody touches a key.
 
     With `indices`, somebody picks these positions, one a menu, instead of the default.
     """
-    result = Result()
+    result = BootResult()
     if indices:
         machine.set("default", ">".join(map(str, indices)))
     try:
@@ -204,7 +206,11 @@ def run_entry(machine: Machine, entry: Entry) -> Outcome:
         status = machine.run_scoped(entry.code.whole(), entry.args)
     except Halted as halted:
         return Outcome(halted.how)
-    if machine.errno == OK and machine.loaded and (status == OK or not machine.flavour.status_decides):
+    if (
+        machine.errno == OK
+        and machine.loaded
+        and (status == OK or not machine.flavour.status_decides)
+    ):
         return Outcome("boot", status)
     return Outcome("menu" if entry.submenu and machine.menu else "nothing", status)
 
@@ -215,7 +221,11 @@ def needs_password(machine: Machine, entry: Entry) -> bool:
 
 
 def _show(
-    machine: Machine, path: tuple[int, ...], above: tuple[Entry, ...], result: Result, indices: Sequence[int] = ()
+    machine: Machine,
+    path: tuple[int, ...],
+    above: tuple[Entry, ...],
+    result: BootResult,
+    indices: Sequence[int] = (),
 ) -> None:
     """Show the machine's menu: its default runs, then the fallbacks.
 
@@ -254,7 +264,11 @@ def _show(
         if number is None:
             break
         if number >= len(menu):
-            machine.report(f"GRUB crashes here: `fallback` is {number}, and no such entry is in the menu", None, OK)
+            machine.report(
+                f"GRUB crashes here: `fallback` is {number}, and no such entry is in the menu",
+                None,
+                OK,
+            )
             raise Halted("crash")
         choice = Choice(number, "fallback", True)
     if not above or not above[-1].submenu:
@@ -270,7 +284,9 @@ def _take_fallback(machine: Machine, menu: Sequence[Entry]) -> int | None:
         index, _, tail = _rhboot_entry(menu, value)
         if tail is None:
             binding = machine.env["fallback"]
-            machine.report("GRUB crashes here: `fallback` is neither a number nor an id", binding.origin, OK)
+            machine.report(
+                "GRUB crashes here: `fallback` is neither a number nor an id", binding.origin, OK
+            )
             raise Halted("crash")
         rest = tail.lstrip("\n\r \t")
         if index < 0 or not rest:
@@ -287,7 +303,7 @@ def _take_fallback(machine: Machine, menu: Sequence[Entry]) -> int | None:
     return as_int(number) if as_int(number) >= 0 else None
 
 
-class Sample(NamedTuple):
+class Trial(NamedTuple):
     """One entry run for itself, on a copy of the state its menu was shown in."""
 
     path: tuple[int, ...]
@@ -296,7 +312,7 @@ class Sample(NamedTuple):
     outcome: Outcome
 
 
-def try_all(machine: Machine, path: tuple[int, ...] = ()) -> Iterator[Sample]:
+def try_all(machine: Machine, path: tuple[int, ...] = ()) -> Iterator[Trial]:
     """Every entry of the menu, and below each submenu its own, in the order of the menu."""
     for index, entry in enumerate(machine.menu or []):
         trial = machine.fork()
@@ -310,7 +326,7 @@ def try_all(machine: Machine, path: tuple[int, ...] = ()) -> Iterator[Sample]:
             # GRUB would come to this entry only if somebody chose it.
             machine.report(limit.message, limit.span, OK)
             outcome = Outcome("endless")
-        yield Sample((*path, index), entry, trial, outcome)
+        yield Trial((*path, index), entry, trial, outcome)
         if outcome.how == "menu" and trial.menu is not machine.menu:
             if len(path) + 1 < _DEEPEST_MENU:
                 yield from try_all(trial, (*path, index))

@@ -72,7 +72,10 @@ class Call(NamedTuple):
     def arg_span(self, index: int) -> Span:
         """Where the argument was written; the whole command where expansion changed the number of words."""
         written = len(self.command.words.words) + (self.command.block is not None) - self.offset
-        if written != len(self.args) or not 0 <= index < len(self.command.words.words) - self.offset:
+        if (
+            written != len(self.args)
+            or not 0 <= index < len(self.command.words.words) - self.offset
+        ):
             return self.span
         return self.command.words.span(index + self.offset)
 

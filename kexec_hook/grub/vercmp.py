@@ -89,4 +89,8 @@ def filevercmp_key(filename: str) -> Key:
         return (len(filename),)
     suffixes = re.search(_SUFFIXES, filename)
     assert suffixes is not None  # it also matches nothing, at the end
-    return (3 if filename[0] == "." else 4, verrev_key(filename[: suffixes.start()]), verrev_key(filename))
+    return (
+        3 if filename[0] == "." else 4,
+        verrev_key(filename[: suffixes.start()]),
+        verrev_key(filename),
+    )

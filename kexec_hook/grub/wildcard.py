@@ -38,7 +38,11 @@ def matches(machine: Files, pattern: str) -> list[str]:
                 paths = _devices(machine, fits, whole_disks=pattern[start] != "(")
             else:
                 directory = _directory(pattern[start:plain])
-                paths = [name for path in paths or [""] for name in _files(machine, path + directory, fits)]
+                paths = [
+                    name
+                    for path in paths or [""]
+                    for name in _files(machine, path + directory, fits)
+                ]
             if not paths:
                 return []
         start = end
@@ -74,7 +78,10 @@ def _matcher(pattern: str) -> Matcher:
     if any(re.fullmatch(r"[\^$]|\\[wWsSbB<>`'1-9]", piece) for piece in pieces):
         return _posix(pieces)
     # Neighbouring stars are one and not greedy, so that matching stays fast.
-    out = "".join(".*?" if piece[0] == "*" else "." if piece == "?" else re.escape(piece[-1]) for piece in pieces)
+    out = "".join(
+        ".*?" if piece[0] == "*" else "." if piece == "?" else re.escape(piece[-1])
+        for piece in pieces
+    )
     regex = re.compile(out, re.DOTALL)
     return lambda name: regex.fullmatch(name) is not None
 
@@ -83,7 +90,13 @@ def _posix(pieces: list[str]) -> Matcher:
     from kexec_hook.grub.regex import automaton as ere  # few patterns need it
 
     out = "".join(
-        ".*" if piece[0] == "*" else "." if piece == "?" else f"\\{piece}" if piece in ".()@+|{}[]" else piece
+        ".*"
+        if piece[0] == "*"
+        else "."
+        if piece == "?"
+        else f"\\{piece}"
+        if piece in ".()@+|{}[]"
+        else piece
         for piece in pieces
     )
     try:
@@ -101,7 +114,11 @@ def _posix(pieces: list[str]) -> Matcher:
 
 
 def _devices(machine: Files, matches: Matcher, *, whole_disks: bool) -> list[str]:
-    names = [f"({device.name})" for device in machine.disks.devices() if not (whole_disks and "," in device.name)]
+    names = [
+        f"({device.name})"
+        for device in machine.disks.devices()
+        if not (whole_disks and "," in device.name)
+    ]
     return [name for name in names if matches(name)]
 
 

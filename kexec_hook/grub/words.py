@@ -48,7 +48,11 @@ class Expander(Files):
         for slot in slots:
             if slot is None:
                 continue
-            found = self._glob(slot, place.span) if self.globbing and slot[:1] in ("/", "(", "*") else []
+            found = (
+                self._glob(slot, place.span)
+                if self.globbing and slot[:1] in ("/", "(", "*")
+                else []
+            )
             result.extend(found or [unescape(slot, self.flavour)])
 
     def _values(self, part: Var, place: Place, reads: list[Read]) -> list[str]:
@@ -62,7 +66,9 @@ class Expander(Files):
             if name in _CLOCK:
                 self.guesses.append(Refusal(f"${name} depends on the clock", place.span))
             if name in self.unsure:
-                self.guesses.append(Refusal(f"${name} is set by some builds of GRUB and not by others", place.span))
+                self.guesses.append(
+                    Refusal(f"${name} is set by some builds of GRUB and not by others", place.span)
+                )
             if not value:
                 return []
             return [value] if part.quoted else re.findall(_SPLIT, value)
@@ -120,7 +126,11 @@ def _append(slots: list[str | None], text: str | None) -> None:
 
 def _escape_value(text: str) -> str:
     r"""An unquoted value: `*` and `?` stay wildcards, a backslash stays a backslash."""
-    return re.sub(r"\\([*?])?", lambda m: "\\\\\\" + m[1] if m[1] else "\\\\", text) if "\\" in text else text
+    return (
+        re.sub(r"\\([*?])?", lambda m: "\\\\\\" + m[1] if m[1] else "\\\\", text)
+        if "\\" in text
+        else text
+    )
 
 
 def special(name: str) -> bool:

@@ -58,7 +58,9 @@ def edit_cmdline(cmdline: str, remove: Collection[str] = (), append: Iterable[st
     if not added:
         return ours + init
     if (ours + added).count('"') % 2 or ours.count('"') % 2:
-        raise CmdlineError(f"nothing can be appended: a quote is never closed in `{ours}` or in `{added}`")
+        raise CmdlineError(
+            f"nothing can be appended: a quote is never closed in `{ours}` or in `{added}`"
+        )
     joined = f"{ours} {added}" if ours and not ours.endswith(" ") else ours + added
     return f"{joined} {init}" if init else joined
 

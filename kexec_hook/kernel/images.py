@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 # What update-initramfs, dracut and dpkg call a file that is not in its place yet, or not any more.
-ON_THE_WAY = (".dpkg-bak", ".new", ".tmp", ".dpkg-new", ".dpkg-tmp")
+UNFINISHED_SUFFIXES = (".dpkg-bak", ".new", ".tmp", ".dpkg-new", ".dpkg-tmp")
 
 
 class Pieces(Protocol):
@@ -50,12 +50,29 @@ class Part(NamedTuple):
 
 # Kernels
 
-_PE_MACHINES = {0x8664: "x86_64", 0x14C: "i686", 0xAA64: "aarch64", 0x5064: "riscv64", 0x6264: "loongarch64"}
-_ELF_MACHINES = {62: "x86_64", 3: "i686", 183: "aarch64", 243: "riscv64", 21: "ppc64", 22: "s390x", 40: "arm"}
-_MAGICS = {b"ARM\x64": "aarch64", b"RSC\x05": "riscv64"}  # at 56, in what the kernel's tree calls `Image`
+_PE_MACHINES = {
+    0x8664: "x86_64",
+    0x14C: "i686",
+    0xAA64: "aarch64",
+    0x5064: "riscv64",
+    0x6264: "loongarch64",
+}
+_ELF_MACHINES = {
+    62: "x86_64",
+    3: "i686",
+    183: "aarch64",
+    243: "riscv64",
+    21: "ppc64",
+    22: "s390x",
+    40: "arm",
+}
+_MAGICS = {
+    b"ARM\x64": "aarch64",
+    b"RSC\x05": "riscv64",
+}  # at 56, in what the kernel's tree calls `Image`
 
 
-def read_kernel(file: Pieces) -> Kernel:
+def inspect_kernel(file: Pieces) -> Kernel:
     """What a kernel is.  NotLinux; Damaged where its end is missing."""
     head = file.at(0, 4096)
     if not head:
@@ -82,11 +99,19 @@ def read_kernel(file: Pieces) -> Kernel:
 def _bzimage(file: Pieces, head: bytes) -> Kernel:
     protocol = _le(head, 0x206, 2)
     pointer = _le(head, 0x20E, 2)
-    name = file.at(pointer + 0x200, 256).split(b"\0")[0].decode("ascii", "replace").strip() if pointer else ""
+    name = (
+        file.at(pointer + 0x200, 256).split(b"\0")[0].decode("ascii", "replace").strip()
+        if pointer
+        else ""
+    )
     if name and not re.match(r"\d+\.\d+", name):  # memtest86+ has all of the header, but for this
         raise NotLinux(f"is «{name}», not Linux")
-    if protocol < 0x208:  # iPXE, memdisk; or Linux before 2.6.26, which no kexec of today was tried with
-        raise NotLinux(f"has the boot protocol {protocol >> 8}.{protocol & 255:02}, which is older than Linux 2.6.26")
+    if (
+        protocol < 0x208
+    ):  # iPXE, memdisk; or Linux before 2.6.26, which no kexec of today was tried with
+        raise NotLinux(
+            f"has the boot protocol {protocol >> 8}.{protocol & 255:02}, which is older than Linux 2.6.26"
+        )
     # syssize counts paragraphs of 16 bytes after the sectors of the real-mode setup
     _whole(file, ((head[0x1F1] or 4) + 1) * 512 + _le(head, 0x1F4, 4) * 16)
     pe = _pe(file) if head[:2] == b"MZ" else _NO_PE
@@ -104,12 +129,16 @@ def _elf(file: Pieces, head: bytes) -> Kernel:
         raise NotLinux("is a bare vmlinux; GRUB loads only a bzImage here")
     table, each, count = (32, 54, 56) if wide else (28, 42, 44)
     word = 8 if wide else 4
-    at, size, number = (_number(head[a : a + n], big) for a, n in ((table, word), (each, 2), (count, 2)))
+    at, size, number = (
+        _number(head[a : a + n], big) for a, n in ((table, word), (each, 2), (count, 2))
+    )
     offset, length = (8, 32) if wide else (4, 16)  # of a segment's bytes, in its header
     end = at + size * number
     for one in range(number):
         header = file.at(at + one * size, size)
-        ends = _number(header[offset : offset + word], big) + _number(header[length : length + word], big)
+        ends = _number(header[offset : offset + word], big) + _number(
+            header[length : length + word], big
+        )
         end = max(end, ends)
     _whole(file, end)
     return Kernel("ELF", arch)
@@ -154,7 +183,9 @@ def _pe(file: Pieces) -> _Pe:
     has = optional + 24 >= place + 8 and _le(head, directories - 4, 4) > 4
     at, size = (_le(head, place, 4), _le(head, place + 4, 4)) if has else (0, 0)
     if size and at + size > file.size:
-        raise Damaged(f"is cut off: its signature ends at byte {at + size}, the file at {file.size}")
+        raise Damaged(
+            f"is cut off: its signature ends at byte {at + size}, the file at {file.size}"
+        )
     return _Pe(_PE_MACHINES.get(_le(head, 4, 2), ""), size > 0, end)
 
 
@@ -201,8 +232,13 @@ def _identify(file: Pieces, at: int) -> tuple[str, Walk | None]:
     for magic, kind, walk in _FORMATS:
         if head.startswith(magic):
             return kind, walk
-    if at == 0:  # what initrds were before there was an initramfs; init/do_mounts_rd.c still takes them
-        kind = next((kind for offset, magic, kind in _FILE_SYSTEMS if file.at(offset, len(magic)) == magic), "")
+    if (
+        at == 0
+    ):  # what initrds were before there was an initramfs; init/do_mounts_rd.c still takes them
+        kind = next(
+            (kind for offset, magic, kind in _FILE_SYSTEMS if file.at(offset, len(magic)) == magic),
+            "",
+        )
         return kind, None
     return "", None
 
@@ -231,7 +267,9 @@ def _cpio_end(file: Pieces, at: int, end: int) -> int:
     while True:
         header = file.at(at, 110)
         if at + 110 > end:
-            raise Damaged(f"is cut off: it ends at byte {end} inside a cpio archive, before its trailer")
+            raise Damaged(
+                f"is cut off: it ends at byte {end} inside a cpio archive, before its trailer"
+            )
         lengths = cpio_lengths(header)
         if lengths is None:
             raise Damaged(f"holds a cpio archive that is damaged at byte {at}")
@@ -288,7 +326,9 @@ def _lz4_end(file: Pieces, at: int, end: int) -> int:
 
 def _xz_end(file: Pieces, at: int, end: int) -> int:
     """header { block } index footer; everything is a multiple of 4 bytes long."""
-    check = (0, 4, 4, 4, 8, 8, 8, 16, 16, 16, 32, 32, 32, 64, 64, 64)[_inside(file, at, 12, end, "xz")[7] & 15]
+    check = (0, 4, 4, 4, 8, 8, 8, 16, 16, 16, 32, 32, 32, 64, 64, 64)[
+        _inside(file, at, 12, end, "xz")[7] & 15
+    ]
     at += 12
     while size := _inside(file, at, 1, end, "xz")[0]:
         header = _inside(file, at, (size + 1) * 4, end, "xz")

@@ -55,4 +55,8 @@ class Plan(NamedTuple):
 
 def paths(plan: Plan) -> Sequence[str]:
     """Every file that kexec would read."""
-    return [plan.kernel, *(initrd.path for initrd in plan.initrds), *([plan.devicetree] if plan.devicetree else [])]
+    return [
+        plan.kernel,
+        *(initrd.path for initrd in plan.initrds),
+        *([plan.devicetree] if plan.devicetree else []),
+    ]

@@ -11,7 +11,9 @@ Key = tuple[object, ...]
 TailKey = Callable[[str], Key]
 
 # Ubuntu's builds of mainline kernels say the candidate behind their serial number: 6.8.0-060800rc1-generic.
-_RELEASE = re.compile(r"([0-9]+(?:\.[0-9]+)*)(?:[-.~]?rc([0-9]+)|(?=-[0-9]{6}rc([0-9]+)))?(.*)", re.DOTALL)
+_RELEASE = re.compile(
+    r"([0-9]+(?:\.[0-9]+)*)(?:[-.~]?rc([0-9]+)|(?=-[0-9]{6}rc([0-9]+)))?(.*)", re.DOTALL
+)
 
 
 def dpkg_key(version: str) -> Key:
@@ -26,7 +28,11 @@ def dpkg_key(version: str) -> Key:
     if not (colon and re.fullmatch("[0-9]+", epoch)):
         epoch, rest = "0", version
     upstream, dash, revision = rest.rpartition("-")
-    return (number(epoch), verrev_key(upstream if dash else rest), verrev_key(revision if dash else ""))
+    return (
+        number(epoch),
+        verrev_key(upstream if dash else rest),
+        verrev_key(revision if dash else ""),
+    )
 
 
 def rpm_key(version: str) -> Flat:
@@ -63,7 +69,9 @@ def release_key(release: str, tail_key: TailKey) -> Key:
         candidate = "".join(f"rc{number}" for number in candidates if number)
         try:
             upstream = Version(numbers + candidate)
-        except ValueError:  # InvalidVersion is one too; Python refuses numbers of more than 4300 digits
+        except (
+            ValueError
+        ):  # InvalidVersion is one too; Python refuses numbers of more than 4300 digits
             pass
         else:
             return (1, upstream, tail_key(tail), release)

@@ -90,7 +90,12 @@ def _lzma() -> _Unpacker:
     return lzma.LZMADecompressor(lzma.FORMAT_ALONE)
 
 
-_UNPACKERS: dict[str, Callable[[], _Unpacker]] = {"gzip": _Gzip, "bzip2": _bzip2, "xz": _xz, "lzma": _lzma}
+_UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
+    "gzip": _Gzip,
+    "bzip2": _bzip2,
+    "xz": _xz,
+    "lzma": _lzma,
+}
 
 
 def _unpacked(file: Pieces, part: Part) -> int:
@@ -132,7 +137,9 @@ class _Contents:
             at, self._skip = at + step, self._skip - step
             while not self._inside and at < len(data) and not data[at]:
                 at += 1
-            if self._skip or len(data) - at < 110 + 11:  # no header is shorter than that of the trailer
+            if (
+                self._skip or len(data) - at < 110 + 11
+            ):  # no header is shorter than that of the trailer
                 break
             self._member(data[at : at + 110 + 11], self._at + at)
         self._rest = data[at:]

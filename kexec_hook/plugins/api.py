@@ -9,7 +9,7 @@ from kexec_hook.system.process import Programs
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks
     from kexec_hook.grub.machine import Machine
-    from kexec_hook.grub.menu import Result
+    from kexec_hook.grub.menu import BootResult
     from kexec_hook.grub.values import Problem
     from kexec_hook.kernel.plan import Plan
     from kexec_hook.settings.conf import Settings
@@ -63,7 +63,7 @@ class Objection(NamedTuple):
     elsewhere: bool = False  # we are in a container or chroot: what may be staged is the machine's, and none of ours
 
 
-class Run(NamedTuple):
+class Decision(NamedTuple):
     """One run up to, not including, its act; what is printed, explained and tested."""
 
     trigger: Trigger
@@ -73,7 +73,9 @@ class Run(NamedTuple):
     disks: RootDisks | None = None
     machine: Machine | None = None  # as GRUB would have left it when it boots
     menu_machine: Machine | None = None  # as it was when the menu was shown
-    result: Result | None = None  # None: GRUB was not asked (--running, select = kexec-default) or not understood
+    result: BootResult | None = (
+        None  # None: GRUB was not asked (--running, select = kexec-default) or not understood
+    )
     chosen_by: str = ""  # who wants another entry than GRUB's default
     plan: Plan | None = None
     problems: tuple[Problem, ...] = ()

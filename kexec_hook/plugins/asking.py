@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from kexec_hook.plugins import hookspecs
-from kexec_hook.plugins.api import API_VERSION, BootConfig, Objection, PackageManager, Run, Trigger
+from kexec_hook.plugins.api import (
+    API_VERSION,
+    BootConfig,
+    Decision,
+    Objection,
+    PackageManager,
+    Trigger,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,14 +58,21 @@ class Plugins:
     @property
     def files(self) -> list[str]:
         """The files that installed plugins were loaded from."""
-        found = (getattr(sys.modules.get(_module(plugin)), "__file__", None) for plugin in self._installed)
+        found = (
+            getattr(sys.modules.get(_module(plugin)), "__file__", None)
+            for plugin in self._installed
+        )
         return [file for file in found if file]
 
     def boot_config(self, sysroot: Sysroot, disks: RootDisks) -> BootConfig | None:
-        found: BootConfig | None = self._first("kexec_hook_boot_config", sysroot=sysroot, disks=disks)
+        found: BootConfig | None = self._first(
+            "kexec_hook_boot_config", sysroot=sysroot, disks=disks
+        )
         return found
 
-    def choose_entry(self, menu: Sequence[Entry], default: str | None, trigger: Trigger) -> tuple[str, str] | None:
+    def choose_entry(
+        self, menu: Sequence[Entry], default: str | None, trigger: Trigger
+    ) -> tuple[str, str] | None:
         """Another entry, and the plugin that wants it."""
         for name, call in self._calls("kexec_hook_choose_entry"):
             answer = self._ask(name, call, menu=menu, default=default, trigger=trigger)
@@ -70,29 +84,30 @@ class Plugins:
         calls = self._calls("kexec_hook_package_manager")
         return [answer for name, call in calls if (answer := self._ask(name, call)) is not None]
 
-    def objections(self, run: Run, sysroot: Sysroot) -> list[Objection]:
+    def objections(self, decision: Decision, sysroot: Sysroot) -> list[Objection]:
         """Everything that speaks against a run, in the order of the plugins; fails closed."""
         found = list(self.broken)
         for name, call in self._calls("kexec_hook_objections"):
             try:
-                answers = call(run=run, sysroot=sysroot) or []
+                answers = call(decision=decision, sysroot=sysroot) or []
                 found += [
-                    answer if isinstance(answer, Objection) else Objection(str(answer), name) for answer in answers
+                    answer if isinstance(answer, Objection) else Objection(str(answer), name)
+                    for answer in answers
                 ]
             except Exception as error:
                 found.append(Objection(f"plugin {name} failed: {_blame(error)}", name))
         return found
 
-    def notes(self, run: Run, sysroot: Sysroot) -> list[str]:
+    def notes(self, decision: Decision, sysroot: Sysroot) -> list[str]:
         return [
             str(note)
             for name, call in self._calls("kexec_hook_notes")
-            for note in self._ask(name, call, run=run, sysroot=sysroot) or []
+            for note in self._ask(name, call, decision=decision, sysroot=sysroot) or []
         ]
 
-    def staged(self, run: Run) -> None:
+    def staged(self, decision: Decision) -> None:
         for name, call in self._calls("kexec_hook_staged"):
-            self._ask(name, call, run=run)
+            self._ask(name, call, decision=decision)
 
     def _first(self, hook: str, **kwargs: Any) -> Any:
         for name, call in self._calls(hook):
@@ -133,7 +148,9 @@ class Plugins:
                 and not hasattr(hookspecs, attribute)
             ]
             if unknown:
-                self.broken.append(Objection(f"plugin {name} answers `{unknown[0]}`, which nobody asks", name))
+                self.broken.append(
+                    Objection(f"plugin {name} answers `{unknown[0]}`, which nobody asks", name)
+                )
                 return
             self._manager.register(plugin, name)
             self._installed.append(plugin)
@@ -186,7 +203,9 @@ def _entry_points() -> Iterable[Any]:
     from importlib import metadata
 
     points: Any = metadata.entry_points()
-    found: Iterable[Any] = points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())
+    found: Iterable[Any] = (
+        points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())
+    )
     return found  # a dict in Python 3.9
 
 

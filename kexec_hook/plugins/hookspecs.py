@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from kexec_hook.plugins.api import BootConfig, Objection, PackageManager, Run, Trigger
+from kexec_hook.plugins.api import BootConfig, Decision, Objection, PackageManager, Trigger
 
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks
@@ -29,20 +29,22 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
 
 
 @hookspec(firstresult=True)
-def kexec_hook_choose_entry(menu: Sequence[Entry], default: str | None, trigger: Trigger) -> str | None:
+def kexec_hook_choose_entry(
+    menu: Sequence[Entry], default: str | None, trigger: Trigger
+) -> str | None:
     """Another entry than GRUB's default, as GRUB's `default` variable would name it; None for GRUB's own."""
 
 
 @hookspec
-def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection | str]:  # type: ignore[empty-body]
+def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection | str]:  # type: ignore[empty-body]
     """Every reason not to stage this run.  A plugin that raises here is an objection itself."""
 
 
 @hookspec
-def kexec_hook_notes(run: Run, sysroot: Sysroot) -> list[str]:  # type: ignore[empty-body]
+def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str]:  # type: ignore[empty-body]
     """What the administrator should know, though it forbids nothing."""
 
 
 @hookspec
-def kexec_hook_staged(run: Run) -> None:
+def kexec_hook_staged(decision: Decision) -> None:
     """A kernel was staged: for logs and notifications."""

@@ -12,33 +12,37 @@ from kexec_hook.report.terminal import Style, safe
 
 if TYPE_CHECKING:
     from kexec_hook.grub.values import Binding, Problem, Read
-    from kexec_hook.plugins.api import Run
+    from kexec_hook.plugins.api import Decision
 
 SCHEMA = 1
 
 
-def stage_json(run: Run, outcome: str, commands: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
+def stage_json(
+    decision: Decision, outcome: str, commands: Sequence[Sequence[str]] = ()
+) -> dict[str, Any]:
     """The answer of `stage --json`; docs/json.md describes it."""
-    plan = run.plan
+    plan = decision.plan
     return {
         "schema": SCHEMA,
         "outcome": outcome,
-        "entry": entry_json(run),
+        "entry": entry_json(decision),
         "kernel": plan.kernel if plan else None,
         "initrds": [initrd.path for initrd in plan.initrds] if plan else [],
         "devicetree": plan.devicetree if plan else None,
         "cmdline": plan.cmdline if plan else None,
         "release": plan.release if plan else None,
-        "env_writes": env_writes(run),
-        "commands": [] if run.objections else [list(argv) for argv in commands],
-        "objections": [{"reason": objection.reason, "by": objection.by} for objection in run.objections],
-        "problems": [_problem(problem) for problem in run.problems],
-        "notes": list(run.notes),
+        "env_writes": env_writes(decision),
+        "commands": [] if decision.objections else [list(argv) for argv in commands],
+        "objections": [
+            {"reason": objection.reason, "by": objection.by} for objection in decision.objections
+        ],
+        "problems": [_problem(problem) for problem in decision.problems],
+        "notes": list(decision.notes),
     }
 
 
-def entry_json(run: Run) -> dict[str, Any] | None:
-    default = run.result.default if run.result else None
+def entry_json(decision: Decision) -> dict[str, Any] | None:
+    default = decision.result.default if decision.result else None
     if default is None:
         return None
     entry = default.entries[-1]
@@ -50,9 +54,11 @@ def entry_json(run: Run) -> dict[str, Any] | None:
     }
 
 
-def env_writes(run: Run) -> dict[str, str | None]:
+def env_writes(decision: Decision) -> dict[str, str | None]:
     """What GRUB would write to grubenv on the way; None: the variable is deleted."""
-    return {write.name: write.value for write in run.machine.pending} if run.machine else {}
+    return (
+        {write.name: write.value for write in decision.machine.pending} if decision.machine else {}
+    )
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
@@ -60,26 +66,31 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 
 def stage_text(
-    run: Run, outcome: str, commands: Sequence[Sequence[str]], *, verbose: bool = False, left: bool = False
+    decision: Decision,
+    outcome: str,
+    commands: Sequence[Sequence[str]],
+    *,
+    verbose: bool = False,
+    left: bool = False,
 ) -> str:
     """What came of a run; `left`: an image is loaded though it was declined."""
     style = Style()
-    lines = [_headline(run, outcome, left, style)]
-    lines += [f"  {line}" for line in _facts(run, commands, style)]
-    why = list(_why(run))
+    lines = [_headline(decision, outcome, left, style)]
+    lines += [f"  {line}" for line in _facts(decision, commands, style)]
+    why = list(_why(decision))
     if why:
         lines += ["", style.key("why")] + [f"  {safe(line)}" for line in why]
-    lines += _remarks(run, style, verbose=verbose)
+    lines += _remarks(decision, style, verbose=verbose)
     return "\n".join(lines)
 
 
-def _headline(run: Run, outcome: str, left: bool, style: Style) -> str:
-    what = "a panic" if run.trigger.panic else "the next reboot"
-    if run.objections:
-        reasons = "; ".join(safe(objection.reason) for objection in run.objections)
+def _headline(decision: Decision, outcome: str, left: bool, style: Style) -> str:
+    what = "a panic" if decision.trigger.panic else "the next reboot"
+    if decision.objections:
+        reasons = "; ".join(safe(objection.reason) for objection in decision.objections)
         so = "Nothing is staged; the next reboot is an ordinary one."
-        if run.trigger.dry or run.trigger.panic or left:
-            so = f"Nothing {'would be' if run.trigger.dry else 'was'} staged."
+        if decision.trigger.dry or decision.trigger.panic or left:
+            so = f"Nothing {'would be' if decision.trigger.dry else 'was'} staged."
         return f"{style.bad('declined:')} {reasons}\n{so} Found:"
     said = {
         "would-stage": f"would stage: {what} would be a kexec into",
@@ -90,26 +101,32 @@ def _headline(run: Run, outcome: str, left: bool, style: Style) -> str:
     return style.good(said)
 
 
-def _facts(run: Run, commands: Sequence[Sequence[str]], style: Style) -> Iterator[str]:
-    default = run.result.default if run.result else None
+def _facts(decision: Decision, commands: Sequence[Sequence[str]], style: Style) -> Iterator[str]:
+    default = decision.result.default if decision.result else None
     if default is not None:
         titles = " > ".join(safe(entry.title) for entry in default.entries)
         path = ">".join(map(str, default.path))
         yield _fact("entry", titles, style) + style.dim(f"  ({path}, {default.entries[-1].span})")
-    plan = run.plan
+    plan = decision.plan
     if plan is None:
-        for words in run.machine.executed if run.machine and default is not None else ():
+        for words in decision.machine.executed if decision.machine and default is not None else ():
             yield _fact("GRUB runs", safe(" ".join(words)), style)
         return
-    yield _fact("kernel", safe(plan.kernel), style) + style.dim(f"  ({plan.release})" if plan.release else "")
+    yield _fact("kernel", safe(plan.kernel), style) + style.dim(
+        f"  ({plan.release})" if plan.release else ""
+    )
     for number, initrd in enumerate(plan.initrds):
         yield _fact("" if number else "initrd", safe(initrd.path), style)
     if plan.devicetree:
         yield _fact("device tree", safe(plan.devicetree), style)
     yield _fact("command line", safe(plan.cmdline), style)
-    for name, value in env_writes(run).items():
-        yield _fact("grubenv", f"{safe(name)} deleted" if value is None else f"{safe(name)}={safe(value)}", style)
-    if not run.objections:
+    for name, value in env_writes(decision).items():
+        yield _fact(
+            "grubenv",
+            f"{safe(name)} deleted" if value is None else f"{safe(name)}={safe(value)}",
+            style,
+        )
+    if not decision.objections:
         for argv in commands:
             yield _fact("kexec", safe(shlex.join(argv)), style)
 
@@ -118,19 +135,24 @@ def _fact(name: str, value: str, style: Style) -> str:
     return style.key(f"{name:<13}") + " " + value
 
 
-def _remarks(run: Run, style: Style, *, verbose: bool) -> list[str]:
-    lines = [f"{style.key('note:')} {safe(note)}" for note in run.notes]
-    shown = run.problems if verbose else ()
-    lines += [f"{style.key('GRUB would print:')} {safe(f'{problem.message} ({problem.span})')}" for problem in shown]
-    if run.problems and not verbose:
-        count = len(run.problems)
-        lines.append(style.dim(f"GRUB would print {count} error{'s' * (count != 1)} on the way (-v shows)"))
+def _remarks(decision: Decision, style: Style, *, verbose: bool) -> list[str]:
+    lines = [f"{style.key('note:')} {safe(note)}" for note in decision.notes]
+    shown = decision.problems if verbose else ()
+    lines += [
+        f"{style.key('GRUB would print:')} {safe(f'{problem.message} ({problem.span})')}"
+        for problem in shown
+    ]
+    if decision.problems and not verbose:
+        count = len(decision.problems)
+        lines.append(
+            style.dim(f"GRUB would print {count} error{'s' * (count != 1)} on the way (-v shows)")
+        )
     return ["", *lines] if lines else []
 
 
-def _why(run: Run) -> Iterator[str]:
+def _why(decision: Decision) -> Iterator[str]:
     """In a few lines: which menu entry, and who said so."""
-    result, machine = run.result, run.menu_machine
+    result, machine = decision.result, decision.menu_machine
     if result is None or machine is None:
         return
     for level, (choice, menu) in enumerate(result.choices):
@@ -140,8 +162,8 @@ def _why(run: Run) -> Iterator[str]:
         yield f"{_chosen(choice)} of the {where}: «{title}»"
         if level == 0:
             binding = machine.env.get("default")
-            if run.chosen_by:
-                yield f"  wanted by {run.chosen_by}"
+            if decision.chosen_by:
+                yield f"  wanted by {decision.chosen_by}"
             elif binding is not None:
                 yield from ("  " + line for line in evidence("default", binding))
 
@@ -163,7 +185,11 @@ def evidence(name: str, binding: Binding, depth: int = 0) -> Iterator[str]:
     source = f"set at {binding.origin}" if binding.origin else "set by GRUB itself"
     line = ""
     if binding.origin:
-        line = binding.origin.source.text[binding.origin.start : binding.origin.end].strip().split("\n")[0]
+        line = (
+            binding.origin.source.text[binding.origin.start : binding.origin.end]
+            .strip()
+            .split("\n")[0]
+        )
         line = f": {line}"
     yield f'{"  " * depth}{name}="{binding.value}", {source}{line}'
     seen: set[str] = set()
@@ -180,43 +206,58 @@ def _read_evidence(read: Read, depth: int) -> Iterator[str]:
         yield from evidence(read.name, read.binding, depth)
 
 
-def explain_text(run: Run) -> str:
+def explain_text(decision: Decision) -> str:
     style = Style()
     lines = []
-    for title, found in _chapters(run):
-        lines += [style.key(title)] + [f"  {safe(part)}" for line in found for part in line.split("\n")] + [""]
+    for title, found in _chapters(decision):
+        lines += (
+            [style.key(title)]
+            + [f"  {safe(part)}" for line in found for part in line.split("\n")]
+            + [""]
+        )
     return "\n".join(lines).rstrip()
 
 
-def explain_json(run: Run, outcome: str, commands: Sequence[Sequence[str]]) -> dict[str, Any]:
+def explain_json(
+    decision: Decision, outcome: str, commands: Sequence[Sequence[str]]
+) -> dict[str, Any]:
     return {
-        **stage_json(run, outcome, commands),
-        "evidence": [{"about": title, "lines": lines} for title, lines in _chapters(run)],
+        **stage_json(decision, outcome, commands),
+        "evidence": [{"about": title, "lines": lines} for title, lines in _chapters(decision)],
     }
 
 
-def _chapters(run: Run) -> list[tuple[str, list[str]]]:
+def _chapters(decision: Decision) -> list[tuple[str, list[str]]]:
     """The chain of evidence, in the order in which GRUB meets it."""
-    pending = run.machine.pending if run.machine else []
+    pending = decision.machine.pending if decision.machine else []
     chapters = [
-        ("configuration", list(_configuration(run))),
-        ("default", list(_why(run))),
-        ("root", list(_root(run))),
-        ("loaded", list(_loaded(run))),
-        ("grubenv", [f"{write_text(write.name, write.value)} ({write.path}, {write.span})" for write in pending]),
-        ("errors that GRUB would print", [point(p.message, p.span) for p in run.problems]),
-        ("settings", list(_settings(run))),
-        ("notes", list(run.notes)),
-        ("objections", [f"{objection.reason} [{objection.by}]" for objection in run.objections]),
+        ("configuration", list(_configuration(decision))),
+        ("default", list(_why(decision))),
+        ("root", list(_root(decision))),
+        ("loaded", list(_loaded(decision))),
+        (
+            "grubenv",
+            [
+                f"{write_text(write.name, write.value)} ({write.path}, {write.span})"
+                for write in pending
+            ],
+        ),
+        ("errors that GRUB would print", [point(p.message, p.span) for p in decision.problems]),
+        ("settings", list(_settings(decision))),
+        ("notes", list(decision.notes)),
+        (
+            "objections",
+            [f"{objection.reason} [{objection.by}]" for objection in decision.objections],
+        ),
     ]
-    if not run.objections and run.result:
+    if not decision.objections and decision.result:
         chapters.append(("verdict", ["nothing speaks against a kexec into this entry"]))
     return [(title, lines) for title, lines in chapters if lines]
 
 
-def _settings(run: Run) -> Iterator[str]:
+def _settings(decision: Decision) -> Iterator[str]:
     """Every value, and where it comes from."""
-    for name, setting in run.settings._asdict().items():
+    for name, setting in decision.settings._asdict().items():
         if name == "kexec_default":
             continue
         value = setting.value
@@ -231,32 +272,38 @@ def write_text(name: str, value: str | None) -> str:
     return f"{name} is deleted" if value is None else f'{name}="{value}" is written'
 
 
-def _configuration(run: Run) -> Iterator[str]:
-    config = run.config
+def _configuration(decision: Decision) -> Iterator[str]:
+    config = decision.config
     if config is None:
         return
     yield f"{config.path}, which GRUB calls {config.config}"
     yield f"read as by GRUB's {config.flavour} flavour on {config.platform} ({config.cpu})"
     for name in ("next_entry", "saved_entry", "prev_saved_entry"):
-        binding = run.menu_machine.env.get(name) if run.menu_machine else None
+        binding = decision.menu_machine.env.get(name) if decision.menu_machine else None
         if binding is not None and binding.value:
             yield from evidence(name, binding)
 
 
-def _root(run: Run) -> Iterator[str]:
-    machine = run.machine
-    binding = machine.env.get("root") if machine and run.result and run.result.default else None
+def _root(decision: Decision) -> Iterator[str]:
+    machine = decision.machine
+    binding = (
+        machine.env.get("root") if machine and decision.result and decision.result.default else None
+    )
     if machine is None or binding is None:
         return
     yield from evidence("root", binding)
-    device = run.disks.device(binding.value) if run.disks else None
+    device = decision.disks.device(binding.value) if decision.disks else None
     if device is not None:
-        known = ", ".join(filter(None, (device.fs, device.uuid and f"UUID {device.uuid}", device.label)))
-        yield f"{binding.value} is {known or 'a file system'}" + (f"; {device.assumed}" if device.assumed else "")
+        known = ", ".join(
+            filter(None, (device.fs, device.uuid and f"UUID {device.uuid}", device.label))
+        )
+        yield f"{binding.value} is {known or 'a file system'}" + (
+            f"; {device.assumed}" if device.assumed else ""
+        )
 
 
-def _loaded(run: Run) -> Iterator[str]:
-    machine = run.machine
+def _loaded(decision: Decision) -> Iterator[str]:
+    machine = decision.machine
     if machine is None or machine.loaded is None:
         for words in machine.executed if machine else ():
             yield "ran: " + " ".join(words)
@@ -268,6 +315,8 @@ def _loaded(run: Run) -> Iterator[str]:
             yield from ("  " + line for line in _read_evidence(read, 0))
     if loaded.initrd_call is not None:
         yield f"{loaded.initrd_call.name} {' '.join(loaded.initrd_call.args)} ({loaded.initrd_call.span})"
-    if run.plan is not None:
-        yield f"below the root: {run.plan.kernel}" + "".join(f", {initrd.path}" for initrd in run.plan.initrds)
-        yield f"/proc/cmdline would be: {run.plan.cmdline}"
+    if decision.plan is not None:
+        yield f"below the root: {decision.plan.kernel}" + "".join(
+            f", {initrd.path}" for initrd in decision.plan.initrds
+        )
+        yield f"/proc/cmdline would be: {decision.plan.cmdline}"

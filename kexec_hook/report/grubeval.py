@@ -10,7 +10,7 @@ from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.disks import Disks, GrubPath
 from kexec_hook.grub.flavours import FLAVOURS, platform_variables
 from kexec_hook.grub.machine import Machine
-from kexec_hook.grub.menu import Result, boot_default, evaluate, try_all
+from kexec_hook.grub.menu import BootResult, boot_default, evaluate, try_all
 from kexec_hook.grub.script.source import point, read_source
 from kexec_hook.grub.values import Entry, Halted, Problem
 
@@ -20,7 +20,12 @@ _SOURCED = 2
 
 
 def make_machine(
-    disks: Disks, flavour: str, platform: str, cpu: str, prefix: str, variables: Mapping[str, str] | None = None
+    disks: Disks,
+    flavour: str,
+    platform: str,
+    cpu: str,
+    prefix: str,
+    variables: Mapping[str, str] | None = None,
 ) -> Machine:
     """A machine on these disks, with the variables GRUB starts with.  prefix is GRUB's: (hd0,gpt1)/boot/grub."""
     chosen = FLAVOURS[flavour]
@@ -62,7 +67,7 @@ def configuration(machine: Machine, config: str, *, default_only: bool = False) 
             described["booted"] = booted
             entries.append(described)
     machine.executed = []
-    result = boot_default(machine) if ended == "menu" and menu else Result(ended=ended)
+    result = boot_default(machine) if ended == "menu" and menu else BootResult(ended=ended)
     default = result.default
     return {
         "schema": SCHEMA,

@@ -6,29 +6,29 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kexec_hook.decision.planning import make_plan
-from kexec_hook.grub.menu import Sample, try_all
+from kexec_hook.grub.menu import Trial, try_all
 from kexec_hook.report.explain import SCHEMA, write_text
 from kexec_hook.report.terminal import Style, safe
 
 if TYPE_CHECKING:
     from kexec_hook.grub.machine import Machine
     from kexec_hook.kernel.plan import Plan
-    from kexec_hook.plugins.api import Run
+    from kexec_hook.plugins.api import Decision
 
 
-def entries_json(run: Run) -> dict[str, Any]:
+def entries_json(decision: Decision) -> dict[str, Any]:
     """The answer of `list --json`: every entry with what it would boot."""
-    return {"schema": SCHEMA, "entries": list(_entries(run))}
+    return {"schema": SCHEMA, "entries": list(_entries(decision))}
 
 
-def _entries(run: Run) -> Iterator[dict[str, Any]]:
-    default = run.result.default.path if run.result and run.result.default else ()
-    if run.menu_machine is None:
+def _entries(decision: Decision) -> Iterator[dict[str, Any]]:
+    default = decision.result.default.path if decision.result and decision.result.default else ()
+    if decision.menu_machine is None:
         return
     titles: dict[tuple[int, ...], str] = {}
-    for sample in try_all(run.menu_machine):
+    for sample in try_all(decision.menu_machine):
         titles[sample.path] = sample.entry.title
-        plan = _plan(run, sample.machine) if sample.outcome.how == "boot" else None
+        plan = _plan(decision, sample.machine) if sample.outcome.how == "boot" else None
         why = _not_bootable(sample, plan)
         yield {
             "path": ">".join(map(str, sample.path)),
@@ -45,7 +45,9 @@ def _entries(run: Run) -> Iterator[dict[str, Any]]:
         }
 
 
-def by_release(entries: list[dict[str, Any]], tail_key: Callable[[str], Any]) -> list[dict[str, Any]]:
+def by_release(
+    entries: list[dict[str, Any]], tail_key: Callable[[str], Any]
+) -> list[dict[str, Any]]:
     """What boots a kernel, newest first; submenus and the rest behind, in the menu's order."""
     from kexec_hook.kernel.releases import release_key
 
@@ -54,13 +56,13 @@ def by_release(entries: list[dict[str, Any]], tail_key: Callable[[str], Any]) ->
     return known + [entry for entry in entries if not entry["release"]]
 
 
-def _plan(run: Run, machine: Machine) -> Plan | None:
-    if machine.loaded is None or run.disks is None:
+def _plan(decision: Decision, machine: Machine) -> Plan | None:
+    if machine.loaded is None or decision.disks is None:
         return None
-    return make_plan(machine.loaded, run.disks, run.sysroot, run.settings)
+    return make_plan(machine.loaded, decision.disks, decision.sysroot, decision.settings)
 
 
-def _not_bootable(sample: Sample, plan: Plan | None) -> str:
+def _not_bootable(sample: Trial, plan: Plan | None) -> str:
     """Why kexec could not stand in for this entry; empty when it could."""
     how, loaded = sample.outcome.how, sample.machine.loaded
     if sample.entry.submenu:
@@ -69,7 +71,9 @@ def _not_bootable(sample: Sample, plan: Plan | None) -> str:
         return "needs a password"
     if how != "boot":
         errors = [problem.message for problem in sample.machine.problems if problem.errno]
-        return how if how not in ("nothing", "menu") else errors[-1] if errors else "loads no kernel"
+        return (
+            how if how not in ("nothing", "menu") else errors[-1] if errors else "loads no kernel"
+        )
     if loaded is not None and loaded.kind != "linux":
         return f"not Linux ({loaded.kind})"
     return "" if plan else "its files are on no mounted file system"
@@ -81,7 +85,9 @@ def list_text(answer: dict[str, Any]) -> str:
     rows = [("", "path", "entry", "boots")]
     for entry in answer["entries"]:
         depth = len(entry["titles"]) - 1
-        what = entry["release"] or entry["kernel"] or "" if entry["bootable"] else f"- {entry['why']}"
+        what = (
+            entry["release"] or entry["kernel"] or "" if entry["bootable"] else f"- {entry['why']}"
+        )
         mark = "*" if entry["default"] else ""
         rows.append((mark, entry["path"], "  " * depth + safe(entry["titles"][-1]), safe(what)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -102,11 +108,22 @@ def grub_eval_text(answer: dict[str, Any]) -> str:
         mark = "*" if default and entry["path"] == default["path"] else " "
         lines.append(f"{mark} {entry['path']:<8}{'  ' * depth}{safe(entry['title'])}")
     if default:
-        lines += ["", style.key("default") + f" {default['path']}: " + " > ".join(map(safe, default["titles"]))]
+        lines += [
+            "",
+            style.key("default")
+            + f" {default['path']}: "
+            + " > ".join(map(safe, default["titles"])),
+        ]
     lines += ["  " + safe(" ".join(words)) for words in answer["executed"]]
-    lines.append(style.good("GRUB boots this") if answer["booted"] else style.bad("GRUB boots nothing by itself"))
+    lines.append(
+        style.good("GRUB boots this")
+        if answer["booted"]
+        else style.bad("GRUB boots nothing by itself")
+    )
     for name, value in answer["env_writes"].items():
         lines.append(f"grubenv: {safe(write_text(name, value))}")
     for problem in answer["problems"]:
-        lines.append((f"{problem['source']}: " if problem["source"] else "") + safe(problem["message"]))
+        lines.append(
+            (f"{problem['source']}: " if problem["source"] else "") + safe(problem["message"])
+        )
     return "\n".join(lines)

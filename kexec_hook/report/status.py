@@ -9,15 +9,15 @@ from typing import Any
 
 from kexec_hook.kernel import images
 from kexec_hook.kernel.releases import newest
-from kexec_hook.plugins.api import Run, Trigger
+from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.report.explain import entry_json
 from kexec_hook.report.terminal import Style, safe
 from kexec_hook.staging.load import asked_for, decide_again, staged, still
 from kexec_hook.state import attempts, record
 from kexec_hook.state.record import Staged
-from kexec_hook.system import systemd as units
+from kexec_hook.system import systemd as systemd_units
 from kexec_hook.system.directory import StateError
-from kexec_hook.system.host import World
+from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import Kexec
 from kexec_hook.system.process import ProcessError
 from kexec_hook.system.sysroot import SysrootError
@@ -33,81 +33,101 @@ _WAYS = ("reboot", "systemctl reboot", "shutdown -r now", "coldreboot")
 
 
 def status_json(
-    world: World, run: Run, tail_key: Callable[[str], Any], decide: Callable[[Trigger], Run]
+    host: Host,
+    decision: Decision,
+    tail_key: Callable[[str], Any],
+    decide: Callable[[Trigger], Decision],
 ) -> dict[str, Any]:
     """The answer of `status --json`; docs/json.md describes it.  `run` is about GRUB's default."""
-    found, unknown = _record(world)
+    found, unknown = _record(host)
     asked = isinstance(found, Staged) and asked_for(found)
-    at_shutdown = decide_again(found, "cli", decide, dry=True) if asked else run
-    loaded = Kexec(world).loaded()
-    systemd = _units(world, run)
+    at_shutdown = decide_again(found, "cli", decide, dry=True) if asked else decision
+    loaded = Kexec(host).loaded()
+    systemd = _units(host, decision)
     return {
         "schema": 1,
         "running": {
-            "release": world.running,
-            "cmdline": world.cmdline,
-            "booted_by": _LOADERS.get(world.fact("/proc/sys/kernel/bootloader_type"), "unknown"),
+            "release": host.running,
+            "cmdline": host.cmdline,
+            "booted_by": _LOADERS.get(host.fact("/proc/sys/kernel/bootloader_type"), "unknown"),
         },
         "grub": {
-            "outcome": "declined" if run.declined else "would-stage",
-            "entry": entry_json(run),
-            "release": run.plan.release if run.plan else None,
-            "kernel": run.plan.kernel if run.plan else None,
-            "cmdline": run.plan.cmdline if run.plan else None,
+            "outcome": "declined" if decision.declined else "would-stage",
+            "entry": entry_json(decision),
+            "release": decision.plan.release if decision.plan else None,
+            "kernel": decision.plan.kernel if decision.plan else None,
+            "cmdline": decision.plan.cmdline if decision.plan else None,
         },
         "staged": _staged_json(found, at_shutdown, loaded),
         "staged_unknown": unknown,
         "loaded": loaded,
-        "newest_installed": newest(_installed(run), tail_key),
+        "newest_installed": newest(_installed(decision), tail_key),
         "reboot": _reboots(found, at_shutdown, loaded, systemd) if not unknown else _unknown(),
         "units": systemd,
-        "failed_jumps": [{"release": name, "time": attempt.time} for name, attempt in sorted(_failed(world).items())],
-        "objections": [{"reason": objection.reason, "by": objection.by} for objection in run.objections],
-        "notes": list(run.notes),
+        "failed_jumps": [
+            {"release": name, "time": attempt.time}
+            for name, attempt in sorted(_failed(host).items())
+        ],
+        "objections": [
+            {"reason": objection.reason, "by": objection.by} for objection in decision.objections
+        ],
+        "notes": list(decision.notes),
     }
 
 
-def verify(world: World, run: Run) -> list[dict[str, Any]]:
+def verify(host: Host, decision: Decision) -> list[dict[str, Any]]:
     """Each initrd of GRUB's choice, decompressed to its end: is it sound, and what could not be checked?"""
     from kexec_hook.kernel.images import Damaged
     from kexec_hook.kernel.unpack import unpack_initrd
 
     found = []
-    for initrd in run.plan.initrds if run.plan else ():
+    for initrd in decision.plan.initrds if decision.plan else ():
         wrong = ""
         unchecked: tuple[str, ...] = ()
         try:
-            with run.sysroot.window(initrd.path) as file:
-                unchecked = unpack_initrd(file, world.programs)
+            with decision.sysroot.window(initrd.path) as file:
+                unchecked = unpack_initrd(file, host.programs)
         except (Damaged, SysrootError) as error:
             wrong = str(error)
-        found.append({"initrd": initrd.path, "sound": not wrong, "why": wrong, "unchecked": list(unchecked)})
+        found.append(
+            {"initrd": initrd.path, "sound": not wrong, "why": wrong, "unchecked": list(unchecked)}
+        )
     return found
 
 
-def _record(world: World) -> tuple[record.Staged | record.NoRecord, str]:
+def _record(host: Host) -> tuple[record.Staged | record.NoRecord, str]:
     """The record, and why it is not known what is staged."""
     try:
-        found = record.look(world.path(record.DIRECTORY), owner=world.owner)
+        found = record.look(host.path(record.DIRECTORY), owner=host.owner)
     except (StateError, PermissionError) as error:
         return record.NoRecord(str(error), found=False), str(error)
     return found, found.reason if isinstance(found, record.NoRecord) and found.found else ""
 
 
-def _failed(world: World) -> dict[str, attempts.Attempt]:
+def _failed(host: Host) -> dict[str, attempts.Attempt]:
     try:
-        return attempts.failed(world)
+        return attempts.failed(host)
     except (StateError, PermissionError):
         return {}
 
 
-def _staged_json(found: record.Staged | record.NoRecord, run: Run, loaded: bool) -> dict[str, Any] | None:
+def _staged_json(
+    found: record.Staged | record.NoRecord, decision: Decision, loaded: bool
+) -> dict[str, Any] | None:
     if not isinstance(found, Staged):
         return None
-    sizes = [identity.size for path in (found.kernel, *found.initrds) if (identity := found.reads.get(path))]
-    wrong = _wrong(found, run, loaded)
+    sizes = [
+        identity.size
+        for path in (found.kernel, *found.initrds)
+        if (identity := found.reads.get(path))
+    ]
+    wrong = _wrong(found, decision, loaded)
     return {
-        "entry": {"path": found.entry_path, "titles": list(found.entry_titles), "id": found.entry_id},
+        "entry": {
+            "path": found.entry_path,
+            "titles": list(found.entry_titles),
+            "id": found.entry_id,
+        },
         "asked": asked_for(found),
         "release": found.release,
         "kernel": found.kernel,
@@ -121,43 +141,51 @@ def _staged_json(found: record.Staged | record.NoRecord, run: Run, loaded: bool)
     }
 
 
-def _wrong(found: Staged, run: Run, loaded: bool) -> str:
+def _wrong(found: Staged, decision: Decision, loaded: bool) -> str:
     """Why what is staged is not what the next reboot should jump into; empty where it is."""
     if not loaded:
         return "the kernel does not hold it any more"
     if found.state != "staged":
         return "loading it was interrupted"
-    if run.declined or run.plan is None:
+    if decision.declined or decision.plan is None:
         return "now it would be declined"
-    if not still(found, staged(run, run.plan)):
+    if not still(found, staged(decision, decision.plan)):
         return "GRUB would boot something else by now; the shutdown unit loads that"
     return ""
 
 
-def _installed(run: Run) -> list[str]:
-    names = [name for name in run.sysroot.listdir("/boot") if not name.endswith(images.ON_THE_WAY)]
-    releases = [found[1] for name in names if (found := re.fullmatch(r"vmlinu[xz]-([0-9].*)", name))]
+def _installed(decision: Decision) -> list[str]:
+    names = [
+        name
+        for name in decision.sysroot.listdir("/boot")
+        if not name.endswith(images.UNFINISHED_SUFFIXES)
+    ]
+    releases = [
+        found[1] for name in names if (found := re.fullmatch(r"vmlinu[xz]-([0-9].*)", name))
+    ]
     # kernel-install's layout: /boot/MACHINE-ID/RELEASE/linux
     for above in (name for name in names if re.fullmatch("[0-9a-f]{32}", name)):
-        below = run.sysroot.listdir(f"/boot/{above}")
-        releases += [name for name in below if run.sysroot.is_file(f"/boot/{above}/{name}/linux")]
+        below = decision.sysroot.listdir(f"/boot/{above}")
+        releases += [
+            name for name in below if decision.sysroot.is_file(f"/boot/{above}/{name}/linux")
+        ]
     return releases
 
 
-def _units(world: World, run: Run) -> dict[str, Any]:
+def _units(host: Host, decision: Decision) -> dict[str, Any]:
     """Is the shutdown unit at work, and are the drop-ins in place?"""
-    there = units.drop_ins(run.sysroot)
+    there = systemd_units.drop_ins(decision.sysroot)
     active, version = False, None
-    if run.sysroot.is_host:
-        active = units.active(world.programs)
-        found = re.match(r"systemd (\d+)", _says(world, ("systemctl", "--version")))
+    if decision.sysroot.is_host:
+        active = systemd_units.active(host.programs)
+        found = re.match(r"systemd (\d+)", _says(host, ("systemctl", "--version")))
         version = int(found[1]) if found else None
     return {"active": active, "drop_ins": there, "systemd": version}
 
 
-def _says(world: World, argv: tuple[str, ...]) -> str:
+def _says(host: Host, argv: tuple[str, ...]) -> str:
     try:
-        return world.programs.run(argv, timeout=20, check=False).stdout
+        return host.programs.run(argv, timeout=20, check=False).stdout
     except ProcessError:
         return ""
 
@@ -166,14 +194,19 @@ def _unknown() -> dict[str, str]:
     return {**dict.fromkeys(_WAYS, "unknown"), "coldreboot": "firmware"}
 
 
-def _reboots(found: record.Staged | record.NoRecord, run: Run, loaded: bool, systemd: dict[str, Any]) -> dict[str, str]:
+def _reboots(
+    found: record.Staged | record.NoRecord,
+    decision: Decision,
+    loaded: bool,
+    systemd: dict[str, Any],
+) -> dict[str, str]:
     """What each way to reboot would do: kexec, firmware, or (no systemd was seen) unknown."""
-    if systemd["systemd"] is None and run.sysroot.is_host:
+    if systemd["systemd"] is None and decision.sysroot.is_host:
         return dict.fromkeys(_WAYS, "unknown")
     ways = dict.fromkeys(_WAYS, "firmware")
     if systemd["drop_ins"] and isinstance(found, Staged):
         # Where the unit is not active, nobody approves the jump, and what is loaded does not matter.
-        if systemd["active"] and not run.declined:
+        if systemd["active"] and not decision.declined:
             ways.update(dict.fromkeys(_WAYS[:3], "kexec"))
     elif loaded:
         ways["reboot"] = ways["shutdown -r now"] = "kexec"
@@ -190,19 +223,33 @@ def status_text(answer: dict[str, Any]) -> str:
         lines.append(style.key(f"{name:<13}") + " " + value)
 
     running = answer["running"]
-    say("running", f"{safe(running['release'] or 'an unknown kernel')}, booted by {running['booted_by']}")
+    say(
+        "running",
+        f"{safe(running['release'] or 'an unknown kernel')}, booted by {running['booted_by']}",
+    )
     grub = answer["grub"]
-    titles = " > ".join(map(safe, grub["entry"]["titles"])) if grub["entry"] else "nothing that could be told"
+    titles = (
+        " > ".join(map(safe, grub["entry"]["titles"]))
+        if grub["entry"]
+        else "nothing that could be told"
+    )
     say("GRUB boots", titles + (f"  ({safe(grub['release'])})" if grub["release"] else ""))
     staged_ = answer["staged"]
     if answer["staged_unknown"]:
         say("staged", f"not known: {safe(answer['staged_unknown'])}")
     elif staged_ is None:
-        say("staged", "nothing" + ("; the image that is loaded is not of kexec-hook" if answer["loaded"] else ""))
+        say(
+            "staged",
+            "nothing"
+            + ("; the image that is loaded is not of kexec-hook" if answer["loaded"] else ""),
+        )
     else:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(staged_["time"]))
         asked = f", by {safe(staged_['asked'])}" if staged_["asked"] else ""
-        say("staged", f"{safe(staged_['release'])} at {when}{asked}, {staged_['bytes'] >> 20} MiB of memory")
+        say(
+            "staged",
+            f"{safe(staged_['release'])} at {when}{asked}, {staged_['bytes'] >> 20} MiB of memory",
+        )
         say("", style.good("still right") if staged_["right"] else style.bad(safe(staged_["why"])))
     say("newest", safe(answer["newest_installed"] or "no kernel in /boot"))
     for what in ("kexec", "firmware", "unknown"):
@@ -210,10 +257,19 @@ def status_text(answer: dict[str, Any]) -> str:
         if ways:
             say(f"by {what}" if what != "unknown" else what, ", ".join(ways))
     for checked in answer.get("verified", ()):
-        what = style.good("sound to its end") if checked["sound"] else style.bad(safe(checked["why"]))
-        say("verified", f"{safe(checked['initrd'])}: {what}" + "".join(f"; it {safe(w)}" for w in checked["unchecked"]))
+        what = (
+            style.good("sound to its end") if checked["sound"] else style.bad(safe(checked["why"]))
+        )
+        say(
+            "verified",
+            f"{safe(checked['initrd'])}: {what}"
+            + "".join(f"; it {safe(w)}" for w in checked["unchecked"]),
+        )
     lines += list(_advice(answer))
-    lines += [f"{style.bad('objection:')} {safe(objection['reason'])}" for objection in answer["objections"]]
+    lines += [
+        f"{style.bad('objection:')} {safe(objection['reason'])}"
+        for objection in answer["objections"]
+    ]
     lines += [f"{style.key('note:')} {safe(note)}" for note in answer["notes"]]
     return "\n".join(lines)
 

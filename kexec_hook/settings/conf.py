@@ -56,7 +56,10 @@ class Setting(Generic[T]):
         self.origin = origin
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Setting) and (self.value, self.origin) == (other.value, other.origin)
+        return isinstance(other, Setting) and (self.value, self.origin) == (
+            other.value,
+            other.origin,
+        )
 
     def __repr__(self) -> str:
         return f"Setting({self.value!r}, {self.origin!r})"
@@ -83,7 +86,9 @@ class KexecDefault(NamedTuple):
 class Settings(NamedTuple):
     load: Setting[bool]
     use_grub_config: Setting[bool]
-    select: Setting[Selection]  # use_grub_config = no counts as kexec-default where no `select` was given
+    select: Setting[
+        Selection
+    ]  # use_grub_config = no counts as kexec-default where no `select` was given
     remove_parameters: Setting[tuple[str, ...]]
     append_parameters: Setting[tuple[str, ...]]
     panic_timeout: Setting[int]  # seconds; 0: the command line stays without panic=
@@ -136,7 +141,9 @@ def seconds(text: str) -> int:
 def modules(text: str) -> tuple[str, ...]:
     wrong = next((word for word in text.split() if not re.fullmatch("[A-Za-z0-9_-]+", word)), None)
     if wrong is not None:
-        raise WrongValueError(f"`{wrong}` is no name of a module; write names with blanks between them", wrong)
+        raise WrongValueError(
+            f"`{wrong}` is no name of a module; write names with blanks between them", wrong
+        )
     return tuple(word.replace("-", "_") for word in text.split())
 
 
@@ -146,11 +153,17 @@ def kexec_args(text: str) -> tuple[str, ...]:
         name = word.partition("=")[0]
         # getopt_long takes any beginning of an option's name for the option.
         long = name.startswith("--") and any(option.startswith(name[2:]) for option in _OURS)
-        short = not name.startswith("--") and any(c in _OURS_SHORT for c in word[1:].partition("t")[0])
+        short = not name.startswith("--") and any(
+            c in _OURS_SHORT for c in word[1:].partition("t")[0]
+        )
         if long or short:
-            raise WrongValueError(f"`{word}` is not for the settings; kexec-hook itself tells kexec what to do", word)
+            raise WrongValueError(
+                f"`{word}` is not for the settings; kexec-hook itself tells kexec what to do", word
+            )
         if not word.startswith("-") or word == "-":
-            raise WrongValueError(f"`{word}` is no option; write an option's value as --option=value", word)
+            raise WrongValueError(
+                f"`{word}` is no option; write an option's value as --option=value", word
+            )
     return tuple(text.split())
 
 
@@ -178,8 +191,24 @@ _MAY_BE_EMPTY = {kernel_words, modules, kexec_args}
 # kexec(8) of kexec-tools 2.0.32: what it would do instead, or with what.
 _OURS = (
     *("help", "version", "status", "print-ckr-size", "exec", "exec-live-update", "force", "unload"),
-    *("load", "load-panic", "load-preserve-context", "load-jump-back-helper", "load-live-update", "entry"),
-    *("append", "command-line", "reuse-cmdline", "initrd", "ramdisk", "reuseinitrd", "module", "dtb"),
+    *(
+        "load",
+        "load-panic",
+        "load-preserve-context",
+        "load-jump-back-helper",
+        "load-live-update",
+        "entry",
+    ),
+    *(
+        "append",
+        "command-line",
+        "reuse-cmdline",
+        "initrd",
+        "ramdisk",
+        "reuseinitrd",
+        "module",
+        "dtb",
+    ),
 )
 _OURS_SHORT = "h?vSefulp"
 
@@ -198,14 +227,20 @@ def load_settings(files: Files, command_line: Mapping[str, str] | None = None) -
 
 def conf_files(files: Files) -> list[str]:
     """kexec-hook's own files that are there, in the order in which they are read."""
-    names = sorted(name for name in files.listdir(CONF_D) if name.endswith(".conf") and not name.startswith("."))
+    names = sorted(
+        name
+        for name in files.listdir(CONF_D)
+        if name.endswith(".conf") and not name.startswith(".")
+    )
     return [path for path in (CONF, *(f"{CONF_D}/{name}" for name in names)) if files.exists(path)]
 
 
 def kexec_variables(files: Files) -> dict[str, Assigned]:
     """/etc/default/kexec and its snippets, in the order in which kexec-tools sources them."""
     # `run-parts --list`: regular files whose names are made of these characters, in the order of their bytes.
-    names = sorted(name for name in files.listdir(DEFAULT_D) if re.fullmatch("[A-Za-z0-9_-]+", name))
+    names = sorted(
+        name for name in files.listdir(DEFAULT_D) if re.fullmatch("[A-Za-z0-9_-]+", name)
+    )
     variables: dict[str, Assigned] = {}
     for path in (DEFAULT, *(f"{DEFAULT_D}/{name}" for name in names)):
         if files.is_file(path):
@@ -222,7 +257,9 @@ def from_kexec_variables(variables: Mapping[str, Assigned]) -> dict[str, Setting
         if found is None or (found.value == "" and key == "use_grub_config"):
             continue
         if found.value not in {"true", "false", ""}:
-            raise SettingsError(f"{found.origin}: {name} is `{found.value}`; kexec-tools knows true and false")
+            raise SettingsError(
+                f"{found.origin}: {name} is `{found.value}`; kexec-tools knows true and false"
+            )
         given[key] = Setting("yes" if found.value == "true" else "no", f"{found.origin} ({name})")
     return given
 
@@ -241,7 +278,9 @@ def parse_conf(text: str, name: str) -> dict[str, Setting[str]]:
             message = f"{origin}: {what}; a line is `key = value`, a comment begins with #"
             raise SettingsError(message, line, line.index(key), len(key))
         if key in given:
-            message = f"{origin}: `{key}` is set in {given[key].origin} already; remove one of the two"
+            message = (
+                f"{origin}: `{key}` is set in {given[key].origin} already; remove one of the two"
+            )
             raise SettingsError(message, line, line.index(key), len(key))
         _parsed(key, value, origin, line)
         given[key] = Setting(value, origin)
@@ -275,7 +314,9 @@ def make_settings(given: Mapping[str, Setting[str]], variables: Mapping[str, Ass
         decline_if_module=pick("decline_if_module", modules, ("nvidia", "nvidia_drm")),
         allow_tpm=pick("allow_tpm", yes_or_no, False),
         flavour=pick("flavour", flavour, ""),
-        kexec_default=KexecDefault(variable("KERNEL_IMAGE"), variable("INITRD"), variable("APPEND")),
+        kexec_default=KexecDefault(
+            variable("KERNEL_IMAGE"), variable("INITRD"), variable("APPEND")
+        ),
     )
 
 

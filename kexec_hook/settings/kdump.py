@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from kexec_hook.kernel.cmdline import edit_cmdline, name_of, words
-from kexec_hook.settings.conf import BUILT_IN, Files, Setting, SettingsError, WrongValueError, kexec_args
+from kexec_hook.settings.conf import (
+    BUILT_IN,
+    Files,
+    Setting,
+    SettingsError,
+    WrongValueError,
+    kexec_args,
+)
 from kexec_hook.settings.shellvars import Assigned, assignments
 
 SYSCONFIG = "/etc/sysconfig/kdump"
@@ -58,7 +65,9 @@ def kdump_settings(text: str | None, name: str) -> KdumpSettings:
         kernelver=variable("KDUMP_KERNELVER"),
         commandline=variable("KDUMP_COMMANDLINE"),
         commandline_remove=variable("KDUMP_COMMANDLINE_REMOVE"),
-        commandline_append=variable("KDUMP_COMMANDLINE_APPEND", "" if text is not None else _WITHOUT_FILE),
+        commandline_append=variable(
+            "KDUMP_COMMANDLINE_APPEND", "" if text is not None else _WITHOUT_FILE
+        ),
         kexec_args=_kexec_args(variables),
         bootdir=variable("KDUMP_BOOTDIR"),
         img=variable("KDUMP_IMG", "vmlinuz"),
@@ -82,7 +91,9 @@ def panic_cmdline(kdump: KdumpSettings, running_cmdline: str) -> str:
     return edit_cmdline(base, remove, append)
 
 
-def panic_files(kdump: KdumpSettings, running_release: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def panic_files(
+    kdump: KdumpSettings, running_release: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Where the crash kernel and its initrd may be, best place first."""
     release = kdump.kernelver.value or running_release
     directory = kdump.bootdir.value.rstrip("/") or "/boot"
@@ -93,7 +104,9 @@ def panic_files(kdump: KdumpSettings, running_release: str) -> tuple[tuple[str, 
         f"/var/lib/kdump/initramfs-{release}kdump.img",
         f"/var/lib/kdump/initrd.img-{release}",
     ]
-    if not kdump.found:  # nobody makes an initrd for crashes there; the ordinary one finds its root=
+    if (
+        not kdump.found
+    ):  # nobody makes an initrd for crashes there; the ordinary one finds its root=
         initrds += [f"{directory}/initrd.img-{release}", f"{directory}/initramfs-{release}.img"]
     return kernels, tuple(initrds)
 

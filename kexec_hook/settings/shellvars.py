@@ -51,7 +51,9 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c == "\t" else "?" for c in text)
 
 
-def assignments(text: str, name: str, before: Mapping[str, Assigned] | None = None) -> dict[str, Assigned]:
+def assignments(
+    text: str, name: str, before: Mapping[str, Assigned] | None = None
+) -> dict[str, Assigned]:
     """What the file sets, on top of what the files `before` it have set."""
     return _Reader(text, name, dict(before or {})).read()
 
@@ -66,7 +68,9 @@ class _Reader:
     def read(self) -> dict[str, Assigned]:
         for bad, called in (("\r", "a carriage return"), ("\0", "a NUL byte")):
             if bad in self.text:
-                raise self.error(f"{called}; save the file with Unix line ends, as text", self.text.index(bad))
+                raise self.error(
+                    f"{called}; save the file with Unix line ends, as text", self.text.index(bad)
+                )
         exporting = False
         while self.at < len(self.text):
             if self.peek() in "\n;":
@@ -90,7 +94,11 @@ class _Reader:
             raise self.command(start)
         end = name.end()
         if self.text.startswith("+=", end):
-            raise self.error(f'not every shell knows +=; write {name[0]}="${name[0]} ..."', start, end + 2 - start)
+            raise self.error(
+                f'not every shell knows +=; write {name[0]}="${name[0]} ..."',
+                start,
+                end + 2 - start,
+            )
         if self.text.startswith("=", end):
             self.at = end + 1
             origin = f"{self.name}:{self.text.count(chr(10), 0, start) + 1}"
@@ -110,18 +118,24 @@ class _Reader:
         while self.peek() not in _ENDS:
             c = self.peek()
             if c == "~" and (self.at == start or self.text[self.at - 1] == ":"):
-                raise self.error("a shell would expand ~ here; write the path in full, or quote it", self.at)
+                raise self.error(
+                    "a shell would expand ~ here; write the path in full, or quote it", self.at
+                )
             if c == "'":
                 parts.append(self.single())
             elif c == '"':
                 parts.append(self.double())
             elif c == "\\":
-                parts.append("" if self.peek(self.at + 1) == "\n" else self.text[self.at + 1 : self.at + 2])
+                parts.append(
+                    "" if self.peek(self.at + 1) == "\n" else self.text[self.at + 1 : self.at + 2]
+                )
                 self.at += 2
             elif c in "$`":
                 parts.append(self.reference())
             elif c in _OPERATORS:
-                raise self.error(f"{c} means something to a shell; put the value in quotes", self.at)
+                raise self.error(
+                    f"{c} means something to a shell; put the value in quotes", self.at
+                )
             else:
                 parts.append(c)
                 self.at += 1
@@ -160,12 +174,18 @@ class _Reader:
         start = self.at
         rest = self.text[start + 1 : start + 2]
         if self.text[start] == "`" or rest == "(":
-            raise self.error("a shell would run a command here; this file is only read, never run", start, 2)
+            raise self.error(
+                "a shell would run a command here; this file is only read, never run", start, 2
+            )
         name = _NAME.match(self.text, start + 1 + (rest == "{"))
         if name is None:
             # A dollar before anything but a name, a digit or a special parameter is a dollar.
             if rest and (rest in "{@*#?-$!0123456789" or (rest in "'\"" and not quoted)):
-                raise self.error(f"${rest} means something to a shell; put a backslash before the dollar", start, 2)
+                raise self.error(
+                    f"${rest} means something to a shell; put a backslash before the dollar",
+                    start,
+                    2,
+                )
             self.at += 1
             return "$"
         end = name.end()
@@ -189,7 +209,9 @@ class _Reader:
     def command(self, at: int) -> SettingsError:
         found = _WORD.match(self.text, at)
         word = found[0] if found else self.text[at]
-        return self.error(f"`{word}` is no assignment; this file is only read, never run", at, len(word))
+        return self.error(
+            f"`{word}` is no assignment; this file is only read, never run", at, len(word)
+        )
 
     def error(self, message: str, at: int, width: int = 1) -> SettingsError:
         start = self.text.rfind("\n", 0, at) + 1

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from kexec_hook.plugins.api import Run, Trigger
-from kexec_hook.staging.load import Done, carry_out, decide_again, forget
+from kexec_hook.plugins.api import Decision, Trigger
+from kexec_hook.staging.load import Staging, carry_out, decide_again, forget
 from kexec_hook.state import attempts, record
 from kexec_hook.state.record import Staged
-from kexec_hook.system.directory import Held, StateError
+from kexec_hook.system.directory import LockedDirectory, StateError
 from kexec_hook.system.editenv import Editenv, EditenvError
-from kexec_hook.system.host import World
+from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import Kexec, KexecError
 from kexec_hook.system.process import ProcessError
 
@@ -27,81 +27,94 @@ _JUMPS = ("reboot.target", "kexec.target")
 _NO_JUMP = ("poweroff.target", "halt.target", "soft-reboot.target", "exit.target")
 
 
-class Verdict(NamedTuple):
+class Approval(NamedTuple):
     """Approved, or why not; `failed` where something that should have worked did not."""
 
     approved: bool
     reason: str = ""
     failed: bool = False
     decides: bool = True  # no: this is no reboot, or what is loaded is not ours
-    done: Done | None = None
+    done: Staging | None = None
 
 
-def finalize(world: World, decide: Callable[[Trigger], Run]) -> Verdict:
+def finalize(host: Host, decide: Callable[[Trigger], Decision]) -> Approval:
     """Decide anew; approve as the very last act.  StateError where our directory cannot be used."""
-    with world.state() as state:
+    with host.state() as state:
         record.withdraw(state)
         with state.lock() as held:
-            return _finalize(world, held, decide)
+            return _finalize(host, held, decide)
 
 
-def _finalize(world: World, held: Held, decide: Callable[[Trigger], Run]) -> Verdict:
+def _finalize(host: Host, held: LockedDirectory, decide: Callable[[Trigger], Decision]) -> Approval:
     before = record.read_staged(held.state)
     ours = isinstance(before, Staged) or before.found
     asked = held.state.read(record.COLD) is not None
-    cold = world.sysroot().exists(NO_KEXEC)
-    foreign = "the image that is loaded is not of kexec-hook" if not ours and Kexec(world).loaded() else ""
+    cold = host.sysroot().exists(NO_KEXEC)
+    foreign = (
+        "the image that is loaded is not of kexec-hook" if not ours and Kexec(host).loaded() else ""
+    )
     if not ours and not cold:
-        return Verdict(False, foreign or "nothing is staged", decides=False)
-    reason = not_a_reboot(world)
+        return Approval(False, foreign or "nothing is staged", decides=False)
+    reason = not_a_reboot(host)
     if reason:
-        return Verdict(False, reason, decides=False)
+        return Approval(False, reason, decides=False)
     try:
         if cold or asked:
-            _remove_no_kexec(world)  # it is meant for this reboot
+            _remove_no_kexec(host)  # it is meant for this reboot
             if ours:  # an upgrade that ends while the machine goes down stages once more
-                forget(world, held)
+                forget(host, held)
             if foreign:
-                return Verdict(False, foreign, decides=False)
-            return Verdict(False, f"{'`kexec-hook coldreboot`' if asked else NO_KEXEC} asks for a firmware boot")
+                return Approval(False, foreign, decides=False)
+            return Approval(
+                False,
+                f"{'`kexec-hook coldreboot`' if asked else NO_KEXEC} asks for a firmware boot",
+            )
         # Somebody may have loaded another image since (kexec-tools' own service, an administrator).
-        done = carry_out(world, held, lambda: decide_again(before, "finalize", decide), anew=True)
+        done = carry_out(host, held, lambda: decide_again(before, "finalize", decide), reload=True)
         if done.outcome == "failed":
-            return Verdict(False, done.error, failed=True, done=done)
+            return Approval(False, done.failure, failed=True, done=done)
         if done.outcome == "declined":
-            return Verdict(False, "; ".join(objection.reason for objection in done.run.objections), done=done)
-        return _approve(world, held, done)
+            return Approval(
+                False,
+                "; ".join(objection.reason for objection in done.decision.objections),
+                done=done,
+            )
+        return _approve(host, held, done)
     except KexecError as error:
-        return Verdict(False, str(error), failed=True)
+        return Approval(False, str(error), failed=True)
 
 
-def _approve(world: World, held: Held, done: Done) -> Verdict:
+def _approve(host: Host, held: LockedDirectory, done: Staging) -> Approval:
     """Note the attempt, make GRUB's writes, approve; where one fails, GRUB itself will do the rest."""
     wanted = record.read_staged(held.state)
     assert isinstance(wanted, Staged)
     try:
         with ExitStack() as undo:  # all of it, also where a part of it fails; the last first
-            undo.callback(forget, world, held)
-            undo.callback(attempts.withdraw, world)
-            attempts.note(world, wanted.release, wanted.kernel)
+            undo.callback(forget, host, held)
+            undo.callback(attempts.withdraw, host)
+            attempts.note(host, wanted.release, wanted.kernel)
             if wanted.env_writes:
-                block = world.path(wanted.env_file or "")
-                editenv = Editenv.find(world.programs)
+                block = host.path(wanted.env_file or "")
+                editenv = Editenv.find(host.programs)
                 undo.callback(editenv.replay, editenv.replay(wanted.env_writes, block), block)
             record.approve(held)
             undo.pop_all()
     except (EditenvError, StateError) as error:
-        return Verdict(False, str(error), failed=True, done=done)
-    return Verdict(True, done=done)
+        return Approval(False, str(error), failed=True, done=done)
+    return Approval(True, done=done)
 
 
-def not_a_reboot(world: World) -> str:
+def not_a_reboot(host: Host) -> str:
     """Why this is no moment to jump, as systemd's queue of jobs has it; empty where a reboot is coming."""
     try:
-        listing = world.programs.run(("systemctl", "list-jobs", "--no-legend", "--no-pager", "--plain"), timeout=20)
+        listing = host.programs.run(
+            ("systemctl", "list-jobs", "--no-legend", "--no-pager", "--plain"), timeout=20
+        )
     except ProcessError as error:
         return f"systemd does not say what is queued: {error}"
-    starting = {words[1] for words in map(str.split, listing.stdout.splitlines()) if words[2:3] == ["start"]}
+    starting = {
+        words[1] for words in map(str.split, listing.stdout.splitlines()) if words[2:3] == ["start"]
+    }
     other = next((target for target in _NO_JUMP if target in starting), "")
     if other:
         return f"{other} is queued, not a reboot"
@@ -110,8 +123,8 @@ def not_a_reboot(world: World) -> str:
     return ""
 
 
-def _remove_no_kexec(world: World) -> None:
+def _remove_no_kexec(host: Host) -> None:
     try:
-        world.programs.run(("rm", "-f", world.path(NO_KEXEC)), timeout=20)
+        host.programs.run(("rm", "-f", host.path(NO_KEXEC)), timeout=20)
     except ProcessError:
         pass  # a read-only /: the next boot may find it, and `coldreboot` asked for a firmware boot only once

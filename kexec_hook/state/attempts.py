@@ -10,15 +10,15 @@ import json
 import time
 from typing import Literal, NamedTuple
 
-from kexec_hook.system.directory import Held, State
-from kexec_hook.system.host import VAR, World
+from kexec_hook.system.directory import Directory, LockedDirectory
+from kexec_hook.system.host import VAR, Host
 
 ATTEMPT = "attempt.json"
 FAILED = "failed.json"
 # /proc/sys/kernel/bootloader_type: Linux' Documentation/arch/x86/boot.rst, 0xD for kexec.
 _KEXEC = "208"
 
-Verdict = Literal["none", "pending", "jumped", "failed"]
+Judgement = Literal["none", "pending", "jumped", "failed"]
 
 
 class Attempt(NamedTuple):
@@ -34,33 +34,33 @@ class Attempt(NamedTuple):
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(self.time))
 
 
-def note(world: World, release: str, kernel: str) -> None:
+def note(host: Host, release: str, kernel: str) -> None:
     """Before the jump.  StateError."""
-    attempt = Attempt(release, kernel, world.boot_id, time.time())
-    with world.state(VAR) as state, state.lock() as held:
+    attempt = Attempt(release, kernel, host.boot_id, time.time())
+    with host.state(VAR) as state, state.lock() as held:
         held.write(ATTEMPT, json.dumps(attempt._asdict()).encode() + b"\n")
 
 
-def withdraw(world: World) -> None:
+def withdraw(host: Host) -> None:
     """There will be no jump after all."""
     try:
-        with world.state(VAR, create=False) as state:
+        with host.state(VAR, create=False) as state:
             state.remove(ATTEMPT)
     except FileNotFoundError:
         pass
 
 
-def judge(world: World) -> tuple[Verdict, Attempt | None]:
+def judge(host: Host) -> tuple[Judgement, Attempt | None]:
     """How did this boot come about?  A jump that ended in a firmware boot is remembered as failed.  StateError."""
     try:
-        with world.state(VAR, create=False) as state, state.lock() as held:
+        with host.state(VAR, create=False) as state, state.lock() as held:
             attempt = _attempt(state)
             if attempt is None:
                 state.remove(ATTEMPT)
                 return "none", None
-            if attempt.boot_id == world.boot_id:
+            if attempt.boot_id == host.boot_id:
                 return "pending", attempt
-            kind = world.fact("/proc/sys/kernel/bootloader_type")
+            kind = host.fact("/proc/sys/kernel/bootloader_type")
             if not kind:  # not an x86: nothing tells how this kernel was started, so none is blamed
                 state.remove(ATTEMPT)
                 return "none", None
@@ -73,19 +73,19 @@ def judge(world: World) -> tuple[Verdict, Attempt | None]:
         return "none", None
 
 
-def failed(world: World) -> dict[str, Attempt]:
+def failed(host: Host) -> dict[str, Attempt]:
     """Releases that are not jumped into, by their names; a torn file counts as none."""
     try:
-        with world.state(VAR, create=False) as state:
+        with host.state(VAR, create=False) as state:
             return _failed(state)
     except FileNotFoundError:
         return {}
 
 
-def acknowledge(world: World, release: str | None = None) -> list[str]:
+def acknowledge(host: Host, release: str | None = None) -> list[str]:
     """Forget that a release (or all of them) did not come up; which ones that were."""
     try:
-        with world.state(VAR, create=False) as state, state.lock() as held:
+        with host.state(VAR, create=False) as state, state.lock() as held:
             known = _failed(state)
             gone = [name for name in known if release in (None, name)]
             _write(held, {name: attempt for name, attempt in known.items() if name not in gone})
@@ -94,17 +94,17 @@ def acknowledge(world: World, release: str | None = None) -> list[str]:
         return []
 
 
-def _attempt(state: State) -> Attempt | None:
+def _attempt(state: Directory) -> Attempt | None:
     return _parse(_json(state, ATTEMPT))
 
 
-def _failed(state: State) -> dict[str, Attempt]:
+def _failed(state: Directory) -> dict[str, Attempt]:
     found = _json(state, FAILED)
     items = found.items() if isinstance(found, dict) else ()
     return {name: attempt for name, value in items if (attempt := _parse(value)) is not None}
 
 
-def _write(held: Held, known: dict[str, Attempt]) -> None:
+def _write(held: LockedDirectory, known: dict[str, Attempt]) -> None:
     if known:
         data = json.dumps({name: attempt._asdict() for name, attempt in known.items()}, indent=1)
         held.write(FAILED, data.encode() + b"\n")
@@ -112,7 +112,7 @@ def _write(held: Held, known: dict[str, Attempt]) -> None:
         held.state.remove(FAILED)
 
 
-def _json(state: State, name: str) -> object:
+def _json(state: Directory, name: str) -> object:
     data = state.read(name)
     try:
         found: object = json.loads(data) if data is not None else None

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
-from kexec_hook.system.directory import Held, State
+from kexec_hook.system.directory import Directory, LockedDirectory
 from kexec_hook.system.sysroot import Identity
 
 DIRECTORY = "/run/kexec-hook"
@@ -54,16 +54,18 @@ class NoRecord(NamedTuple):
     found: bool  # something lies there, but it is none
 
 
-def look(path: str | os.PathLike[str] = DIRECTORY, *, owner: int | None = None) -> Staged | NoRecord:
+def look(
+    path: str | os.PathLike[str] = DIRECTORY, *, owner: int | None = None
+) -> Staged | NoRecord:
     """The record, without making the directory."""
     try:
-        with State.open(path, create=False, owner=owner) as state:
+        with Directory.open(path, create=False, owner=owner) as state:
             return read_staged(state)
     except FileNotFoundError:
         return NoRecord("nothing has been staged since this system was booted", found=False)
 
 
-def read_staged(state: State) -> Staged | NoRecord:
+def read_staged(state: Directory) -> Staged | NoRecord:
     data = state.read(STAGED)
     if data is None:
         return NoRecord("nothing is staged", found=False)
@@ -73,20 +75,20 @@ def read_staged(state: State) -> Staged | NoRecord:
         return NoRecord(f"{state.path}/{STAGED} is no valid record: {torn}", found=True)
 
 
-def write_staged(held: Held, staged: Staged) -> None:
+def write_staged(held: LockedDirectory, staged: Staged) -> None:
     held.write(STAGED, format_staged(staged))
 
 
-def approve(held: Held) -> None:
+def approve(held: LockedDirectory) -> None:
     """Let the next reboot jump: what the drop-ins of systemd/ look for."""
     held.write(APPROVED, b"")
 
 
-def approved(state: State) -> bool:
+def approved(state: Directory) -> bool:
     return state.read(APPROVED) is not None
 
 
-def withdraw(state: State) -> bool:
+def withdraw(state: Directory) -> bool:
     """Make the next reboot an ordinary one; whether it was approved.  Needs no lock: no must always get through."""
     return state.remove(APPROVED)
 

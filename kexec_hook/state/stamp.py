@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from kexec_hook.system.sysroot import Identity
 
 STAMP = "stamp"
-CHANGED = "changed"  # put beside the stamp by the markers in hooks/: the stamp is not to be believed
+CHANGED = (
+    "changed"  # put beside the stamp by the markers in hooks/: the stamp is not to be believed
+)
 
 # What the kernel makes up, and what each boot and each plugged-in device changes.
 _UNSEEN = ("/proc", "/sys", "/dev", "/run")
@@ -21,7 +23,9 @@ _UNSEEN = ("/proc", "/sys", "/dev", "/run")
 # /etc.  A file in them is watched by its own time, so one that dpkg or rpm replaces by an older one is not noticed
 # here; it is when the machine goes down, by `kexec-hook finalize`.
 _BUSY = {"/", "/bin", "/etc", "/lib", "/lib64", "/root", "/sbin", "/usr", "/var", "/var/lib"}
-_BUSY |= {f"{top}/{name}" for top in ("/usr", "/usr/local") for name in ("bin", "lib", "lib64", "sbin")}
+_BUSY |= {
+    f"{top}/{name}" for top in ("/usr", "/usr/local") for name in ("bin", "lib", "lib64", "sbin")
+}
 
 
 def watched(reads: Mapping[str, Identity | None]) -> list[str]:
@@ -51,7 +55,13 @@ def absent(reads: Mapping[str, Identity | None]) -> list[str]:
 
 def format_stamp(reads: Mapping[str, Identity | None]) -> bytes:
     """The stamp, one path a line."""
-    lines = ["same", *map(_quoted, watched(reads)), "&& none", *map(_quoted, absent(reads)), "&& whole=yes"]
+    lines = [
+        "same",
+        *map(_quoted, watched(reads)),
+        "&& none",
+        *map(_quoted, absent(reads)),
+        "&& whole=yes",
+    ]
     return (" \\\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 

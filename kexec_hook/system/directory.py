@@ -27,7 +27,7 @@ class Busy(StateError):
     """Another process of ours holds the lock."""
 
 
-class State:
+class Directory:
     """An open directory of ours; reading and removing need no lock, writing does."""
 
     def __init__(self, path: str, fd: int, owner: int) -> None:
@@ -36,7 +36,9 @@ class State:
         self._owner = owner
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, create: bool = True, owner: int | None = None) -> State:
+    def open(
+        cls, path: str | os.PathLike[str], *, create: bool = True, owner: int | None = None
+    ) -> Directory:
         """Open the directory, made if it is missing; FileNotFoundError if it is and we should not `create`.
 
         StateError when it is not a directory that belongs to `owner` (us) and nobody else may enter.
@@ -59,7 +61,9 @@ class State:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 kind = "a symbolic link" if os.path.islink(path) else "not a directory"
-                raise StateError(f"{path} is {kind}; remove it, kexec-hook makes its own directory") from error
+                raise StateError(
+                    f"{path} is {kind}; remove it, kexec-hook makes its own directory"
+                ) from error
             raise StateError(f"{path} cannot be opened: {_words(error)}") from error
         info = os.fstat(fd)
         mode = stat.S_IMODE(info.st_mode)
@@ -73,16 +77,23 @@ class State:
             raise StateError(f"{path} {wrong}; remove it, kexec-hook makes its own directory")
         return cls(path, fd, owner)
 
-    def __enter__(self) -> State:
+    def __enter__(self) -> Directory:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
         os.close(self._fd)
 
     def read(self, name: str) -> bytes | None:
         """A file of ours, whole; None where there is none."""
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+            fd = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd
+            )
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -112,12 +123,19 @@ class State:
     def mark(self, name: str) -> None:
         """Put an empty file there, whoever holds the lock."""
         try:
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._fd))
+            os.close(
+                os.open(
+                    name,
+                    os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+                    0o600,
+                    dir_fd=self._fd,
+                )
+            )
         except OSError as error:
             raise self._error(name, "written", error) from error
 
     @contextmanager
-    def lock(self, wait: float = WAIT) -> Iterator[Held]:
+    def lock(self, wait: float = WAIT) -> Iterator[LockedDirectory]:
         """Be the only one; Busy when another is, for longer than `wait` seconds.  A killed process holds nothing."""
         try:
             # Closed on exec: a program that outlives us, killed, must not hold it, unless it is given `Held.fd`.
@@ -130,7 +148,7 @@ class State:
             for name in os.listdir(self._fd):
                 if name.startswith(".") and name.endswith(_NEW):  # of a run that was killed
                     os.unlink(name, dir_fd=self._fd)
-            yield Held(self, fd)
+            yield LockedDirectory(self, fd)
         finally:
             os.close(fd)
 
@@ -141,7 +159,9 @@ class State:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise Busy(f"another kexec-hook{_holder(fd)} is at work; try again when it is done") from None
+                    raise Busy(
+                        f"another kexec-hook{_holder(fd)} is at work; try again when it is done"
+                    ) from None
             except OSError as error:
                 raise self._error(LOCK, "locked", error) from error
             time.sleep(_AGAIN)
@@ -186,10 +206,10 @@ class State:
         return StateError(f"{self.path}/{name} cannot be {done}: {_words(error)}")
 
 
-class Held:
+class LockedDirectory:
     """The directory while we hold its lock."""
 
-    def __init__(self, state: State, fd: int) -> None:
+    def __init__(self, state: Directory, fd: int) -> None:
         self.state = state
         self.fd = fd  # of the lock, which lasts as long as somebody has it open
 

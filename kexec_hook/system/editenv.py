@@ -27,7 +27,9 @@ class Editenv(NamedTuple):
     def find(cls, programs: Programs) -> Editenv:
         program = next((path for path in map(programs.find, NAMES) if path), None)
         if program is None:
-            raise EditenvError(f"neither {' nor '.join(NAMES)} is installed; GRUB's environment cannot be written")
+            raise EditenvError(
+                f"neither {' nor '.join(NAMES)} is installed; GRUB's environment cannot be written"
+            )
         return cls(programs, program)
 
     def list(self, file: str) -> dict[str, str]:
@@ -41,7 +43,11 @@ class Editenv(NamedTuple):
     def set(self, file: str, values: Mapping[str, str]) -> None:
         """Set variables in one write: all, or (too small a block) none; "" is set, and empty."""
         if values:
-            self._run(file, "set", *(f"{_name(name)}={_value(name, value)}" for name, value in values.items()))
+            self._run(
+                file,
+                "set",
+                *(f"{_name(name)}={_value(name, value)}" for name, value in values.items()),
+            )
 
     def unset(self, file: str, names: Iterable[str]) -> None:
         """Delete variables; one that is not set is no error."""
@@ -65,13 +71,17 @@ class Editenv(NamedTuple):
             listing = self._listing(file)
             wrong = [name for name, value in writes.items() if not _holds(listing, name, value)]
             if wrong:
-                raise EditenvError(f"{file}: {self.program} wrote {', '.join(wrong)}, but it reads back differently")
+                raise EditenvError(
+                    f"{file}: {self.program} wrote {', '.join(wrong)}, but it reads back differently"
+                )
         except EditenvError as error:
             if self._listing(file) != before:
                 try:
                     self._write(file, undo)
                 except EditenvError as worse:
-                    raise EditenvError(f"{error}; and what was there before could not be put back: {worse}") from error
+                    raise EditenvError(
+                        f"{error}; and what was there before could not be put back: {worse}"
+                    ) from error
             raise
         return undo
 
@@ -109,7 +119,9 @@ def _name(name: str) -> str:
 
 def _value(name: str, value: str) -> str:
     if "\0" in value:
-        raise EditenvError(f"GRUB's environment block cannot hold the value of {name}: it has a NUL byte")
+        raise EditenvError(
+            f"GRUB's environment block cannot hold the value of {name}: it has a NUL byte"
+        )
     return value
 
 

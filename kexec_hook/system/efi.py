@@ -76,7 +76,9 @@ def _partuuid(data: bytes) -> str:
     """number 4, start 8, size 8, signature 16, kind of map 1, kind of signature 1: a GUID is 2, msdos 1."""
     sign = data[20:36]
     if data[37] == 2:
-        first, second, third = (int.from_bytes(part, "little") for part in (sign[:4], sign[4:6], sign[6:8]))
+        first, second, third = (
+            int.from_bytes(part, "little") for part in (sign[:4], sign[4:6], sign[6:8])
+        )
         return f"{first:08x}-{second:04x}-{third:04x}-{sign[8:10].hex()}-{sign[10:].hex()}"
     if data[37] == 1:
         return f"{int.from_bytes(sign[:4], 'little'):08x}-{int.from_bytes(data[:4], 'little'):02x}"

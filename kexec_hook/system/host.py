@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from kexec_hook.system.directory import State
+from kexec_hook.system.directory import Directory
 from kexec_hook.system.process import Programs
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
@@ -13,7 +13,7 @@ RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
 VAR = "/var/lib/kexec-hook"  # over boots: jumps that were tried
 
 
-class World(NamedTuple):
+class Host(NamedTuple):
     """A machine.  With a root other than `/` nothing is acted on, unless it `stands_for` the running one."""
 
     root: str = "/"
@@ -26,15 +26,19 @@ class World(NamedTuple):
 
     @property
     def is_host(self) -> bool:
-        return self.stands_for_host if self.stands_for_host is not None else os.path.realpath(self.root) == "/"
+        return (
+            self.stands_for_host
+            if self.stands_for_host is not None
+            else os.path.realpath(self.root) == "/"
+        )
 
     def path(self, path: str) -> str:
         """Where a path below the root is for us."""
         return path if self.root == "/" else self.root.rstrip("/") + path
 
-    def state(self, directory: str = RUN, *, create: bool = True) -> State:
+    def state(self, directory: str = RUN, *, create: bool = True) -> Directory:
         """Our directory.  StateError; FileNotFoundError where it is missing and not to be made."""
-        return State.open(self.path(directory), create=create, owner=self.owner)
+        return Directory.open(self.path(directory), create=create, owner=self.owner)
 
     def fact(self, path: str) -> str:
         """A line of /proc, /sys or /run; empty where it cannot be read."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from kexec_hook.system.host import World
+from kexec_hook.system.host import Host
 from kexec_hook.system.process import ProcessError
 
 TIMEOUT = 120.0  # seconds; it reads kernel and initrd, and may check a signature
@@ -23,27 +23,27 @@ class KexecError(Exception):
 class Kexec(NamedTuple):
     """kexec on one machine."""
 
-    world: World
+    host: Host
 
     def loaded(self) -> bool:
         """Does the kernel hold an image for the next reboot?"""
-        return self.world.fact(LOADED) == "1"
+        return self.host.fact(LOADED) == "1"
 
     def crash_loaded(self) -> bool:
-        return self.world.fact(CRASH_LOADED) == "1"
+        return self.host.fact(CRASH_LOADED) == "1"
 
     def knows_auto(self) -> bool:
         """Is it new enough to fall back by itself?"""
         from packaging.version import Version
 
         try:
-            said = self.world.programs.run(("kexec", "--version"), timeout=TIMEOUT, check=False)
+            said = self.host.programs.run(("kexec", "--version"), timeout=TIMEOUT, check=False)
         except ProcessError:
             return False
         found = re.search(r"(\d+(?:\.\d+)+)", said.stdout + said.stderr)
         return found is not None and Version(found[1]) >= Version(_AUTO_SINCE)
 
-    def run(self, argv: Sequence[str], pass_fds: Iterable[int] = ()) -> tuple[str, ...]:
+    def load(self, argv: Sequence[str], pass_fds: Iterable[int] = ()) -> tuple[str, ...]:
         """Load by the first syscall that works; the call that did.  KexecError."""
         name, *rest = argv
         fds = tuple(pass_fds)
@@ -51,7 +51,7 @@ class Kexec(NamedTuple):
         calls = [tuple(argv) if chosen else (name, "--kexec-syscall-auto", *rest)]
         for call in calls:
             try:
-                self.world.programs.run(call, pass_fds=fds, timeout=TIMEOUT)
+                self.host.programs.run(call, pass_fds=fds, timeout=TIMEOUT)
                 return call
             except ProcessError as error:
                 # Asked only now: nearly every kexec is new enough, and to ask takes as long as a tenth of a run.
@@ -70,9 +70,13 @@ class Kexec(NamedTuple):
             if not held():
                 return
             try:
-                self.world.programs.run(call, timeout=TIMEOUT)
+                self.host.programs.run(call, timeout=TIMEOUT)
             except ProcessError as error:
                 failure = failure or error
         if held():
-            reason = str(failure) if failure else "kexec said it had, but the kernel still holds an image"
+            reason = (
+                str(failure)
+                if failure
+                else "kexec said it had, but the kernel still holds an image"
+            )
             raise KexecError(f"the image could not be unloaded: {reason}") from failure

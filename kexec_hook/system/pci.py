@@ -22,5 +22,7 @@ def pci_devices(sysroot: Sysroot) -> list[str] | None:
         except (SysrootError, ValueError):
             return None
         base, sub = kind >> 16, kind >> 8 & 0xFF
-        found.append(f"v{vendor:04x}d{device:04x}sv{subvendor:04x}sd{subdevice:04x}bc{base:02x}sc{sub:02x}")
+        found.append(
+            f"v{vendor:04x}d{device:04x}sv{subvendor:04x}sd{subdevice:04x}bc{base:02x}sc{sub:02x}"
+        )
     return found

@@ -20,7 +20,7 @@ _GRACE = 0.2  # seconds a finished program's own children may keep its output op
 _REAP = 5.0  # seconds to wait for a killed program, which may sit in the kernel
 
 
-class Result(NamedTuple):
+class Completed(NamedTuple):
     argv: tuple[str, ...]
     status: int  # as subprocess has it: -9 is "killed by signal 9"
     stdout: str  # bytes that are not UTF-8 survive as surrogates
@@ -30,7 +30,9 @@ class Result(NamedTuple):
 class ProcessError(Exception):
     """A program was not there, did not start, did not end, or failed; one sentence, with the argv and what it said."""
 
-    def __init__(self, argv: Sequence[str], what: str, status: int | None = None, stderr: str = "") -> None:
+    def __init__(
+        self, argv: Sequence[str], what: str, status: int | None = None, stderr: str = ""
+    ) -> None:
         self.argv = tuple(argv)
         self.what = what
         self.status = status  # None: it never ended by itself
@@ -71,7 +73,7 @@ class Programs(NamedTuple):
         pass_fds: Iterable[int] = (),
         timeout: float = TIMEOUT,
         check: bool = True,
-    ) -> Result:
+    ) -> Completed:
         """Run a program to its end; `check` makes a status other than 0 a ProcessError.
 
         It sees /dev/null (or the bytes `stdin`), /, `PATH`, `LC_ALL=C` and what `env` adds,
@@ -80,12 +82,16 @@ class Programs(NamedTuple):
         argv = tuple(argv)
         program = self.find(argv[0])
         if program is None:
-            raise ProgramNotFound(argv, f"cannot be run: no program {argv[0]} in {':'.join(self.path)}")
+            raise ProgramNotFound(
+                argv, f"cannot be run: no program {argv[0]} in {':'.join(self.path)}"
+            )
         environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **(env or {})}
         process = _start(program, argv, stdin is not None, environment, tuple(pass_fds))
         try:
             stdout, stderr, ended = _talk(process, stdin or b"", time.monotonic() + timeout)
-        except BaseException:  # an interrupt must not leave the program behind: it may be loading a kernel
+        except (
+            BaseException
+        ):  # an interrupt must not leave the program behind: it may be loading a kernel
             _kill(process)
             raise
         finally:
@@ -95,7 +101,7 @@ class Programs(NamedTuple):
         if not ended:
             _kill(process)
             raise TimedOut(argv, f"did not end within {timeout:g} s and was killed", stderr=stderr)
-        result = Result(argv, process.returncode, stdout, stderr)
+        result = Completed(argv, process.returncode, stdout, stderr)
         if check and result.status != 0:
             raise ProcessError(argv, _ending(result.status), result.status, stderr)
         return result
@@ -144,7 +150,9 @@ def _talk(process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tu
             pipe = getattr(process, name)
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
-                selector.register(pipe, selectors.EVENT_WRITE if name == "stdin" else selectors.EVENT_READ, name)
+                selector.register(
+                    pipe, selectors.EVENT_WRITE if name == "stdin" else selectors.EVENT_READ, name
+                )
         while selector.get_map():
             now = time.monotonic()
             if ended_at is None and process.poll() is not None:
@@ -198,7 +206,9 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     import signal
 
-    if process.poll() is None:  # still ours to kill: its number cannot have been given to another yet
+    if (
+        process.poll() is None
+    ):  # still ours to kill: its number cannot have been given to another yet
         os.killpg(process.pid, signal.SIGKILL)
         _wait(process, _REAP)
 

@@ -10,7 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-FILE_LIMIT = 64 << 20  # bytes: configurations are read whole, kernels and initrds are only looked at
+FILE_LIMIT = (
+    64 << 20
+)  # bytes: configurations are read whole, kernels and initrds are only looked at
 _PIECE = 4096  # bytes that a Window reads at once
 MAX_LINKS = 40  # as in the kernel, path_resolution(7)
 
@@ -54,7 +56,7 @@ class Identity(NamedTuple):
     mtime_ns: int  # 0 for a directory that was not listed
 
 
-class Entry(NamedTuple):
+class DirEntry(NamedTuple):
     """A name in a directory; a link is a link, whatever it leads to."""
 
     name: str
@@ -82,7 +84,9 @@ class Window:
     def changed(self) -> bool:
         """Has somebody written to the file, or put another in its place, since it was opened?"""
         now = os.fstat(self._fd)
-        return now.st_nlink == 0 or identity(now, listed=False) != identity(self._then, listed=False)
+        return now.st_nlink == 0 or identity(now, listed=False) != identity(
+            self._then, listed=False
+        )
 
     def _read(self, offset: int, size: int) -> bytes:
         pieces = []
@@ -92,7 +96,9 @@ class Window:
                 offset += len(piece)
                 size -= len(piece)
         except OSError as error:
-            raise SysrootError(self.path, _words(error), "is the disk failing? see `dmesg`") from error
+            raise SysrootError(
+                self.path, _words(error), "is the disk failing? see `dmesg`"
+            ) from error
         return b"".join(pieces)
 
 
@@ -120,7 +126,9 @@ class Sysroot:
         # Is the root that of the running machine?  Tests say yes of a directory that stands for one.
         self.is_host = str(self.root) == "/" if is_host is None else is_host
         if not self.root.is_dir():
-            raise SysrootError(os.fspath(root), "not a directory", "the root must be an existing directory")
+            raise SysrootError(
+                os.fspath(root), "not a directory", "the root must be an existing directory"
+            )
         self.reads: dict[str, Identity | None] = {}
         self._denied: dict[str, None] = {}
 
@@ -179,7 +187,9 @@ class Sysroot:
         try:
             with self._reach(path, follow=False) as place:
                 self._note(place.path, place.info)
-                return os.readlink("", dir_fd=place.fd) if stat.S_ISLNK(place.info.st_mode) else None
+                return (
+                    os.readlink("", dir_fd=place.fd) if stat.S_ISLNK(place.info.st_mode) else None
+                )
         except OSError as error:
             self._absent(path, error)
         return None
@@ -230,7 +240,7 @@ class Sysroot:
         """A regular file as UTF-8; bytes that are not survive as surrogates."""
         return self.read(path, limit).decode("utf-8", "surrogateescape")
 
-    def entries(self, path: str, *, follow: bool = True) -> list[Entry]:
+    def entries(self, path: str, *, follow: bool = True) -> list[DirEntry]:
         """What is in a directory, sorted by the bytes of the names so that two runs agree.  MissingError and kin."""
         try:
             with self._reach(path, follow=follow) as place:
@@ -301,7 +311,9 @@ class Sysroot:
                 name = todo.pop()
                 if name in ("", ".", ".."):
                     if not stat.S_ISDIR(infos[-1].st_mode):
-                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), join(names) + "/" + name)
+                        raise NotADirectoryError(
+                            errno.ENOTDIR, os.strerror(errno.ENOTDIR), join(names) + "/" + name
+                        )
                     if name == ".." and names:
                         names.pop()
                         infos.pop()
@@ -369,7 +381,7 @@ class Sysroot:
         self._note(place.path, info)
         return fd
 
-    def _listing(self, place: _Place) -> list[Entry]:
+    def _listing(self, place: _Place) -> list[DirEntry]:
         try:
             fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.fd)
         except OSError as error:
@@ -378,7 +390,7 @@ class Sysroot:
         try:
             info = os.fstat(fd)
             with os.scandir(fd) as found:
-                entries = [Entry(entry.name, _entry_kind(entry)) for entry in found]
+                entries = [DirEntry(entry.name, _entry_kind(entry)) for entry in found]
             self._note(place.path, info, listed=True)
             return sorted(entries, key=lambda entry: os.fsencode(entry.name))
         finally:
@@ -389,7 +401,9 @@ def identity(info: os.stat_result, *, listed: bool) -> Identity:
     """A directory that was only passed may get and lose names; one that was listed may not."""
     kind = kind_of(info.st_mode)
     size = 0 if kind == "dir" else info.st_size
-    return Identity(kind, info.st_dev, info.st_ino, size, info.st_mtime_ns if kind != "dir" or listed else 0)
+    return Identity(
+        kind, info.st_dev, info.st_ino, size, info.st_mtime_ns if kind != "dir" or listed else 0
+    )
 
 
 def kind_of(mode: int) -> Kind:

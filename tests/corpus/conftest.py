@@ -78,7 +78,13 @@ def _family(request: pytest.FixtureRequest, record_property: Callable[[str, obje
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     counts: dict[str, Counter[str]] = {}
-    kinds = {"passed": "agree", "failed": "differ", "error": "differ", "xfailed": "differ", "skipped": "not run"}
+    kinds = {
+        "passed": "agree",
+        "failed": "differ",
+        "error": "differ",
+        "xfailed": "differ",
+        "skipped": "not run",
+    }
     for outcome, kind in kinds.items():
         for report in terminalreporter.stats.get(outcome, []):
             family = dict(getattr(report, "user_properties", ())).get("corpus family")

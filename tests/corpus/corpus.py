@@ -17,7 +17,9 @@ from tests.oracle.disk import Partition
 Json = dict[str, Any]
 VARIABLE = "KEXEC_HOOK_CORPUS"
 _UUID = r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}|[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}|[0-9A-Fa-f]{16}"
-_SEARCH_UUID = re.compile(rf"search\b[^\n;#]*?(?:fs[-_]uuid|-u\b)[^\n;#]*?(?<![-\w])({_UUID})(?![-\w])")
+_SEARCH_UUID = re.compile(
+    rf"search\b[^\n;#]*?(?:fs[-_]uuid|-u\b)[^\n;#]*?(?<![-\w])({_UUID})(?![-\w])"
+)
 _SEARCH_LABEL = re.compile(r"search\b[^\n;#]*?(?:--(?:fs-)?label|\.fs_label|-l\b)([^\n;#]*)")
 
 
@@ -34,7 +36,11 @@ def cases(family: str, found: Iterable[tuple[str, object]]) -> list[Any]:
     """Parameters of a family's test: its cases, or one that says why there are none."""
     if root() is None:
         return [
-            pytest.param(None, id=family, marks=pytest.mark.skip(reason=f"{VARIABLE} is not set: {family} not run"))
+            pytest.param(
+                None,
+                id=family,
+                marks=pytest.mark.skip(reason=f"{VARIABLE} is not set: {family} not run"),
+            )
         ]
     return [pytest.param(case, id=name) for name, case in found]
 
@@ -48,7 +54,14 @@ def directories(family: str) -> Iterator[Path]:
 def copy(source: Path, target: Path, leave_out: Iterable[str] = ()) -> Path:
     """Copy files without their modes and owners; the corpus is read-only."""
     skip = shutil.ignore_patterns(*leave_out) if leave_out else None
-    shutil.copytree(source, target, copy_function=shutil.copyfile, ignore=skip, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(
+        source,
+        target,
+        copy_function=shutil.copyfile,
+        ignore=skip,
+        symlinks=True,
+        dirs_exist_ok=True,
+    )
     for path, names, _ in os.walk(target):
         os.chmod(path, 0o755)
         del names
@@ -72,7 +85,11 @@ def searched_uuids(config: str) -> list[str]:
 def searched_labels(config: str) -> list[str]:
     found = []
     for rest in _SEARCH_LABEL.findall(config):
-        values = [word.strip("\"'") for word in rest.split() if not word.startswith("-") and "$" not in word]
+        values = [
+            word.strip("\"'")
+            for word in rest.split()
+            if not word.startswith("-") and "$" not in word
+        ]
         found += values[:1]
     return list(dict.fromkeys(found))
 
@@ -99,9 +116,19 @@ def kernel_and_initrds(executed: Iterable[Iterable[str]]) -> Json:
     for line in executed:
         name, *args = list(line)
         if name in ("linux", "linux16", "linuxefi"):
-            result = {"kind": "linux", "kernel": args[0] if args else "", "cmdline": " ".join(args[1:]), "initrd": []}
+            result = {
+                "kind": "linux",
+                "kernel": args[0] if args else "",
+                "cmdline": " ".join(args[1:]),
+                "initrd": [],
+            }
         elif name in ("multiboot", "multiboot2", "xen_hypervisor"):
-            result = {"kind": name, "kernel": args[0] if args else "", "cmdline": " ".join(args[1:]), "modules": []}
+            result = {
+                "kind": name,
+                "kernel": args[0] if args else "",
+                "cmdline": " ".join(args[1:]),
+                "modules": [],
+            }
         elif name in ("module", "module2", "xen_module"):
             rest = [arg for arg in args if arg != "--nounzip"]
             module: Json = {"file": rest[0] if rest else "", "args": " ".join(rest[1:])}
@@ -111,7 +138,11 @@ def kernel_and_initrds(executed: Iterable[Iterable[str]]) -> Json:
         elif name in ("initrd", "initrd16", "initrdefi"):
             result["initrd"] = args
         elif name == "chainloader":
-            result = {"kind": name, "chainloader": args[0] if args else "", "args": " ".join(args[1:])}
+            result = {
+                "kind": name,
+                "chainloader": args[0] if args else "",
+                "args": " ".join(args[1:]),
+            }
     return result
 
 

@@ -45,7 +45,9 @@ def test_snippets_become_the_menu_grub_makes(case: Case, subject: Subject, tmp_p
     config = files / "boot/grub2/grub.cfg"
     text = config.read_text()
     if "2.14" in case.expected.name:
-        config.write_text(re.sub(r"^blscfg$", lambda _: expected["config_line"], text, flags=re.MULTILINE))
+        config.write_text(
+            re.sub(r"^blscfg$", lambda _: expected["config_line"], text, flags=re.MULTILINE)
+        )
         question = Question([corpus.partition(files, text)], flavour="upstream-2.14")
         differences = compare.listed(expected, subject.evaluate(question))
         assert not differences, "\n".join(differences)

@@ -39,7 +39,9 @@ def test_default_leads_where_it_leads_grub(case: Case, subject: Subject, tmp_pat
     files = tmp_path / "files"
     corpus.touch(files, ["/boot/vmlinuz-a", "/boot/grub/grub.cfg"])
     (files / "boot/grub/grub.cfg").write_text(case.config)
-    got = subject.evaluate(Question([corpus.partition(files, case.config)], flavour=case.flavour), "none")
+    got = subject.evaluate(
+        Question([corpus.partition(files, case.config)], flavour=case.flavour), "none"
+    )
     found = {
         "path": compare.default_of(got)["path"],
         "cmds": [" ".join(line) for line in got["executed"]],

@@ -57,7 +57,11 @@ def test_menu_is_what_grub_makes_of_it(case: Case, subject: Subject, tmp_path: P
     for option in expected["options"]:
         differences += _compare(option, leaves, compare.default_of(got)["path"])
     for check in expected["file_checks"] or []:
-        after = compare.after_writes(before, got["env_writes"]) if "env_writes" in got else got["grubenv_after"]
+        after = (
+            compare.after_writes(before, got["env_writes"])
+            if "env_writes" in got
+            else got["grubenv_after"]
+        )
         wanted = check.get("variables", variables(check["content"].encode()))
         if after != wanted:
             differences.append(f"{check['path']}: {after!r}, GRUB has {wanted!r}")
@@ -74,7 +78,9 @@ def _path(word: str) -> str:
     return word.partition(")")[2] if word.startswith("(") else word
 
 
-def _compare(option: dict[str, Any], leaves: list[dict[str, Any]], default: str | None) -> list[str]:
+def _compare(
+    option: dict[str, Any], leaves: list[dict[str, Any]], default: str | None
+) -> list[str]:
     if option["index"] >= len(leaves):
         return [f"there is no entry {option['index']}"]
     entry = leaves[option["index"]]
@@ -96,5 +102,7 @@ def _compare(option: dict[str, Any], leaves: list[dict[str, Any]], default: str 
         if name == "args":
             wanted, found[name] = wanted or "", found[name] or ""  # a kernel without arguments
         if found[name] != wanted:
-            differences.append(f"entry {option['index']} {name}: {found[name]!r}, GRUB has {wanted!r}")
+            differences.append(
+                f"entry {option['index']} {name}: {found[name]!r}, GRUB has {wanted!r}"
+            )
     return differences

@@ -38,8 +38,14 @@ def _find() -> Iterator[tuple[str, Case]]:
         for flavour, suffixes in ANSWERS.items():
             if flavour == "rhboot" and file.stem in NOT_RECORDED:
                 continue
-            order = [".2.12-vanilla"] if flavour == "rhboot" and file.stem in LIKE_VANILLA else suffixes
-            found = [path for path in (file.with_suffix(".expected" + suffix) for suffix in order) if path.exists()]
+            order = (
+                [".2.12-vanilla"] if flavour == "rhboot" and file.stem in LIKE_VANILLA else suffixes
+            )
+            found = [
+                path
+                for path in (file.with_suffix(".expected" + suffix) for suffix in order)
+                if path.exists()
+            ]
             yield f"{file.stem}-{flavour}", Case(file, found[0], flavour)
 
 

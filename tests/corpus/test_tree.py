@@ -46,7 +46,12 @@ def test_tree_is_read_as_grub_read_it(case: Case, subject: Subject, tmp_path: Pa
     before = variables(grubenv.read_bytes()) if grubenv.exists() else None
     if "order" in expected:
         config.write_text(
-            re.sub(r"^blscfg$", lambda _: expected["config_line"], config.read_text(), flags=re.MULTILINE)
+            re.sub(
+                r"^blscfg$",
+                lambda _: expected["config_line"],
+                config.read_text(),
+                flags=re.MULTILINE,
+            )
         )
         got = subject.evaluate(Question([partition], flavour="upstream-2.14"))
         differences = compare.listed(expected, got)

@@ -40,7 +40,11 @@ def _inside(image: dict[str, Any] | None) -> str | None:
 
 
 def _image(expected: dict[str, Any]) -> dict[str, Any]:
-    found = {"title": expected["name"], "kernel": _inside(expected["kernel"]), "cmdline": expected["cmdline"].split()}
+    found = {
+        "title": expected["name"],
+        "kernel": _inside(expected["kernel"]),
+        "cmdline": expected["cmdline"].split(),
+    }
     if "initrd" in expected:
         found["initrd"] = _inside(expected["initrd"])
     return found
@@ -54,7 +58,9 @@ def _as_grub(image: dict[str, Any], replace: list[list[str]]) -> dict[str, Any]:
         return text
 
     return {
-        name: [new for new in map(changed, value) if new] if isinstance(value, list) else changed(value)
+        name: [new for new in map(changed, value) if new]
+        if isinstance(value, list)
+        else changed(value)
         for name, value in image.items()
     }
 
@@ -73,7 +79,9 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", corpus.cases(FAMILY, _find()))
 def test_images_are_among_the_entries(case: Case, subject: Subject, tmp_path: Path) -> None:
     if not case.expected:
-        pytest.skip("u-root says nothing about this tree: it is the other partition of a case, or a lone snippet")
+        pytest.skip(
+            "u-root says nothing about this tree: it is the other partition of a case, or a lone snippet"
+        )
     known = corpus.difference(FAMILY, case.directory.name)
     files = corpus.copy(case.directory / "fs", tmp_path / "files")
     images = [_as_grub(_image(image), known.get("replace", [])) for image in case.expected]
@@ -89,7 +97,9 @@ def test_images_are_among_the_entries(case: Case, subject: Subject, tmp_path: Pa
     platform = "efi" if "EFI" in prefix else "pc"
     question = Question(partitions, prefix=prefix, flavour=flavour, platform=platform, cpu="x86_64")
     entries = [_entry(entry) for entry in corpus.leaves(subject.evaluate(question)["entries"])]
-    missing = [image for image in images if image and not any(_same(image, entry) for entry in entries)]
+    missing = [
+        image for image in images if image and not any(_same(image, entry) for entry in entries)
+    ]
     assert not missing, "\n".join(
         [f"missing {image}" for image in missing] + [f"there is {entry}" for entry in entries]
     )

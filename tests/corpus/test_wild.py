@@ -56,7 +56,9 @@ def _place(case: Case, files: Path) -> str:
 
 
 @pytest.mark.parametrize("case", corpus.cases(FAMILY, _runs()))
-def test_configuration_alone_lists_and_boots_the_same(case: Case, subject: Subject, tmp_path: Path) -> None:
+def test_configuration_alone_lists_and_boots_the_same(
+    case: Case, subject: Subject, tmp_path: Path
+) -> None:
     if "error" in case.expected:
         pytest.skip(f"the recorded run says nothing: {case.expected['error']}")
     if subject.name == "grub-emu" and case.directory.name in NOT_TO_BE_SEEN:
@@ -65,7 +67,10 @@ def test_configuration_alone_lists_and_boots_the_same(case: Case, subject: Subje
     config = _place(case, files)
     flavour, platform = case.name.split("/")
     question = Question(
-        [corpus.partition(files, config)], flavour=FLAVOURS[flavour], platform=platform, cpu=CPUS[platform]
+        [corpus.partition(files, config)],
+        flavour=FLAVOURS[flavour],
+        platform=platform,
+        cpu=CPUS[platform],
     )
     got = subject.evaluate(question, "top")
     keys = ("path", "title", "id", "submenu")
@@ -84,24 +89,35 @@ def test_configuration_alone_lists_and_boots_the_same(case: Case, subject: Subje
         if side.get("default_titles"):
             side["default_titles"] = [compare.blanks(title) for title in side["default_titles"]]
     differences += [
-        f"{name}: {expected[name]!r} != {found[name]!r}" for name in expected if expected[name] != found[name]
+        f"{name}: {expected[name]!r} != {found[name]!r}"
+        for name in expected
+        if expected[name] != found[name]
     ]
     assert not differences, "\n".join(differences)
 
 
 def _comparable(executed: list[list[str]], leave_out: frozenset[str]) -> list[list[str]]:
     """Less the UUID of the partition, which each run's disk has its own of."""
-    return [[_PARTUUID.sub("PARTUUID=", word) for word in line] for line in compare.words(executed, leave_out)]
+    return [
+        [_PARTUUID.sub("PARTUUID=", word) for word in line]
+        for line in compare.words(executed, leave_out)
+    ]
 
 
 def _files_of(expected: dict[str, Any]) -> list[str]:
     default = expected["default"]
     modules = [module["file"] for module in default.get("modules", [])]
-    return [*default.get("initrd", []), *modules, *(default[k] for k in ("kernel", "chainloader") if k in default)]
+    return [
+        *default.get("initrd", []),
+        *modules,
+        *(default[k] for k in ("kernel", "chainloader") if k in default),
+    ]
 
 
 @pytest.mark.parametrize("case", corpus.cases(FAMILY, _derived()))
-def test_configuration_boots_what_was_worked_out_by_hand(case: Case, subject: Subject, tmp_path: Path) -> None:
+def test_configuration_boots_what_was_worked_out_by_hand(
+    case: Case, subject: Subject, tmp_path: Path
+) -> None:
     files = tmp_path / "files"
     config = _place(case, files)
     expected = case.expected
@@ -111,7 +127,8 @@ def test_configuration_boots_what_was_worked_out_by_hand(case: Case, subject: Su
     if "change" in expected:
         name = expected["change"].partition("=")[0]
         lines = [
-            expected["change"] if line.startswith((name + "=", f"set {name}=")) else line for line in config.split("\n")
+            expected["change"] if line.startswith((name + "=", f"set {name}=")) else line
+            for line in config.split("\n")
         ]
         (files / "boot/grub/grub.cfg").write_text("\n".join(lines))
     if "grubenv" in expected:
@@ -122,14 +139,18 @@ def test_configuration_boots_what_was_worked_out_by_hand(case: Case, subject: Su
     extra = case.directory / "fs/grub2"
     if extra.is_dir():
         corpus.copy(extra, files / "boot/grub")
-    corpus.touch(files, [path for path in _files_of(expected) if not path.startswith(("(loop)", "+"))])
+    corpus.touch(
+        files, [path for path in _files_of(expected) if not path.startswith(("(loop)", "+"))]
+    )
     platform = expected.get("assume", expected["assumptions"])["platform"]
     partitions = _partitions(files, config, default)
     question = Question(partitions, flavour=case.name, platform=platform, cpu=CPUS[platform])
     got = subject.evaluate(question, "none")
     found = {**compare.default_of(got), **corpus.kernel_and_initrds(got["executed"])}
     wanted = {name: value for name, value in default.items() if name not in ("root_by", "loopback")}
-    assert {name: _plain(found.get(name)) for name in wanted} == {name: _plain(wanted[name]) for name in wanted}
+    assert {name: _plain(found.get(name)) for name in wanted} == {
+        name: _plain(wanted[name]) for name in wanted
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -146,5 +167,7 @@ def _partitions(files: Path, config: str, default: dict[str, Any]) -> list[Parti
     elif kind == "label":
         labels = [value, *(label for label in labels if label != value)]
     count = max(len(uuids), len(labels), 4)
-    names = zip([*uuids, *[None] * (count - len(uuids))], [*labels, *[None] * (count - len(labels))])
+    names = zip(
+        [*uuids, *[None] * (count - len(uuids))], [*labels, *[None] * (count - len(labels))]
+    )
     return [Partition(files, uuid, label) for uuid, label in names]

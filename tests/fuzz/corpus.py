@@ -34,8 +34,12 @@ def unpack(target: str, directory: Path) -> None:
 
 
 def pack(target: str, directory: Path) -> None:
-    inputs = sorted((path.read_bytes() for path in directory.iterdir()), key=lambda data: (len(data), data))
-    file(target).write_text("".join(f"{data!r}\n" for data in fewest(TARGETS[target], inputs)), "ascii")
+    inputs = sorted(
+        (path.read_bytes() for path in directory.iterdir()), key=lambda data: (len(data), data)
+    )
+    file(target).write_text(
+        "".join(f"{data!r}\n" for data in fewest(TARGETS[target], inputs)), "ascii"
+    )
 
 
 def fewest(run: Callable[[bytes], None], inputs: Iterable[bytes]) -> Iterator[bytes]:

@@ -40,7 +40,11 @@ def bls(data: bytes) -> None:
     flavour, text = _flavour(data)
     first, _, second = text.partition(b"\0")
     config = b"set v=x\nset early_initrd='a b'\nblscfg\n"
-    files = {"/loader/entries/a-1.conf": first, "/loader/entries/b-2.conf": second, "/boot/grub/grub.cfg": config}
+    files = {
+        "/loader/entries/a-1.conf": first,
+        "/loader/entries/b-2.conf": second,
+        "/boot/grub/grub.cfg": config,
+    }
     _evaluate(files, flavour if flavour != "upstream" else "upstream-2.14")
 
 

@@ -20,8 +20,12 @@ Table = Mapping[str, tuple[str, str]]  # a sentence: a script, and what it write
 
 def ours(directory: Path, script: str) -> str:
     partition = world.make(directory)
-    disks = PartitionDisks([Partition(partition.files, partition.uuid or "", partition.label or "")])
-    machine = grubeval.make_machine(disks, "upstream", "pc", "i386", "(hd0,gpt1)/boot/grub", {"grubshell": "yes"})
+    disks = PartitionDisks(
+        [Partition(partition.files, partition.uuid or "", partition.label or "")]
+    )
+    machine = grubeval.make_machine(
+        disks, "upstream", "pc", "i386", "(hd0,gpt1)/boot/grub", {"grubshell": "yes"}
+    )
     written, _ = grubeval.script(machine, "script", (PRELUDE + script).encode())
     return written
 
@@ -37,7 +41,9 @@ def grub() -> Iterator[emu.Grub]:
 
 def behaviours(table: Table) -> tuple[Callable[..., None], Callable[..., None], Any]:
     """A test of ours, one of GRUB, and the fixture that the latter needs."""
-    rows = [pytest.param(script, wanted, id=sentence) for sentence, (script, wanted) in table.items()]
+    rows = [
+        pytest.param(script, wanted, id=sentence) for sentence, (script, wanted) in table.items()
+    ]
 
     @pytest.mark.parametrize(("script", "wanted"), rows)
     def test_kexec_hook(tmp_path: Path, script: str, wanted: str) -> None:

@@ -36,13 +36,17 @@ class Disk:
     def entry(self, name: str, text: str, directory: str = "loader/entries") -> "Disk":
         return self.file(f"{directory}/{name}.conf", text)
 
-    def run(self, flavour: str, script: str = "blscfg", platform: str = "pc", **variables: str) -> Machine:
+    def run(
+        self, flavour: str, script: str = "blscfg", platform: str = "pc", **variables: str
+    ) -> Machine:
         disks = PartitionDisks([Partition(self.root)])
         machine = make_machine(disks, flavour, platform, "i386", "(hd0,gpt1)/boot/grub2", variables)
         machine.run(read_source("grub.cfg", script.encode()))
         return machine
 
-    def menu(self, flavour: str, script: str = "blscfg", platform: str = "pc", **variables: str) -> list[Entry]:
+    def menu(
+        self, flavour: str, script: str = "blscfg", platform: str = "pc", **variables: str
+    ) -> list[Entry]:
         return self.run(flavour, script, platform, **variables).menu or []
 
     def ids(self, flavour: str, script: str = "blscfg", **variables: str) -> list[str]:
@@ -138,7 +142,9 @@ def test_a_directory_of_which_only_we_know_nothing_makes_the_choice_a_guess(disk
         def list(self, path: GrubPath) -> Sequence[str]:
             raise DiskError(30, "permission denied")
 
-    machine = make_machine(Blind([Partition(disk.root)]), RHBOOT, "pc", "i386", "(hd0,gpt1)/boot/grub2")
+    machine = make_machine(
+        Blind([Partition(disk.root)]), RHBOOT, "pc", "i386", "(hd0,gpt1)/boot/grub2"
+    )
     machine.run(read_source("grub.cfg", b"blscfg"))
     assert [guess.reason for guess in machine.guesses] == [
         "the entries in (hd0,gpt1)/loader/entries/ are not known: permission denied",
@@ -158,7 +164,13 @@ def test_rhboot_orders_by_name_version_and_release(disk: Disk) -> None:
 def test_upstream_orders_by_the_whole_name(disk: Disk) -> None:
     for name in ("2024-linux", "linux-cachyos", "m-1.0-1", "m-1.0+3-0-1", "m-1.0-10"):
         disk.entry(name, K1)
-    assert disk.ids(UPSTREAM) == ["m-1.0-10", "m-1.0-1", "m-1.0+3-0-1", "linux-cachyos", "2024-linux"]
+    assert disk.ids(UPSTREAM) == [
+        "m-1.0-10",
+        "m-1.0-1",
+        "m-1.0+3-0-1",
+        "linux-cachyos",
+        "2024-linux",
+    ]
 
 
 def test_rhboot_drops_the_second_of_two_equal_names(disk: Disk) -> None:
@@ -198,7 +210,10 @@ def test_a_file_without_linux_makes_no_entry_and_a_note(disk: Disk, flavour: str
 @BOTH
 def test_comments_are_skipped_also_indented_ones(disk: Disk, flavour: str) -> None:
     (entry,) = disk.entry("a-1-1", "# one\n  # two\n  #\ntitle T\n#\nlinux /k\n").menu(flavour)
-    assert (entry.title, entry.code.source.text.split()[-1]) == ("T", "($root)/k" if flavour == RHBOOT else "/k")
+    assert (entry.title, entry.code.source.text.split()[-1]) == (
+        "T",
+        "($root)/k" if flavour == RHBOOT else "/k",
+    )
 
 
 @BOTH
@@ -225,7 +240,9 @@ def test_an_indented_line_would_crash_rhboot_and_is_refused(disk: Disk, line: st
 def test_a_name_with_conf_in_its_middle_would_hang_rhboot_and_is_refused(disk: Disk) -> None:
     machine = disk.entry("a.conf-1-1", K1).run(RHBOOT)
     assert machine.menu == []
-    assert [r.reason for r in machine.refusals] == ["rhboot's GRUB hangs at a file name with .conf in its middle"]
+    assert [r.reason for r in machine.refusals] == [
+        "rhboot's GRUB hangs at a file name with .conf in its middle"
+    ]
 
 
 def test_a_second_conf_at_the_end_is_no_part_of_rhboots_id(disk: Disk) -> None:
@@ -252,7 +269,9 @@ def test_keys_mind_case(disk: Disk, flavour: str) -> None:
 
 @BOTH
 def test_the_first_of_each_key_counts_and_every_initrd(disk: Disk, flavour: str) -> None:
-    text = "title A\ntitle B\nlinux /k1\nlinux /k2\noptions one\noptions two\ninitrd /i1\ninitrd /i2\n"
+    text = (
+        "title A\ntitle B\nlinux /k1\nlinux /k2\noptions one\noptions two\ninitrd /i1\ninitrd /i2\n"
+    )
     (entry,) = disk.entry("a-1-1", text).menu(flavour)
     root = "($root)" if flavour == RHBOOT else ""
     assert entry.title == "A"
@@ -261,7 +280,10 @@ def test_the_first_of_each_key_counts_and_every_initrd(disk: Disk, flavour: str)
 
 @BOTH
 def test_keys_of_the_entry_become_its_class_hotkey_and_arguments(disk: Disk, flavour: str) -> None:
-    text = K1 + "grub_class a b\ngrub_class c\ngrub_hotkey x\ngrub_arg --unrestricted\ngrub_arg two words\n"
+    text = (
+        K1
+        + "grub_class a b\ngrub_class c\ngrub_hotkey x\ngrub_arg --unrestricted\ngrub_arg two words\n"
+    )
     (entry,) = disk.entry("a-1-1", text).menu(flavour)
     assert (entry.classes, entry.hotkey, entry.args) == (
         ("a b", "c"),
@@ -289,19 +311,34 @@ def test_rhboots_body(disk: Disk) -> None:
 
 def test_upstreams_body(disk: Disk) -> None:
     text = "linux /k\noptions ro quiet\ninitrd /i $tuned_initrd\ndevicetree /t.dtb\n"
-    assert disk.body(UPSTREAM, text) == "linux /k ro quiet\ninitrd /i $tuned_initrd\ndevicetree /t.dtb\n"
+    assert (
+        disk.body(UPSTREAM, text)
+        == "linux /k ro quiet\ninitrd /i $tuned_initrd\ndevicetree /t.dtb\n"
+    )
 
 
 @pytest.mark.parametrize(("value", "saves"), [("true", True), ("1", False), ("", False)])
-def test_rhboot_saves_the_default_when_save_default_is_true(disk: Disk, value: str, saves: bool) -> None:
+def test_rhboot_saves_the_default_when_save_default_is_true(
+    disk: Disk, value: str, saves: bool
+) -> None:
     assert disk.body(RHBOOT, K1, save_default=value).startswith("savedefault\n") is saves
 
 
 @pytest.mark.parametrize(
     ("value", "saves"),
-    [("true", True), ("x", True), ("", False), ("0", False), ("no", False), ("false", False), ("disable", False)],
+    [
+        ("true", True),
+        ("x", True),
+        ("", False),
+        ("0", False),
+        ("no", False),
+        ("false", False),
+        ("disable", False),
+    ],
 )
-def test_upstream_saves_the_default_when_its_own_variable_says_so(disk: Disk, value: str, saves: bool) -> None:
+def test_upstream_saves_the_default_when_its_own_variable_says_so(
+    disk: Disk, value: str, saves: bool
+) -> None:
     assert disk.body(UPSTREAM, K1, save_default="true") == "linux /k1\n"
     assert disk.body(UPSTREAM, K1, blsuki_save_default=value).startswith("savedefault\n") is saves
 
@@ -320,17 +357,26 @@ def test_upstream_knows_no_early_initrd(disk: Disk) -> None:
 
 
 def test_rhboots_devicetree_variable_names_a_file_beside_the_kernel(disk: Disk) -> None:
-    assert disk.body(RHBOOT, "linux /d/k\n", devicetree="t.dtb").endswith("devicetree ($root)/d/t.dtb\n")
-    assert disk.body(RHBOOT, "linux /d/k\ndevicetree /x\n", devicetree="t.dtb").endswith("devicetree ($root)/x\n")
+    assert disk.body(RHBOOT, "linux /d/k\n", devicetree="t.dtb").endswith(
+        "devicetree ($root)/d/t.dtb\n"
+    )
+    assert disk.body(RHBOOT, "linux /d/k\ndevicetree /x\n", devicetree="t.dtb").endswith(
+        "devicetree ($root)/x\n"
+    )
 
 
 @BOTH
-def test_root_and_run_time_variables_are_those_of_the_moment_it_runs(disk: Disk, flavour: str) -> None:
+def test_root_and_run_time_variables_are_those_of_the_moment_it_runs(
+    disk: Disk, flavour: str
+) -> None:
     disk.file("k").file("i").file("j").entry("a-1-1", "linux /k\ninitrd /i $tuned_initrd\n")
     machine = disk.run(flavour, "blscfg\nset tuned_initrd=/j\n")
     assert boot_default(machine).booted
     assert machine.loaded is not None
-    assert [str(initrd.path) for initrd in machine.loaded.initrds] == ["(hd0,gpt1)/i", "(hd0,gpt1)/j"]
+    assert [str(initrd.path) for initrd in machine.loaded.initrds] == [
+        "(hd0,gpt1)/i",
+        "(hd0,gpt1)/j",
+    ]
     assert machine.loaded.kcmdline == ("(hd0,gpt1)/k" if flavour == RHBOOT else "/k")
 
 
@@ -398,8 +444,12 @@ def test_options_that_count_as_none(disk: Disk, flavour: str, value: str) -> Non
 
 
 @pytest.mark.parametrize("value", ["x", "$undefined", "$undefined1$undefined2 rest"])
-def test_rhboot_takes_default_kernelopts_for_options_that_count_as_none(disk: Disk, value: str) -> None:
-    assert disk.options(RHBOOT, value, default_kernelopts="root=$dev ro", dev="/d1") == "root=/d1 ro"
+def test_rhboot_takes_default_kernelopts_for_options_that_count_as_none(
+    disk: Disk, value: str
+) -> None:
+    assert (
+        disk.options(RHBOOT, value, default_kernelopts="root=$dev ro", dev="/d1") == "root=/d1 ro"
+    )
 
 
 def test_a_variable_set_to_nothing_keeps_default_kernelopts_away(disk: Disk) -> None:
@@ -424,8 +474,12 @@ def test_an_escaped_dollar_is_kept_for_the_script_by_rhboot_alone(disk: Disk) ->
 
 
 @BOTH
-def test_an_entry_is_restricted_only_where_grub_users_leaves_a_value(disk: Disk, flavour: str) -> None:
-    disk.entry("a-1-1", K1 + "grub_users $grub_users\n").entry("b-1-1", K1).entry("c-1-1", K1 + "grub_users me\n")
+def test_an_entry_is_restricted_only_where_grub_users_leaves_a_value(
+    disk: Disk, flavour: str
+) -> None:
+    disk.entry("a-1-1", K1 + "grub_users $grub_users\n").entry("b-1-1", K1).entry(
+        "c-1-1", K1 + "grub_users me\n"
+    )
     assert [entry.users for entry in disk.menu(flavour)] == ["me", None, None]
     assert [entry.users for entry in disk.menu(flavour, grub_users="root")] == ["me", None, "root "]
 
@@ -434,7 +488,11 @@ def test_an_entry_is_restricted_only_where_grub_users_leaves_a_value(disk: Disk,
 
 
 def three(disk: Disk) -> Disk:
-    return disk.entry("a-1-1", "title A\nlinux /k\n").entry("b-1-1", "title B\nlinux /k\n").entry("c-1-1", K1)
+    return (
+        disk.entry("a-1-1", "title A\nlinux /k\n")
+        .entry("b-1-1", "title B\nlinux /k\n")
+        .entry("c-1-1", K1)
+    )
 
 
 @pytest.mark.parametrize("default", ["b-1-1", "B", "1", "1x"])
@@ -476,12 +534,20 @@ def test_rhboot_ignores_two_arguments(disk: Disk) -> None:
 
 def test_called_twice_rhboot_adds_each_entry_once_and_upstream_twice(disk: Disk) -> None:
     disk.entry("a-1-1", K1)
-    assert (disk.ids(RHBOOT, "blscfg\nblscfg"), disk.ids(UPSTREAM, "blscfg\nblscfg")) == (["a-1-1"], ["a-1-1"] * 2)
+    assert (disk.ids(RHBOOT, "blscfg\nblscfg"), disk.ids(UPSTREAM, "blscfg\nblscfg")) == (
+        ["a-1-1"],
+        ["a-1-1"] * 2,
+    )
 
 
 def test_rhboot_shows_later_what_it_has_read_before(disk: Disk) -> None:
     three(disk).entry("d-1-1", K2, "other")
-    assert disk.ids(RHBOOT, "blscfg b-1-1\nblscfg ($root)/other") == ["b-1-1", "d-1-1", "c-1-1", "a-1-1"]
+    assert disk.ids(RHBOOT, "blscfg b-1-1\nblscfg ($root)/other") == [
+        "b-1-1",
+        "d-1-1",
+        "c-1-1",
+        "a-1-1",
+    ]
 
 
 def test_what_one_copy_of_a_machine_reads_the_other_does_not_know(disk: Disk) -> None:
@@ -544,7 +610,10 @@ def test_upstream_knows_no_default_by_id_or_with_a_tail(disk: Disk, default: str
 def test_upstreams_filters_add_up(disk: Disk) -> None:
     assert three(disk).ids(UPSTREAM, "blscfg --entry a-1-1.conf") == ["a-1-1"]
     assert disk.ids(UPSTREAM, "blscfg --entry a-1-1") == []
-    assert disk.ids(UPSTREAM, "blscfg --entry a-1-1.conf --show-default", default="B") == ["b-1-1", "a-1-1"]
+    assert disk.ids(UPSTREAM, "blscfg --entry a-1-1.conf --show-default", default="B") == [
+        "b-1-1",
+        "a-1-1",
+    ]
 
 
 # Evidence
@@ -562,16 +631,26 @@ def test_errors_of_the_body_point_to_the_lines_that_made_it(disk: Disk, flavour:
     disk.file("k").entry("a-1-1", "title T\ninitrd /i\n# c\nlinux /k\n")
     machine = disk.run(flavour)
     boot_default(machine)
-    place = next(str(problem.span) for problem in machine.problems if problem.message == "file `/i' not found")
+    place = next(
+        str(problem.span)
+        for problem in machine.problems
+        if problem.message == "file `/i' not found"
+    )
     assert place == "(hd0,gpt1)/loader/entries/a-1-1.conf:2"
 
 
 @BOTH
-def test_a_value_of_several_lines_keeps_the_lines_after_it_in_place(disk: Disk, flavour: str) -> None:
+def test_a_value_of_several_lines_keeps_the_lines_after_it_in_place(
+    disk: Disk, flavour: str
+) -> None:
     disk.file("k").entry("a-1-1", "linux /k\noptions $two\ninitrd /i\ndevicetree /t.dtb\n")
     machine = disk.run(flavour, two="x1\necho x2")
     boot_default(machine)
-    place = next(str(problem.span) for problem in machine.problems if problem.message == "file `/i' not found")
+    place = next(
+        str(problem.span)
+        for problem in machine.problems
+        if problem.message == "file `/i' not found"
+    )
     assert (machine.output, place) == (["x2\n"], "(hd0,gpt1)/loader/entries/a-1-1.conf:3")
 
 
@@ -580,7 +659,10 @@ def test_an_entry_tells_which_variables_its_options_read(disk: Disk, flavour: st
     text = "linux /k\noptions root=$dev $tuned_params\ngrub_users $grub_users\n"
     (entry,) = disk.entry("a-1-1", text).menu(flavour, "set dev=/d1\nblscfg")
     dev, tuned = entry.reads
-    assert (dev.name, dev.binding and (dev.binding.value, str(dev.binding.origin))) == ("dev", ("/d1", "grub.cfg:1"))
+    assert (dev.name, dev.binding and (dev.binding.value, str(dev.binding.origin))) == (
+        "dev",
+        ("/d1", "grub.cfg:1"),
+    )
     assert (tuned.name, tuned.binding) == ("tuned_params", None)
     source, start, end = tuned.span
     assert (source.text[start:end], tuned.span.line) == ("$tuned_params", 2)
@@ -588,15 +670,21 @@ def test_an_entry_tells_which_variables_its_options_read(disk: Disk, flavour: st
 
 def test_an_entry_tells_that_default_kernelopts_was_read(disk: Disk) -> None:
     (entry,) = disk.entry("a-1-1", "linux /k\n").menu(RHBOOT, default_kernelopts="root=$dev ro")
-    assert [(read.name, read.binding is None) for read in entry.reads] == [("default_kernelopts", False), ("dev", True)]
+    assert [(read.name, read.binding is None) for read in entry.reads] == [
+        ("default_kernelopts", False),
+        ("dev", True),
+    ]
 
 
 # GRUB 2.14 writes one byte too many (commands/blsuki.c:bls_get_linux): 7 bytes, the path, a blank, the options
 
 
 @pytest.mark.parametrize(
-    ("length", "platform", "noted"), [(5, "pc", 1), (21, "pc", 1), (4, "pc", 0), (13, "pc", 0), (5, "efi", 0)]
+    ("length", "platform", "noted"),
+    [(5, "pc", 1), (21, "pc", 1), (4, "pc", 0), (13, "pc", 0), (5, "efi", 0)],
 )
 def test_an_unlucky_length_is_noted(disk: Disk, length: int, platform: str, noted: int) -> None:
-    machine = disk.entry("a-1-1", f"linux /k1\noptions {'x' * length}\ninitrd /i\n").run(UPSTREAM, platform=platform)
+    machine = disk.entry("a-1-1", f"linux /k1\noptions {'x' * length}\ninitrd /i\n").run(
+        UPSTREAM, platform=platform
+    )
     assert sum("may lose the initrd" in problem.message for problem in machine.problems) == noted

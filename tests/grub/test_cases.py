@@ -53,7 +53,9 @@ def question(case: Path, files: Path) -> tuple[Question, Mapping[str, str] | Non
     config, _, block = case.read_bytes().partition(world.BLOCK_FOLLOWS)
     world.make_bootable(files, config, block)
     grubenv = files / "boot/grub/grubenv"
-    return Question([Partition(files, world.UUID, world.LABEL)]), variables(grubenv.read_bytes()) if block else None
+    return Question([Partition(files, world.UUID, world.LABEL)]), variables(
+        grubenv.read_bytes()
+    ) if block else None
 
 
 def answer(case: Path) -> Any:

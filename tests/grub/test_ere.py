@@ -161,17 +161,37 @@ class Patterns:
         random = self.random
         if depth and random.random() < 0.35:
             return f"({self.alternatives(depth - 1)})"
-        signs = ["^", "$", ".", "\\<", "\\>", "\\b", "\\B", "\\w", "\\W", "\\s", "\\S", "\\`", "\\.", "}", ")"]
+        signs = [
+            "^",
+            "$",
+            ".",
+            "\\<",
+            "\\>",
+            "\\b",
+            "\\B",
+            "\\w",
+            "\\W",
+            "\\s",
+            "\\S",
+            "\\`",
+            "\\.",
+            "}",
+            ")",
+        ]
         brackets = ["[ab]", "[^a]", "[a-c]", "[]a]", "[a-]", "[[:alpha:]]", "[[.a.]-c]", "[[=a=]]"]
         return random.choice([*"aaaabbbbcc", *signs, *brackets])
 
 
 @pytest.mark.oracle
 def test_grub_gives_these_answers(tmp_path: Path) -> None:
-    cases = [(pattern, text) for pattern, text, _ in ANSWERS] + [(pattern, "a") for pattern, _ in WRONG]
+    cases = [(pattern, text) for pattern, text, _ in ANSWERS] + [
+        (pattern, "a") for pattern, _ in WRONG
+    ]
     random = Random(0)
     made = Patterns(random)
-    cases += [(made.alternatives(2), "".join(random.choices("aaabbbcc .-1_", k=6))) for _ in range(700)]
+    cases += [
+        (made.alternatives(2), "".join(random.choices("aaabbbcc .-1_", k=6))) for _ in range(700)
+    ]
     with grub() as running:
         for start in range(0, len(cases), 150):
             script = _script(cases[start : start + 150])

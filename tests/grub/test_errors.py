@@ -23,7 +23,9 @@ def told(files: Path, config: bytes, *options: str) -> list[str]:
     (files / "boot/grub/grub.cfg").write_bytes(config)
     answer = ours.call(["grub-eval", str(files), *options], seconds=60)
     lines = (answer.out + answer.err).replace(f"{files}/", "").rstrip("\n").split("\n")
-    start = next((number for number, line in enumerate(lines) if line.startswith("GRUB boots ")), -1)
+    start = next(
+        (number for number, line in enumerate(lines) if line.startswith("GRUB boots ")), -1
+    )
     return lines[start + 1 :]
 
 
@@ -36,7 +38,10 @@ def run(files: Path, script: bytes) -> str:
 
 
 def test_an_if_that_is_never_closed_is_named(files: Path) -> None:
-    assert run(files, b"true\nif true; then\n  echo a\n") == "s:2: `if' is never closed\n    if true; then\n    ^^\n"
+    assert (
+        run(files, b"true\nif true; then\n  echo a\n")
+        == "s:2: `if' is never closed\n    if true; then\n    ^^\n"
+    )
 
 
 def test_a_brace_that_is_never_closed_is_named(files: Path) -> None:
@@ -46,7 +51,10 @@ def test_a_brace_that_is_never_closed_is_named(files: Path) -> None:
 
 def test_the_innermost_of_what_is_never_closed_is_named(files: Path) -> None:
     expected = "s:2: `for' is never closed\n    for x in a; do true; fi\n    ^^^\n"
-    assert run(files, b"if true; then\nfor x in a; do true\n").replace("true\n", "true; fi\n") == expected
+    assert (
+        run(files, b"if true; then\nfor x in a; do true\n").replace("true\n", "true; fi\n")
+        == expected
+    )
 
 
 def test_a_quote_that_is_never_closed_is_named(files: Path) -> None:
@@ -55,11 +63,16 @@ def test_a_quote_that_is_never_closed_is_named(files: Path) -> None:
 
 
 def test_the_word_that_cannot_stand_there_is_underlined(files: Path) -> None:
-    assert run(files, b"true\ntrue && false\n") == "s:2: syntax error\n    true && false\n         ^^\n"
+    assert (
+        run(files, b"true\ntrue && false\n")
+        == "s:2: syntax error\n    true && false\n         ^^\n"
+    )
 
 
 def test_the_menu_behind_an_error_is_still_there(files: Path) -> None:
-    assert told(files, MENU.encode() + b"if true; then\n") == ["boot/grub/grub.cfg:2: `if' is never closed"]
+    assert told(files, MENU.encode() + b"if true; then\n") == [
+        "boot/grub/grub.cfg:2: `if' is never closed"
+    ]
 
 
 @pytest.mark.parametrize("loop", ["while true; do true; done", "until false; do x=1; done"])
@@ -119,13 +132,17 @@ def test_a_file_without_an_end_is_not_read(files: Path) -> None:
     with open(files / "boot/grub/grub.cfg", "wb") as stream:
         stream.truncate(100 << 20)
     answer = ours.call(["grub-eval", str(files)])
-    assert answer.out.endswith("GRUB boots nothing by itself\n/boot/grub/grub.cfg: larger than 64 MiB\n")
+    assert answer.out.endswith(
+        "GRUB boots nothing by itself\n/boot/grub/grub.cfg: larger than 64 MiB\n"
+    )
 
 
 def test_a_sourced_file_that_is_too_large_is_told(files: Path) -> None:
     with open(files / "big", "wb") as stream:
         stream.truncate(100 << 20)
-    assert told(files, MENU.encode() + b"source /big\n") == ["boot/grub/grub.cfg:2: /big: larger than 64 MiB"]
+    assert told(files, MENU.encode() + b"source /big\n") == [
+        "boot/grub/grub.cfg:2: /big: larger than 64 MiB"
+    ]
 
 
 def test_a_missing_configuration_is_told(files: Path) -> None:
@@ -135,7 +152,9 @@ def test_a_missing_configuration_is_told(files: Path) -> None:
 
 def test_a_word_that_stops_grub_s_lexer_stops_here(files: Path) -> None:
     first, *_ = told(files, b"echo " + b"x" * 9000 + b"\n" + MENU.encode())
-    assert first == "kexec-hook: boot/grub/grub.cfg:1: GRUB stops here: a word of more than 8191 bytes"
+    assert (
+        first == "kexec-hook: boot/grub/grub.cfg:1: GRUB stops here: a word of more than 8191 bytes"
+    )
 
 
 def test_thousands_of_compounds_in_one_another_are_dropped(files: Path) -> None:

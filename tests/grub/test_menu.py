@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kexec_hook.grub.menu import Result, boot_default, evaluate
+from kexec_hook.grub.menu import BootResult, boot_default, evaluate
 from tests.property.disk import PREFIX, machine
 
 MENU = """
@@ -21,12 +21,14 @@ menuentry '1' --id zero { linux /k 5; }
 BOTH = pytest.mark.parametrize("flavour", ["upstream", "rhboot"])
 
 
-def boot(script: str, flavour: str = "upstream") -> tuple[Result, str | None]:
+def boot(script: str, flavour: str = "upstream") -> tuple[BootResult, str | None]:
     """What GRUB does when left alone, and what stands behind the kernel on the command line."""
     made = machine({"/boot/grub/grub.cfg": script.encode(), "/k": b"", "/i": b""}, flavour)
     assert evaluate(made, f"{PREFIX}/grub.cfg") == "menu"
     result = boot_default(made)
-    return result, made.loaded.kcmdline.partition("/k ")[2] if made.loaded and result.booted else None
+    return result, made.loaded.kcmdline.partition("/k ")[
+        2
+    ] if made.loaded and result.booted else None
 
 
 def booted(default: str, flavour: str) -> str | None:
@@ -122,7 +124,9 @@ def test_a_submenu_of_upstream_sees_exported_variables_only() -> None:
 
 def test_an_entry_that_needs_a_password_ends_it() -> None:
     assert boot("set superusers=root\nmenuentry a { linux /k; }\n")[0].ended == "password"
-    assert boot("set superusers=root\nmenuentry a --unrestricted { linux /k; }\n")[0].ended == "boot"
+    assert (
+        boot("set superusers=root\nmenuentry a --unrestricted { linux /k; }\n")[0].ended == "boot"
+    )
 
 
 def test_nothing_boots_where_the_kernel_is_missing() -> None:
@@ -140,17 +144,13 @@ def test_upstream_boots_after_an_error_behind_the_kernel() -> None:
 
 @BOTH
 def test_a_fallback_is_tried_when_the_default_fails(flavour: str) -> None:
-    script = (
-        "set fallback='2 1'\nmenuentry a { linux /nope; }\nmenuentry b { linux /k b; }\nmenuentry c { linux /k c; }\n"
-    )
+    script = "set fallback='2 1'\nmenuentry a { linux /nope; }\nmenuentry b { linux /k b; }\nmenuentry c { linux /k c; }\n"
     assert boot(script, flavour)[1] == "c"
 
 
 @BOTH
 def test_the_next_fallback_is_tried_when_one_fails(flavour: str) -> None:
-    script = (
-        "set fallback='1 2'\nmenuentry a { linux /nope; }\nmenuentry b { linux /nope; }\nmenuentry c { linux /k c; }\n"
-    )
+    script = "set fallback='1 2'\nmenuentry a { linux /nope; }\nmenuentry b { linux /nope; }\nmenuentry c { linux /k c; }\n"
     assert boot(script, flavour)[1] == "c"
 
 

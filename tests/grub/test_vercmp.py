@@ -159,9 +159,13 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize(("name", "key"), EXPECTED)
-def test_corpus_is_ordered_as_grub_ordered_it(corpus: Path, name: str, key: Callable[[str], Any]) -> None:
+def test_corpus_is_ordered_as_grub_ordered_it(
+    corpus: Path, name: str, key: Callable[[str], Any]
+) -> None:
     orders = [
-        json.loads(path.read_bytes())["order"] for top in ("bls", "tree") for path in corpus.glob(f"{top}/*/{name}")
+        json.loads(path.read_bytes())["order"]
+        for top in ("bls", "tree")
+        for path in corpus.glob(f"{top}/*/{name}")
     ]
     assert orders
     for order in orders:

@@ -12,14 +12,34 @@ Json = dict[str, Any]
 # The loader commands that grub-eval lists; the recorder behind some answers noted more.
 LISTED = frozenset(
     [
-        *("linux", "linux16", "linuxefi", "initrd", "initrd16", "initrdefi", "chainloader", "multiboot", "multiboot2"),
-        *("module", "module2", "xen_hypervisor", "xen_module", "xen_linux", "xen_initrd", "devicetree"),
+        *(
+            "linux",
+            "linux16",
+            "linuxefi",
+            "initrd",
+            "initrd16",
+            "initrdefi",
+            "chainloader",
+            "multiboot",
+            "multiboot2",
+        ),
+        *(
+            "module",
+            "module2",
+            "xen_hypervisor",
+            "xen_module",
+            "xen_linux",
+            "xen_initrd",
+            "devicetree",
+        ),
         *("fwsetup", "reboot", "halt", "exit"),
     ]
 )
 # What a function cannot stand in for in grub-emu: the real command ends it, or a stub is silent.
 NOT_SEEN_BY_EMU = frozenset(["fwsetup", "reboot", "halt", "exit"])
-_OWN = re.compile(r"btrfs_\w+|check_appended_signatures|net_\w+|pxe_\w+|feature_\w+|grub_cpu|grub_platform|enable_\w+")
+_OWN = re.compile(
+    r"btrfs_\w+|check_appended_signatures|net_\w+|pxe_\w+|feature_\w+|grub_cpu|grub_platform|enable_\w+"
+)
 
 
 def blanks(text: str) -> str:
@@ -27,9 +47,15 @@ def blanks(text: str) -> str:
     return re.sub(r"[ \t]+", " ", text).strip()
 
 
-def words(executed: Iterable[Iterable[str]] | None, leave_out: frozenset[str] = frozenset()) -> list[list[str]]:
+def words(
+    executed: Iterable[Iterable[str]] | None, leave_out: frozenset[str] = frozenset()
+) -> list[list[str]]:
     lines = [list(line) for line in executed or ()]
-    return [[blanks(word) for word in line] for line in lines if line[0] in LISTED and line[0] not in leave_out]
+    return [
+        [blanks(word) for word in line]
+        for line in lines
+        if line[0] in LISTED and line[0] not in leave_out
+    ]
 
 
 def environment(env: Mapping[str, str | None]) -> dict[str, str]:
@@ -46,7 +72,9 @@ def _say(differences: list[str], what: str, expected: object, got: object) -> No
         differences.append(f"{what}: GRUB {expected!r}, kexec-hook {got!r}")
 
 
-def after_writes(before: Mapping[str, str] | None, writes: Mapping[str, str | None] | None) -> dict[str, str]:
+def after_writes(
+    before: Mapping[str, str] | None, writes: Mapping[str, str | None] | None
+) -> dict[str, str]:
     """The environment block's variables once the writes have been made; None deletes."""
     result = dict(before or {})
     for name, value in (writes or {}).items():
@@ -63,13 +91,18 @@ def default_of(answer: Json) -> Json:
 
 
 def entries(
-    expected: Iterable[Json], got: Iterable[Json], leave_out: frozenset[str] = frozenset(), only_top: bool = False
+    expected: Iterable[Json],
+    got: Iterable[Json],
+    leave_out: frozenset[str] = frozenset(),
+    only_top: bool = False,
 ) -> list[str]:
     """Compare entry by entry, in order."""
     differences: list[str] = []
     theirs = [entry for entry in expected if not only_top or ">" not in entry["path"]]
     ours = [entry for entry in got if not only_top or ">" not in entry["path"]]
-    _say(differences, "paths", [entry["path"] for entry in theirs], [entry["path"] for entry in ours])
+    _say(
+        differences, "paths", [entry["path"] for entry in theirs], [entry["path"] for entry in ours]
+    )
     by_path = {entry["path"]: entry for entry in ours}
     for entry in theirs:
         other = by_path.get(entry["path"])
@@ -97,10 +130,15 @@ def entries(
 
 
 def recorded(
-    expected: Json, got: Json, grubenv: Mapping[str, str] | None, leave_out: frozenset[str] = frozenset()
+    expected: Json,
+    got: Json,
+    grubenv: Mapping[str, str] | None,
+    leave_out: frozenset[str] = frozenset(),
 ) -> list[str]:
     """Compare with an answer of the recorder (tree/*/expected.*.json)."""
-    differences = entries(expected["entries"], got["entries"], leave_out) if "entries" in got else []
+    differences = (
+        entries(expected["entries"], got["entries"], leave_out) if "entries" in got else []
+    )
     default = default_of(got)
     _say(differences, "default path", expected["default_path"], default["path"])
     _say(differences, "default titles", expected["default_titles"], default["titles"])
@@ -116,7 +154,12 @@ def recorded(
     _say(differences, "env", environment(expected["menu_env"]), environment(got["env"]))
     if expected.get("grubenv_after") is not None:
         if "env_writes" in got:
-            _say(differences, "grubenv", expected["grubenv_after"], after_writes(grubenv, got["env_writes"]))
+            _say(
+                differences,
+                "grubenv",
+                expected["grubenv_after"],
+                after_writes(grubenv, got["env_writes"]),
+            )
         else:
             _say(differences, "grubenv", expected["grubenv_after"], got["grubenv_after"])
     return differences
@@ -130,7 +173,12 @@ def listed(expected: Json, got: Json) -> list[str]:
     differences += entries(expected["entries"], got["entries"])
     default = default_of(got)
     _say(differences, "default path", expected["default_path"], default["path"])
-    _say(differences, "default id", expected["default_id"], default["ids"][-1] if default.get("ids") else None)
+    _say(
+        differences,
+        "default id",
+        expected["default_id"],
+        default["ids"][-1] if default.get("ids") else None,
+    )
     _say(differences, "executed", words(expected["executed"]), words(got["executed"]))
     _say(differences, "booted", bool(expected["booted"]), got["booted"])
     if expected["booted"]:
@@ -144,21 +192,37 @@ def judged(expected: Json, got: Json, grubenv: Mapping[str, str] | None) -> list
     leave_out = NOT_SEEN_BY_EMU
     differences = []
     if "entries" in expected and "entries" in got:
-        differences += entries(expected["entries"], visible(got["entries"], expected["entries"]), leave_out)
+        differences += entries(
+            expected["entries"], visible(got["entries"], expected["entries"]), leave_out
+        )
     default = default_of(got)
     if "default" in expected:
         _say(differences, "default path", default_of(expected)["path"], default["path"])
-    _say(differences, "executed", words(expected["executed"], leave_out), words(got["executed"], leave_out))
+    _say(
+        differences,
+        "executed",
+        words(expected["executed"], leave_out),
+        words(got["executed"], leave_out),
+    )
     _say(differences, "booted", expected["booted"], got["booted"])
     if expected["booted"] and expected["chosen"] is not None:
         _say(differences, "chosen", expected["chosen"], got["chosen"])
     theirs, ours = environment(expected["env"]), environment(got["env"])
     # A name in several lines (`export a {...}`): a listing takes the last for the name.
-    ours.update((name, value) for name, value in got["env"].items() if environment({name.rpartition("\n")[2]: value}))
+    ours.update(
+        (name, value)
+        for name, value in got["env"].items()
+        if environment({name.rpartition("\n")[2]: value})
+    )
     if listing(theirs) != listing(ours):
         _say(differences, "env", theirs, ours)
     if expected["grubenv_after"] is not None:
-        _say(differences, "grubenv", expected["grubenv_after"], after_writes(grubenv, got["env_writes"]))
+        _say(
+            differences,
+            "grubenv",
+            expected["grubenv_after"],
+            after_writes(grubenv, got["env_writes"]),
+        )
     return differences
 
 
@@ -167,7 +231,9 @@ def visible(ours: Iterable[Json], theirs: Iterable[Json]) -> list[Json]:
     known = {entry["path"] for entry in theirs}
     hidden: list[str] = []
     for entry in ours:
-        if entry["path"] not in known and (not blanks(entry["title"]) or entry["path"].startswith(tuple(hidden))):
+        if entry["path"] not in known and (
+            not blanks(entry["title"]) or entry["path"].startswith(tuple(hidden))
+        ):
             hidden.append(entry["path"] + ">")
     return [entry for entry in ours if not (entry["path"] + ">").startswith(tuple(hidden))]
 
@@ -175,7 +241,11 @@ def visible(ours: Iterable[Json], theirs: Iterable[Json]) -> list[Json]:
 def on_console(value: Any) -> Any:
     """What GRUB's console shows of bytes that are no UTF-8."""
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\ufffd", "?")
+        return (
+            value.encode("utf-8", "surrogateescape")
+            .decode("utf-8", "replace")
+            .replace("\ufffd", "?")
+        )
     if isinstance(value, list):
         return [on_console(item) for item in value]
     if isinstance(value, dict):
@@ -185,4 +255,6 @@ def on_console(value: Any) -> Any:
 
 def listing(env: Mapping[str, str]) -> list[str]:
     """Lines of `set`, which does not tell a second line of a value from a variable."""
-    return sorted(map(blanks, "\n".join(f"{name}={value}" for name, value in env.items()).split("\n")))
+    return sorted(
+        map(blanks, "\n".join(f"{name}={value}" for name, value in env.items()).split("\n"))
+    )

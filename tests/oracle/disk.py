@@ -51,7 +51,9 @@ def _gpt(sizes: tuple[int, ...]) -> tuple[bytes, bytes, int]:
     script = "label: gpt\nlabel-id: 00000000-0000-4000-8000-000000000001\n"
     for number, size in enumerate(sizes, 1):
         count = size * MIB // SECTOR
-        script += f"start={start}, size={count}, type=linux, uuid=00000000-0000-4000-8000-{number:012x}\n"
+        script += (
+            f"start={start}, size={count}, type=linux, uuid=00000000-0000-4000-8000-{number:012x}\n"
+        )
         start += count
     with tempfile.TemporaryDirectory() as tmp:
         image = Path(tmp, "disk")
@@ -73,7 +75,19 @@ def _mib_for(files: Path) -> int:
 
 def _filesystem(image: Path, offset: int, mib: int, part: Partition) -> None:
     inodes = sum(len(names) + len(dirs) for _, dirs, names in os.walk(part.files)) + 64
-    argv = [tool("mke2fs"), "-q", "-F", "-t", "ext2", "-b", "1024", "-m", "0", "-O", "^resize_inode"]
+    argv = [
+        tool("mke2fs"),
+        "-q",
+        "-F",
+        "-t",
+        "ext2",
+        "-b",
+        "1024",
+        "-m",
+        "0",
+        "-O",
+        "^resize_inode",
+    ]
     argv += ["-N", str(inodes), "-d", str(part.files), "-E", f"offset={offset},lazy_itable_init=1"]
     argv += ["-U", part.uuid or "ffffffff-ffff-4fff-8fff-fffffffffff0"]
     if part.label:
@@ -103,7 +117,9 @@ def build_whole(image: Path, files: Path) -> None:
     mib = _mib_for(files)
     with open(image, "wb") as stream:
         stream.truncate(mib * MIB)
-    _filesystem(image, 0, mib, Partition(files, label="judge"))  # an empty label could be searched for
+    _filesystem(
+        image, 0, mib, Partition(files, label="judge")
+    )  # an empty label could be searched for
 
 
 def read_file(image: Path, path: str) -> bytes | None:

@@ -210,7 +210,9 @@ class _Console:
             if not self.open:
                 return None
             if time.monotonic() > self.deadline:
-                raise GrubFailed("grub-emu took too long; its last words: " + clean(self.data)[-300:])
+                raise GrubFailed(
+                    "grub-emu took too long; its last words: " + clean(self.data)[-300:]
+                )
             self._more(self.deadline - time.monotonic())
 
     def died(self) -> bool:
@@ -262,13 +264,25 @@ def _console(map_file: Path, columns: int, rows: int, seconds: float) -> Iterato
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     argv = [GRUB_EMU, "-m", str(map_file), "-r", "hd77", "-d", "/"]
     if os.geteuid() == 0:
-        argv = [disk.tool("setpriv"), "--bounding-set=-all", "--no-new-privs", "--pdeathsig=KILL", *argv]
+        argv = [
+            disk.tool("setpriv"),
+            "--bounding-set=-all",
+            "--no-new-privs",
+            "--pdeathsig=KILL",
+            *argv,
+        ]
     # An ASCII locale makes GRUB 2.06 write UTF-8 (grub_console_init has the comparison the wrong way round).
     environment = {"PATH": "/nonexistent", "TERM": "vt100", "LC_ALL": "C", "SDL_VIDEODRIVER": "x11"}
     # grub-emu makes its input non-blocking; were it the same open file as the output, characters would be lost there.
     keyboard = os.open(os.ttyname(slave), os.O_RDWR | os.O_NOCTTY)
     process = subprocess.Popen(
-        argv, stdin=keyboard, stdout=slave, stderr=slave, env=environment, start_new_session=True, cwd="/"
+        argv,
+        stdin=keyboard,
+        stdout=slave,
+        stderr=slave,
+        env=environment,
+        start_new_session=True,
+        cwd="/",
     )
     os.close(slave)
     os.close(keyboard)
@@ -285,7 +299,13 @@ def _quote(value: str) -> str:
 
 
 def _settings(values: Mapping[str, str]) -> str:
-    given = {"root": "hd0,gpt1", "prefix": "(hd0,gpt1)/boot/grub", "grub_platform": "pc", "grub_cpu": "i386", **values}
+    given = {
+        "root": "hd0,gpt1",
+        "prefix": "(hd0,gpt1)/boot/grub",
+        "grub_platform": "pc",
+        "grub_cpu": "i386",
+        **values,
+    }
     given["cmdpath"] = given["prefix"]
     lines = [f"set {name}={_quote(value)}" for name, value in given.items()]
     lines.append("enable_progress_indicator=0")
@@ -382,7 +402,9 @@ class Grub:
     def _disks(self, files: Mapping[str, bytes]) -> Path:
         """Copy the disk, write the judge's own beside it, and a device map that names both."""
         # cp keeps the holes; shutil would fill them.
-        subprocess.run(["/bin/cp", "--sparse=always", str(self._pristine), str(self._image)], check=True)
+        subprocess.run(
+            ["/bin/cp", "--sparse=always", str(self._pristine), str(self._image)], check=True
+        )
         with tempfile.TemporaryDirectory(dir=self.directory) as tmp:
             for name, content in files.items():
                 Path(tmp, name).write_bytes(content)
@@ -392,7 +414,9 @@ class Grub:
         map_file.write_text(f"(hd0) {self._image}\n(hd77) {second}\n")
         return map_file
 
-    def script(self, source: str | bytes, settings: Mapping[str, str] = NO_SETTINGS, inline: bool = False) -> ScriptRun:
+    def script(
+        self, source: str | bytes, settings: Mapping[str, str] = NO_SETTINGS, inline: bool = False
+    ) -> ScriptRun:
         """Run a script and return what it wrote."""
         start = time.monotonic()
         body = source.encode("utf-8", "surrogateescape") if isinstance(source, str) else source
@@ -418,14 +442,19 @@ class Grub:
     def _configuration(
         self, config: str, settings: Mapping[str, str], timeout: str, default: str | None = None
     ) -> Path:
-        prelude = _settings(settings) + _PRELUDE + f"source {_quote(config)}\nset pager=0\njudge_env\n"
+        prelude = (
+            _settings(settings) + _PRELUDE + f"source {_quote(config)}\nset pager=0\njudge_env\n"
+        )
         prelude += f"set timeout={timeout}\nset timeout_style=menu\n"
         if default is not None:
             prelude += f"set default={_quote(default)}\n"
         return self._disks({"grub.cfg": prelude.encode()})
 
     def boot_default(
-        self, config: str = CONFIG, settings: Mapping[str, str] = NO_SETTINGS, grubenv: str | None = None
+        self,
+        config: str = CONFIG,
+        settings: Mapping[str, str] = NO_SETTINGS,
+        grubenv: str | None = None,
     ) -> BootRun:
         """Let the menu boot its default, and fall back, until GRUB would have started something."""
         start = time.monotonic()
@@ -459,8 +488,15 @@ class Grub:
                     end = kind
                     break
                 segment = stop
-            if kind is None and loaded((*at_top, *_loaders(console.data[segment:]))) and console.died():
-                booted, end = True, "booted"  # GRUB would not have come to the entry of `fallback` that is not there
+            if (
+                kind is None
+                and loaded((*at_top, *_loaders(console.data[segment:])))
+                and console.died()
+            ):
+                booted, end = (
+                    True,
+                    "booted",
+                )  # GRUB would not have come to the entry of `fallback` that is not there
             elif kind is None and console.died():
                 raise GrubFailed("GRUB followed a null pointer")
             output = console.data[:stop]
@@ -497,7 +533,9 @@ class Grub:
         map_file = self._configuration(config, settings, "-1", wish)
         # The last thing a menu draws is the line for its countdown: blanks, and the cursor back beside the entry.
         drawn = rf"(?P<drawn>\x1b\[{rows - 1};1H {{{_COLUMNS - 1}}}\x1b\[\d+;\d+H)"
-        events = re.compile(rf"(?P<key>{_ANY_KEY})|(?P<prompt>grub> )|(?P<auth>Enter username: )|{drawn}")
+        events = re.compile(
+            rf"(?P<key>{_ANY_KEY})|(?P<prompt>grub> )|(?P<auth>Enter username: )|{drawn}"
+        )
         menus: list[Menu] = []
         taken: list[int] = []
         env: Mapping[str, str] = {}
@@ -547,7 +585,11 @@ class Grub:
         )
 
     def entries(
-        self, config: str = CONFIG, settings: Mapping[str, str] = NO_SETTINGS, rows: int = 40, limit: int = 200
+        self,
+        config: str = CONFIG,
+        settings: Mapping[str, str] = NO_SETTINGS,
+        rows: int = 40,
+        limit: int = 200,
     ) -> list[EntryRun]:
         """Every entry and the children of each submenu, each run by a GRUB of its own."""
         found: list[EntryRun] = []
@@ -609,7 +651,9 @@ def _loaders(output: str) -> tuple[Loader, ...]:
     for block in output.split("@@loader\n")[1:]:
         words = re.findall(r"@@w\[(.*?)\]w@@\n", block, re.DOTALL)
         if not words:
-            raise GrubFailed("after a `return` in a body, a function runs its first command only: no words to be seen")
+            raise GrubFailed(
+                "after a `return` in a body, a function runs its first command only: no words to be seen"
+            )
         root = re.search(r"@@root\[(.*?)\]\n", block, re.DOTALL)
         chosen = re.search(r"@@chosen\[(.*?)\]\n", block, re.DOTALL)
         status = re.search(r"@@status\[(.*?)\]\n", block)
@@ -628,7 +672,9 @@ def loaded(loaders: Sequence[Loader]) -> bool:
     """Whether a kernel is loaded once these commands have been run."""
     results = [loader.opened for loader in loaders if loader.words[0] in LOADERS_OF_KERNELS]
     if any(results) and not results[-1]:
-        raise GrubFailed("a kernel was loaded, and then another was not: what GRUB boots then is not known")
+        raise GrubFailed(
+            "a kernel was loaded, and then another was not: what GRUB boots then is not known"
+        )
     return any(results)
 
 

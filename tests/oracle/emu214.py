@@ -33,9 +33,16 @@ from tests.oracle.emu import clean
 from tests.packages import chroot
 
 _RECIPE = chroot.Recipe("testing", ("grub-emu",))
-_KEEP = ("./usr/bin/grub-emu-lite", "./usr/lib/grub/x86_64-emu", "./usr/lib/x86_64-linux-gnu", "./usr/lib64")
+_KEEP = (
+    "./usr/bin/grub-emu-lite",
+    "./usr/lib/grub/x86_64-emu",
+    "./usr/lib/x86_64-linux-gnu",
+    "./usr/lib64",
+)
 _LOADERS = ("linux", "initrd", "devicetree", "chainloader")
-_END = re.compile(r"Press any key to continue|Failed to boot both|grub> |Enter username: |grub rescue> ")
+_END = re.compile(
+    r"Press any key to continue|Failed to boot both|grub> |Enter username: |grub rescue> "
+)
 
 
 class NoAnswer(Exception):
@@ -86,14 +93,21 @@ def _leave_out_linux(place: Path) -> None:
 
 def version(place: Path) -> str:
     """2.14-4"""
-    said = subprocess.run([*_program(place), "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    said = subprocess.run(
+        [*_program(place), "--version"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     return said.split()[-1]
 
 
 def _program(place: Path) -> list[str]:
     libraries = place / "usr/lib/x86_64-linux-gnu"
     path = f"{libraries}:{libraries / 'pulseaudio'}"  # of a library of SDL, which looks beside itself for it
-    return [str(place / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", path, str(place / "usr/bin/grub-emu-lite")]
+    return [
+        str(place / "usr/lib64/ld-linux-x86-64.so.2"),
+        "--library-path",
+        path,
+        str(place / "usr/bin/grub-emu-lite"),
+    ]
 
 
 class Grub:
@@ -129,13 +143,33 @@ class Grub:
     def _console(self) -> str:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30000, 60000, 0, 0))
-        argv = [*_program(self.place), "-m", str(self.directory / "map"), "-r", "host", "-d", str(self.directory)]
+        argv = [
+            *_program(self.place),
+            "-m",
+            str(self.directory / "map"),
+            "-r",
+            "host",
+            "-d",
+            str(self.directory),
+        ]
         if os.geteuid() == 0:
-            argv = [disk.tool("setpriv"), "--bounding-set=-all", "--no-new-privs", "--pdeathsig=KILL", *argv]
+            argv = [
+                disk.tool("setpriv"),
+                "--bounding-set=-all",
+                "--no-new-privs",
+                "--pdeathsig=KILL",
+                *argv,
+            ]
         env = {"PATH": "/nonexistent", "TERM": "vt100", "LC_ALL": "C.UTF-8"}
         keyboard = os.open(os.ttyname(slave), os.O_RDWR | os.O_NOCTTY)
         process = subprocess.Popen(
-            argv, stdin=keyboard, stdout=slave, stderr=slave, env=env, start_new_session=True, cwd="/"
+            argv,
+            stdin=keyboard,
+            stdout=slave,
+            stderr=slave,
+            env=env,
+            start_new_session=True,
+            cwd="/",
         )
         os.close(slave)
         os.close(keyboard)
@@ -154,7 +188,10 @@ def _read(master: int, deadline: float) -> str:
     while True:
         ready, _, _ = select.select([master], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise NoAnswer("grub-emu took too long; its last words: " + clean(raw.decode(errors="replace"))[-300:])
+            raise NoAnswer(
+                "grub-emu took too long; its last words: "
+                + clean(raw.decode(errors="replace"))[-300:]
+            )
         try:
             chunk = os.read(master, 1 << 16)
         except OSError:  # EIO: the other side has closed the terminal
@@ -166,13 +203,14 @@ def _read(master: int, deadline: float) -> str:
 
 
 def _prelude(default: int) -> str:
-    report = (
-        'function report { echo "@@loader"; for w in "$@"; do echo "@@w[$w]w@@"; done; echo "@@chosen[$chosen]@@"; }'
-    )
+    report = 'function report { echo "@@loader"; for w in "$@"; do echo "@@w[$w]w@@"; done; echo "@@chosen[$chosen]@@"; }'
     loaders = [f'function {name} {{ report {name} "$@"; }}' for name in _LOADERS]
     return "\n".join(
         [
-            *(f"insmod {module}" for module in ("normal", "echo", "part_gpt", "ext2", "blsuki", "test", "regexp")),
+            *(
+                f"insmod {module}"
+                for module in ("normal", "echo", "part_gpt", "ext2", "blsuki", "test", "regexp")
+            ),
             report,
             *loaders,
             "set grub_platform=pc",

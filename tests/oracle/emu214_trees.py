@@ -13,7 +13,13 @@ from tests.oracle.disk import Partition
 from tests.oracle.world import LABEL, UUID, Question
 
 FLAVOUR = "upstream-2.14"
-VARIABLES = {"v1": "x", "v2": "one  two", "longname": "root=/dev/sda1 ro", "empty": "", "kernelopts": "a=b $v1"}
+VARIABLES = {
+    "v1": "x",
+    "v2": "one  two",
+    "longname": "root=/dev/sda1 ro",
+    "empty": "",
+    "kernelopts": "a=b $v1",
+}
 _PARTS = [
     *(
         "a",
@@ -32,18 +38,89 @@ _PARTS = [
         "el9",
         "fc40",
     ),
-    *("rc1", "git", "A", "Z", "x86_64", "300", "0-rescue", "gc", "~rc1", "+3-0", "+2-1", "conf", "é"),
+    *(
+        "rc1",
+        "git",
+        "A",
+        "Z",
+        "x86_64",
+        "300",
+        "0-rescue",
+        "gc",
+        "~rc1",
+        "+3-0",
+        "+2-1",
+        "conf",
+        "é",
+    ),
 ]
 _SIGNS = ["-", "-", "-", ".", ".", "_", "~", "+", "", "^", ":", ","]
-_SUFFIXES = [".conf"] * 12 + [".CONF", ".conf.bak", ".conf~", "", ".x86_64.conf", ".el9.conf", ".conf.conf"]
+_SUFFIXES = [".conf"] * 12 + [
+    ".CONF",
+    ".conf.bak",
+    ".conf~",
+    "",
+    ".x86_64.conf",
+    ".el9.conf",
+    ".conf.conf",
+]
 _WORDS = [
-    *("quiet", "root=UUID=1234", "a=b", "$v1", "$v2", "$longname", "$empty", "$kernelopts", "$undefined", "$v1$v2"),
-    *("x$v1", "${v1}", "\\$v1", "\\$x", "$", "$1", "'q u'", '"d q"', '"$v2"', "\\", ";", "&", "#c", "a#b", "\t", "é"),
+    *(
+        "quiet",
+        "root=UUID=1234",
+        "a=b",
+        "$v1",
+        "$v2",
+        "$longname",
+        "$empty",
+        "$kernelopts",
+        "$undefined",
+        "$v1$v2",
+    ),
+    *(
+        "x$v1",
+        "${v1}",
+        "\\$v1",
+        "\\$x",
+        "$",
+        "$1",
+        "'q u'",
+        '"d q"',
+        '"$v2"',
+        "\\",
+        ";",
+        "&",
+        "#c",
+        "a#b",
+        "\t",
+        "é",
+    ),
     *("$v", "$undefined$v1", "a;echo b", "{x}", "=", "$v1.", "$v1/", "\\\\", "a*", "?"),
 ]
 _KEYS = [
-    *("title", "linux", "initrd", "options", "devicetree", "grub_users", "grub_hotkey", "grub_class", "grub_arg"),
-    *("version", "early_initrd", "efi", "id", "Linux", "machine-id", "sort-key", "architecture", "#title", "# linux"),
+    *(
+        "title",
+        "linux",
+        "initrd",
+        "options",
+        "devicetree",
+        "grub_users",
+        "grub_hotkey",
+        "grub_class",
+        "grub_arg",
+    ),
+    *(
+        "version",
+        "early_initrd",
+        "efi",
+        "id",
+        "Linux",
+        "machine-id",
+        "sort-key",
+        "architecture",
+        "#title",
+        "# linux",
+    ),
 ]
 
 
@@ -80,7 +157,10 @@ class Trees:
 
     def snippet(self) -> str:
         random = self.random
-        lines = [f"title {random.choice(('One', 'Two words', 'with $v1', ' x '))}", f"linux {self.path('k')}"]
+        lines = [
+            f"title {random.choice(('One', 'Two words', 'with $v1', ' x '))}",
+            f"linux {self.path('k')}",
+        ]
         lines += [f"options {self.options()}"] * random.choice((0, 1, 1, 1))
         lines += [f"initrd {self.path('i')}" for _ in range(random.choice((0, 1, 1, 2, 3)))]
         for _ in range(random.choice((0, 0, 1, 2, 4))):
@@ -92,31 +172,45 @@ class Trees:
     def line(self) -> str:
         random = self.random
         key = random.choice(_KEYS)
-        value = {"linux": self.path("k"), "initrd": self.path("i"), "devicetree": self.path("d")}.get(
-            key, self.options()
-        )
+        value = {
+            "linux": self.path("k"),
+            "initrd": self.path("i"),
+            "devicetree": self.path("d"),
+        }.get(key, self.options())
         blank = random.choice((" ", " ", " ", "\t", "  ", " \t", ""))
-        return random.choice(("", "", "", "", " ", "\t")) + random.choice((key + blank + value,) * 8 + ("", key, " "))
+        return random.choice(("", "", "", "", " ", "\t")) + random.choice(
+            (key + blank + value,) * 8 + ("", key, " ")
+        )
 
     def path(self, kind: str) -> str:
         random = self.random
         text = f"/{random.choice(('', 'dir/', 'boot/'))}{kind}{random.randrange(3)}"
         return random.choice(
-            (text,) * 10 + (f"{text} {text}2", f"{text}$v1", text[1:], f'"{text}"', f"{text} $undefined")
+            (text,) * 10
+            + (f"{text} {text}2", f"{text}$v1", text[1:], f'"{text}"', f"{text} $undefined")
         )
 
     def options(self) -> str:
-        return " ".join(self.random.choice(_WORDS) for _ in range(self.random.choice((1, 2, 3, 4, 6))))
+        return " ".join(
+            self.random.choice(_WORDS) for _ in range(self.random.choice((1, 2, 3, 4, 6)))
+        )
 
     def configuration(self, names: list[str]) -> str:
         random = self.random
-        lines = [f"set {name}='{value}'" for name, value in VARIABLES.items() if random.random() < 0.8]
+        lines = [
+            f"set {name}='{value}'" for name, value in VARIABLES.items() if random.random() < 0.8
+        ]
         command = "blscfg --path ($root)/loader/entries"
-        extra = random.choice(("",) * 8 + ("--enable-fallback", "--show-default", "--show-non-default", "--entry", "x"))
+        extra = random.choice(
+            ("",) * 8
+            + ("--enable-fallback", "--show-default", "--show-non-default", "--entry", "x")
+        )
         if extra == "--entry":
             extra += f" '{random.choice(names)}'"
         if extra.startswith("--show"):
-            lines.append(f"set default='{random.choice([*names, '0', '1', '1x', 'One', 'Two words'])}'")
+            lines.append(
+                f"set default='{random.choice([*names, '0', '1', '1x', 'One', 'Two words'])}'"
+            )
         lines += ["set blsuki_save_default=" + random.choice(("true", "1", "no", "", "0", "x"))] * (
             random.random() < 0.2
         )
@@ -131,7 +225,9 @@ class Trees:
 def touch(files: Path) -> None:
     """Make the files that snippets and the configuration may load."""
     texts = [path.read_text(errors="replace") for path in files.rglob("*") if path.is_file()]
-    for name in {name for text in texts for name in re.findall(r"/?[\w./+~-]+", text)} | {"/static"}:
+    for name in {name for text in texts for name in re.findall(r"/?[\w./+~-]+", text)} | {
+        "/static"
+    }:
         path = files / name.lstrip("/")
         if re.fullmatch(r"/?(?:[\w+~-][\w.+~-]*/)*[\w+~-][\w.+~-]*", name) and not path.exists():
             try:
@@ -143,7 +239,9 @@ def touch(files: Path) -> None:
 
 def differences(place: Path, files: Path, scratch: Path) -> list[str]:
     """Where kexec-hook and GRUB 2.14 see another menu, or other words.  NoAnswer, OursFailed."""
-    got = ours.evaluate(Question([Partition(files, UUID, LABEL)], flavour=FLAVOUR, variables={"judge_default": "0"}))
+    got = ours.evaluate(
+        Question([Partition(files, UUID, LABEL)], flavour=FLAVOUR, variables={"judge_default": "0"})
+    )
     entries: list[dict[str, Any]] = [entry for entry in got["entries"] if ">" not in entry["path"]]
     grub = emu214.Grub(place, files, scratch)
     found = []
@@ -151,7 +249,11 @@ def differences(place: Path, files: Path, scratch: Path) -> list[str]:
         if number < len(entries) and entries[number]["submenu"]:
             continue
         theirs = grub.boot(number)
-        mine = entries[number if number < len(entries) else 0] if entries else {"title": "", "id": "", "executed": []}
+        mine = (
+            entries[number if number < len(entries) else 0]
+            if entries
+            else {"title": "", "id": "", "executed": []}
+        )
         executed = tuple(tuple(words) for words in mine["executed"])
         pairs = [
             ("title", blanks(theirs.title), blanks(mine["title"])),
@@ -159,7 +261,11 @@ def differences(place: Path, files: Path, scratch: Path) -> list[str]:
         ]
         if theirs.executed and executed:
             pairs.append(("chosen", theirs.chosen, mine["id"].replace(">", ">>")))
-        found += [f"entry {number}: {what}: GRUB {a!r}, kexec-hook {b!r}" for what, a, b in pairs if a != b]
+        found += [
+            f"entry {number}: {what}: GRUB {a!r}, kexec-hook {b!r}"
+            for what, a, b in pairs
+            if a != b
+        ]
     return found
 
 

@@ -30,6 +30,8 @@ def variables(block: bytes) -> dict[str, str] | None:
             position += 1
         if position >= size:
             break  # a value that the block's end cuts off is not there (grub_envblk_iterate)
-        found[name.decode("utf-8", "surrogateescape")] = bytes(value).decode("utf-8", "surrogateescape")
+        found[name.decode("utf-8", "surrogateescape")] = bytes(value).decode(
+            "utf-8", "surrogateescape"
+        )
         position += 1
     return found

@@ -33,7 +33,26 @@ PLAIN = (
         "-n",
         "-e",
     ),
-    *("a#b", "#", "a=b=c", "{x}", "a{b}c", "%s", "~", "^", "@", "a,b", "é", "☃", "?", "a*", "]", "!", "a!b", "-"),
+    *(
+        "a#b",
+        "#",
+        "a=b=c",
+        "{x}",
+        "a{b}c",
+        "%s",
+        "~",
+        "^",
+        "@",
+        "a,b",
+        "é",
+        "☃",
+        "?",
+        "a*",
+        "]",
+        "!",
+        "a!b",
+        "-",
+    ),
     *(
         "console=ttyS0,115200",
         "/boot/vmlinuz-6.1",
@@ -48,7 +67,17 @@ PLAIN = (
         "\udcc3",
     ),
 )
-GLOBS = ("/g/*", "/g/a?", "/g/[ab]1", "/*/a1", "/g/*/c1", "(hd0,gpt1)/g/a*", "/g/nope*", "/g/?1", "/g\\*")
+GLOBS = (
+    "/g/*",
+    "/g/a?",
+    "/g/[ab]1",
+    "/*/a1",
+    "/g/*/c1",
+    "(hd0,gpt1)/g/a*",
+    "/g/nope*",
+    "/g/?1",
+    "/g\\*",
+)
 PATHS = (
     "/g/a1",
     "/g/a2",
@@ -63,8 +92,40 @@ PATHS = (
     "/g/a1/",
 )
 TOKENS = (
-    *("if", "then", "else", "elif", "fi", "fi", "for", "in", "do", "done", "done", "until", "function", "{", "}", "}"),
-    *(";", ";", ";", "\n", "\n", "p a", "p b;", "p", "true", "true;", "x", "for i in a b; do", "if true; then", "fi;"),
+    *(
+        "if",
+        "then",
+        "else",
+        "elif",
+        "fi",
+        "fi",
+        "for",
+        "in",
+        "do",
+        "done",
+        "done",
+        "until",
+        "function",
+        "{",
+        "}",
+        "}",
+    ),
+    *(
+        ";",
+        ";",
+        ";",
+        "\n",
+        "\n",
+        "p a",
+        "p b;",
+        "p",
+        "true",
+        "true;",
+        "x",
+        "for i in a b; do",
+        "if true; then",
+        "fi;",
+    ),
     *(
         "function f {",
         "f",
@@ -103,10 +164,43 @@ TOKENS = (
         "v=1",
         "}x",
     ),
-    *("p done", "p fi }", "{ p c; }", "then p", "\n}\n", "\nfi\n", "\ndone\n", '"$v"', "'x'", '$"y"', "a=b c", "eval"),
+    *(
+        "p done",
+        "p fi }",
+        "{ p c; }",
+        "then p",
+        "\n}\n",
+        "\nfi\n",
+        "\ndone\n",
+        '"$v"',
+        "'x'",
+        '$"y"',
+        "a=b c",
+        "eval",
+    ),
 )
 TEST_WORDS = (
-    *("a", "b", '""', "1", "2", "!", "!", "-a", "-o", "-o", "=", "!=", '"<"', '">="', "-eq", "-lt", "-f", "-d", "-e"),
+    *(
+        "a",
+        "b",
+        '""',
+        "1",
+        "2",
+        "!",
+        "!",
+        "-a",
+        "-o",
+        "-o",
+        "=",
+        "!=",
+        '"<"',
+        '">="',
+        "-eq",
+        "-lt",
+        "-f",
+        "-d",
+        "-e",
+    ),
     *(
         "-s",
         "-n",
@@ -128,8 +222,34 @@ TEST_WORDS = (
     ),
 )
 BROKEN = (
-    *("fi", "done", "}", ")", "then", "else", "elif true; then", "do", "in", "case a in", "if", "while", "for", "esac"),
-    *("p a && p b", "p a || p b", "p a | p b", "p a & p b", "p a > b", "p a < b", "p a ;; p b", "p $", 'p "$"', "p $-"),
+    *(
+        "fi",
+        "done",
+        "}",
+        ")",
+        "then",
+        "else",
+        "elif true; then",
+        "do",
+        "in",
+        "case a in",
+        "if",
+        "while",
+        "for",
+        "esac",
+    ),
+    *(
+        "p a && p b",
+        "p a || p b",
+        "p a | p b",
+        "p a & p b",
+        "p a > b",
+        "p a < b",
+        "p a ;; p b",
+        "p $",
+        'p "$"',
+        "p $-",
+    ),
     *(
         'p "unterminated',
         "p 'unterminated",
@@ -139,8 +259,24 @@ BROKEN = (
         "function 1x { p; }",
         "if true p a; fi",
     ),
-    *("p ${x", "p ${x:-y}", "p $(ls)", "p `ls`", "((1+1))", "[[ a ]]", "if ; then p a; fi", "; p a", "p a ; ; p b"),
-    *("if true; then fi", "for x in; do p $x; done", "for x in a b do p $x; done", "while false; do done", "p a )("),
+    *(
+        "p ${x",
+        "p ${x:-y}",
+        "p $(ls)",
+        "p `ls`",
+        "((1+1))",
+        "[[ a ]]",
+        "if ; then p a; fi",
+        "; p a",
+        "p a ; ; p b",
+    ),
+    *(
+        "if true; then fi",
+        "for x in; do p $x; done",
+        "for x in a b do p $x; done",
+        "while false; do done",
+        "p a )(",
+    ),
     *(
         "select x in a; do p; done",
         "until",
@@ -183,7 +319,9 @@ class Scripts:
             lines += self.statement()
         if not self.clean and self.random.random() < 0.2:
             lines.append(
-                self.random.choice(("if true; then", "p 'open", "function g {", "p a \\", 'p "', "for x in a"))
+                self.random.choice(
+                    ("if true; then", "p 'open", "function g {", "p a \\", 'p "', "for x in a")
+                )
             )
         end = "\r\n" if self.random.random() < 0.1 else "\n"
         text = end.join(lines)
@@ -197,7 +335,9 @@ class Scripts:
         lines = [HELPER.rstrip()]
         for _ in range(random.randint(2, 12)):
             tokens = [random.choice(TOKENS) for _ in range(random.choice((1, 2, 3, 5, 8, 13)))]
-            lines.append("".join(token + random.choice((" ", " ", " ", "", "\t")) for token in tokens))
+            lines.append(
+                "".join(token + random.choice((" ", " ", " ", "", "\t")) for token in tokens)
+            )
             lines += [f"p line{len(lines)}"] if random.random() < 0.5 else []
         return ("\n".join(lines) + random.choice(("\n", "\n", ""))).encode()
 
@@ -227,7 +367,10 @@ class Scripts:
         if pick < 0.80:
             return (
                 "'"
-                + "".join(random.choice(("a b", "$v", "\\", '"', "#", " ", "x*", "e", "}", "&")) for _ in range(2))
+                + "".join(
+                    random.choice(("a b", "$v", "\\", '"', "#", " ", "x*", "e", "}", "&"))
+                    for _ in range(2)
+                )
                 + "'"
             )
         if pick < 0.88:
@@ -315,7 +458,21 @@ class Scripts:
         pick = random.random()
         if pick < 0.35:
             operator = random.choice(
-                ("=", "==", "!=", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", '"<"', '"<="', '">"', '">="')
+                (
+                    "=",
+                    "==",
+                    "!=",
+                    "-eq",
+                    "-ne",
+                    "-lt",
+                    "-le",
+                    "-gt",
+                    "-ge",
+                    '"<"',
+                    '"<="',
+                    '">"',
+                    '">="',
+                )
             )
             return f"{self.operand()} {operator} {self.operand()}"
         if pick < 0.55:
@@ -332,7 +489,9 @@ class Scripts:
         if depth < 3 and pick < 0.97:
             if random.random() < 0.3:
                 return f'"(" {self.test(depth + 1)} ")"'
-            return f"{self.test(depth + 1)} {random.choice(('-a', '-o', ''))} {self.test(depth + 1)}"
+            return (
+                f"{self.test(depth + 1)} {random.choice(('-a', '-o', ''))} {self.test(depth + 1)}"
+            )
         return random.choice(("", "a b", "-a", "-o", "=", "! !", "a =", "-f", "-x a", "-L /g"))
 
     def condition(self) -> str:
@@ -349,7 +508,14 @@ class Scripts:
             return f"regexp {random.choice(('^a', 'b$', '[0-9]+', '(a|b)*', '.', 'x{2}', '['))} {self.operand()}"
         if pick < 0.9:
             return random.choice(
-                ("nosuch", "set x=1", "v=1", "unset v", "search -f /g/a1 --set=q", "search -f /nope --set=q")
+                (
+                    "nosuch",
+                    "set x=1",
+                    "v=1",
+                    "unset v",
+                    "search -f /g/a1 --set=q",
+                    "search -f /nope --set=q",
+                )
             )
         return f"true; {self.condition()}"
 
@@ -363,7 +529,18 @@ class Scripts:
             if pick < 0.45:
                 atom = random.choice(("a", "b", "c", "1", "-", "_", ".", " ", "ab"))
             elif pick < 0.6:
-                atom = random.choice(("[ab]", "[^a]", "[a-c]", "[[:digit:]]", "[0-9-]", "[]a]", "[^]]", "[[:alpha:]_]"))
+                atom = random.choice(
+                    (
+                        "[ab]",
+                        "[^a]",
+                        "[a-c]",
+                        "[[:digit:]]",
+                        "[0-9-]",
+                        "[]a]",
+                        "[^]]",
+                        "[[:alpha:]_]",
+                    )
+                )
             elif pick < 0.66:
                 atom = random.choice(("^", "$", "\\.", "\\w", "\\b", "\\(", "\\\\"))
             elif depth < 2:
@@ -377,8 +554,13 @@ class Scripts:
         return f"{text}|{self.pattern(depth + 1)}" if depth < 2 and random.random() < 0.2 else text
 
     def match(self) -> str:
-        subject = "".join(self.random.choice("aabbc1-_. ") for _ in range(self.random.randint(0, 8)))
-        sets = " ".join(self.random.choice(("-s x", "-s 0:x", "--set=2:y", "--set 1:v", "-s 3:z")) for _ in range(2))
+        subject = "".join(
+            self.random.choice("aabbc1-_. ") for _ in range(self.random.randint(0, 8))
+        )
+        sets = " ".join(
+            self.random.choice(("-s x", "-s 0:x", "--set=2:y", "--set 1:v", "-s 3:z"))
+            for _ in range(2)
+        )
         shown = '"$v" "$x" "$y" "$z"'
         return f"regexp {sets} -- '{self.pattern()}' '{subject}'; p $? {shown}; unset v; unset x; unset y; unset z"
 
@@ -391,11 +573,18 @@ class Scripts:
             name = f"r{self.state.counters}"
             self.state.counters += 1
             inner = random.choice(
-                (name, f"if true; then {name}; fi", f"for i in 1; do {name}; done", f"{name} x; true")
+                (
+                    name,
+                    f"if true; then {name}; fi",
+                    f"for i in 1; do {name}; done",
+                    f"{name} x; true",
+                )
             )
             return [f"n=; function {name} {{ n=x$n; {inner}; }}", name, 'p $? "$n"']
         depth = random.choice((5, 10, 15, 18, 19, 20, 21, 25))
-        opening = random.choice(("if true; then ", "for i in 1 2; do ", "if false; then true; else "))
+        opening = random.choice(
+            ("if true; then ", "for i in 1 2; do ", "if false; then true; else ")
+        )
         if opening.startswith("for"):
             depth = min(depth, 5)
         closing = "; done" if opening.startswith("for") else "; fi"
@@ -422,7 +611,18 @@ class Scripts:
                 return self.deep()
             if pick < 0.93:
                 return [
-                    random.choice(("", "# comment", "  # $ \" '", "p a # comment", "p a#b", "# ends in \\", "\t", "#"))
+                    random.choice(
+                        (
+                            "",
+                            "# comment",
+                            "  # $ \" '",
+                            "p a # comment",
+                            "p a#b",
+                            "# ends in \\",
+                            "\t",
+                            "#",
+                        )
+                    )
                 ]
             return [self.simple() if self.clean else random.choice(BROKEN)]
         finally:
@@ -444,17 +644,24 @@ class Scripts:
         if pick < 0.34:
             return f"p{self.words()}"
         if pick < 0.5:
-            return random.choice(("set ", "", "")) + f"{name}={self.word() if random.random() < 0.9 else ''}"
+            return (
+                random.choice(("set ", "", ""))
+                + f"{name}={self.word() if random.random() < 0.9 else ''}"
+            )
         if pick < 0.56:
             return f"echo{random.choice(('', ' -n', ' -e', ' -n -e', ' --'))}{self.words()}"
         if pick < 0.60:
-            return random.choice((f"unset {name}", f"export {name}", "p $?", 'p "$?"', "nosuch; p $?", "false; p $?"))
+            return random.choice(
+                (f"unset {name}", f"export {name}", "p $?", 'p "$?"', "nosuch; p $?", "false; p $?")
+            )
         if pick < 0.65 and self.state.functions:
             return f"f{random.randrange(self.state.functions)}{self.words(0, 3)}"
         if pick < 0.70:
             return self.control()
         if pick < 0.74:
-            return "eval " + random.choice((self.words(1, 3), "'p $v'", '"p a; p b"', '"v=1"', '"if"', '""'))
+            return "eval " + random.choice(
+                (self.words(1, 3), "'p $v'", '"p a; p b"', '"v=1"', '"if"', '""')
+            )
         if pick < 0.79:
             return f"{random.choice(('[', 'test', '! ['))} {self.test()} ]; p $?"
         if pick < 0.81:
@@ -490,7 +697,12 @@ class Scripts:
 
     def control(self) -> str:
         random = self.random
-        choices = ["setparams x y z; p $#", 'setparams "a b" $v; p $1', "shift; p $1", "shift 2; p $# $1"]
+        choices = [
+            "setparams x y z; p $#",
+            'setparams "a b" $v; p $1',
+            "shift; p $1",
+            "shift 2; p $# $1",
+        ]
         if self.state.in_function:
             choices += ["return", "return 0", "return 1", "return 2 3", "return x"]
         else:
@@ -507,7 +719,9 @@ class Scripts:
 
     def joined(self, parts: list[list[str]], keywords: list[str]) -> list[str]:
         """Set keywords between the parts, over lines or on one."""
-        if self.random.random() < 0.25 and all("#" not in line and "\n" not in line for part in parts for line in part):
+        if self.random.random() < 0.25 and all(
+            "#" not in line and "\n" not in line for part in parts for line in part
+        ):
             text = ""
             for keyword, part in zip(keywords, [*parts, []]):
                 text += (
@@ -539,7 +753,9 @@ class Scripts:
         self.state.in_loop += 1
         body = self.body()
         self.state.in_loop -= 1
-        return self.joined([[f" p {name} ${name}", *body]], [f"for {name} in{self.words(1, 3)}; do", "done"])
+        return self.joined(
+            [[f" p {name} ${name}", *body]], [f"for {name} in{self.words(1, 3)}; do", "done"]
+        )
 
     def while_loop(self) -> list[str]:
         counter = f"c{self.state.counters}"
@@ -550,7 +766,12 @@ class Scripts:
         body = self.body()
         self.state.in_loop -= 1
         # One command both counts and decides, so that no error in the body can make the loop endless.
-        return [f"{counter}=", f'{kind} [ "${counter}" {test} {end} ]; do {counter}=x${counter}', *body, "done"]
+        return [
+            f"{counter}=",
+            f'{kind} [ "${counter}" {test} {end} ]; do {counter}=x${counter}',
+            *body,
+            "done",
+        ]
 
     def function(self) -> list[str]:
         outer = self.state.in_function, self.state.in_loop
@@ -573,24 +794,62 @@ class Blocks:
         random = self.random
         lines = [self.line() for _ in range(random.randint(0, 6))]
         text = SIGNATURE + b"".join(lines)
-        size = random.choice((1024, 1024, 1024, 1024, 1024, 2048, 512, len(text), len(text) + 1, len(text) + 20))
+        size = random.choice(
+            (1024, 1024, 1024, 1024, 1024, 2048, 512, len(text), len(text) + 1, len(text) + 20)
+        )
         text += b"#" * (size - len(text))
         if random.random() < 0.12:
             at = random.randint(0, len(text))
             head, tail = text[:at], text[at:]
-            text = random.choice((head, tail, head + b"\n" + tail, head + b"=" + tail, text[1:], text + b"\n"))
+            text = random.choice(
+                (head, tail, head + b"\n" + tail, head + b"=" + tail, text[1:], text + b"\n")
+            )
         return text
 
     def line(self) -> bytes:
         random = self.random
-        name = random.choice((b"saved_entry", b"next_entry", b"v", b"w", b"x", b"v", b"with blank", b"", b"a.b"))
-        pieces = (b"a", b"b c", b"\\\\", b"\\\n", b"=", b"#", b"\r", b"\xc3\xa9", b"$v", b"'", b"\\x", b"1>2", b"")
+        name = random.choice(
+            (b"saved_entry", b"next_entry", b"v", b"w", b"x", b"v", b"with blank", b"", b"a.b")
+        )
+        pieces = (
+            b"a",
+            b"b c",
+            b"\\\\",
+            b"\\\n",
+            b"=",
+            b"#",
+            b"\r",
+            b"\xc3\xa9",
+            b"$v",
+            b"'",
+            b"\\x",
+            b"1>2",
+            b"",
+        )
         value = b"".join(random.choice(pieces) for _ in range(random.randint(0, 4)))
-        end = b"\n" if random.random() < 0.95 else random.choice((b"\n\n", b"", b"\r\n", b"#\n", b"\n#comment\n"))
+        end = (
+            b"\n"
+            if random.random() < 0.95
+            else random.choice((b"\n\n", b"", b"\r\n", b"#\n", b"\n#comment\n"))
+        )
         return name + (b"=" if random.random() < 0.97 else b"") + value + end
 
     def value(self) -> str:
-        choices = ("", "a", "'b c'", "'\\'", '"x\\\\y"', "$v", "'1>2'", "é", "'#'", '"\n"', "x=y", "a" * 300, "a" * 900)
+        choices = (
+            "",
+            "a",
+            "'b c'",
+            "'\\'",
+            '"x\\\\y"',
+            "$v",
+            "'1>2'",
+            "é",
+            "'#'",
+            '"\n"',
+            "x=y",
+            "a" * 300,
+            "a" * 900,
+        )
         return self.random.choice(choices)
 
     def command(self) -> str:
@@ -616,7 +875,14 @@ class Blocks:
         """A script, and the block behind the usual line."""
         lines = ["load_env; p $?"] if self.random.random() < 0.8 else []
         lines += [self.command() for _ in range(self.random.randint(1, 6))]
-        lines += ["list_env; p $?", "unset v", "unset w", "unset x", "load_env", 'p "$v" "$w" "$x" "$next_entry"']
+        lines += [
+            "list_env; p $?",
+            "unset v",
+            "unset w",
+            "unset x",
+            "load_env",
+            'p "$v" "$w" "$x" "$next_entry"',
+        ]
         return HELPER.encode() + "\n".join(lines).encode() + b"\n" + BLOCK_FOLLOWS + self.block()
 
 
@@ -674,7 +940,9 @@ class Menus:
         default = self.default()
         lines: list[str] = []
         if random.random() < 0.5:
-            lines += (HEADER % random.choice(("${saved_entry}", default.replace('"', ""), "0"))).split("\n")[:-1]
+            lines += (
+                HEADER % random.choice(("${saved_entry}", default.replace('"', ""), "0"))
+            ).split("\n")[:-1]
         elif random.random() < 0.9:
             lines.append(f"set default={self.quote(default)}")
         if random.random() < 0.15:
@@ -703,7 +971,9 @@ class Menus:
                 lines[at:at] = self.scripts.statement()
         text = "\n".join(lines) + "\n"
         block = self.block(default)
-        return text.encode("utf-8", "surrogateescape") + (BLOCK_FOLLOWS + block.encode() if block else b"")
+        return text.encode("utf-8", "surrogateescape") + (
+            BLOCK_FOLLOWS + block.encode() if block else b""
+        )
 
     def quote(self, text: str) -> str:
         return "'" + text.replace("'", "'\\''") + "'"
@@ -763,7 +1033,18 @@ class Menus:
         if self.ids and random.random() < 0.15:
             return random.choice(self.ids)
         found = random.choice(
-            ("linux", "gnulinux-simple-1-2", "3", "0", "x>y", "old>", "with blank", "Linux", "a b", f"id{self.count}")
+            (
+                "linux",
+                "gnulinux-simple-1-2",
+                "3",
+                "0",
+                "x>y",
+                "old>",
+                "with blank",
+                "Linux",
+                "a b",
+                f"id{self.count}",
+            )
         )
         self.ids.append(found)
         return found
@@ -786,7 +1067,14 @@ class Menus:
             option = random.choice(("--id ", "--id=", "$menuentry_id_option "))
             parts.append(option + self.quote(self.identity()))
         parts += random.sample(
-            ["--class gnu-linux", "--class os", "--unrestricted", "--hotkey=q", "extra", "--users ''"],
+            [
+                "--class gnu-linux",
+                "--class os",
+                "--unrestricted",
+                "--hotkey=q",
+                "extra",
+                "--users ''",
+            ],
             random.randint(0, 2),
         )
         if random.random() < 0.2:
@@ -821,7 +1109,13 @@ class Menus:
         if random.random() < 0.3:
             lines.append(
                 random.choice(
-                    ("  savedefault", "  load_video", "  set gfxpayload=keep", "  echo 'Loading ...'", "  insmod ext2")
+                    (
+                        "  savedefault",
+                        "  load_video",
+                        "  set gfxpayload=keep",
+                        "  echo 'Loading ...'",
+                        "  insmod ext2",
+                    )
                 )
             )
         if random.random() < 0.15:
@@ -867,7 +1161,12 @@ class Menus:
             lines.append(f"  {loader} {kernel} {mark} {words}")
             if random.random() < 0.7:
                 initrd = random.choice(
-                    ("/boot/initrd-a", "/boot/initrd-a /boot/initrd-b", "/boot/missing", "newc:x:/boot/initrd-a")
+                    (
+                        "/boot/initrd-a",
+                        "/boot/initrd-a /boot/initrd-b",
+                        "/boot/missing",
+                        "newc:x:/boot/initrd-a",
+                    )
                 )
                 lines.append(f"  {loader.replace('linux', 'initrd')} {initrd}")
             if body == 1:
@@ -893,7 +1192,9 @@ class Menus:
         elif body == 3:
             lines.append(f"  echo nothing {mark}")
         elif body == 4:
-            lines.append(f"  if [ x$plain = xP ]; then linux {kernel} {mark} yes; else linux {kernel} {mark} no; fi")
+            lines.append(
+                f"  if [ x$plain = xP ]; then linux {kernel} {mark} yes; else linux {kernel} {mark} no; fi"
+            )
         else:
             lines.append(f"  load {mark} $1")
         return [*lines, "}"]
@@ -917,7 +1218,19 @@ class Menus:
             else:
                 parts.append(
                     random.choice(
-                        ("", "nosuch", " 1", "1 ", "0x1", "010", "-1", "99", "1x", "4294967297", "18446744073709551616")
+                        (
+                            "",
+                            "nosuch",
+                            " 1",
+                            "1 ",
+                            "0x1",
+                            "010",
+                            "-1",
+                            "99",
+                            "1x",
+                            "4294967297",
+                            "18446744073709551616",
+                        )
                     )
                 )
         return ">".join(parts)
@@ -925,5 +1238,6 @@ class Menus:
     def fallback(self) -> str:
         random = self.random
         return random.choice((" ", "  ", ",")).join(
-            random.choice(("0", "1", "2", "3", "9", "x", "1>0", *self.ids[:1])) for _ in range(random.randint(1, 3))
+            random.choice(("0", "1", "2", "3", "9", "x", "1>0", *self.ids[:1]))
+            for _ in range(random.randint(1, 3))
         )

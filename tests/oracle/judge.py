@@ -72,7 +72,8 @@ def evaluate(
         menus = walk.menus
     if depth == "top":
         answer["entries"] = [
-            {"path": str(index), "title": title} for index, title in enumerate(menus[0].titles if menus else ())
+            {"path": str(index), "title": title}
+            for index, title in enumerate(menus[0].titles if menus else ())
         ]
     if depth == "all":
         entries = answer["entries"] = []

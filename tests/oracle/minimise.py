@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-def minimise(lines: list[bytes], fails: Callable[[list[bytes]], bool], tries: int = 200) -> list[bytes]:
+def minimise(
+    lines: list[bytes], fails: Callable[[list[bytes]], bool], tries: int = 200
+) -> list[bytes]:
     """Take away halves, quarters and so on down to single lines, until nothing more can go."""
     size = max(1, len(lines) // 2)
     while tries > 0:

@@ -30,11 +30,12 @@ INSERTED = (
     "\r",
 )
 # What only hardware or a person at the keyboard can answer, what waits, and what goes on in another menu.
-_COMMANDS = (
-    b"sleep|read|hwmatch|cpuid|keystatus|probe|videoinfo|configfile|date|smbios|legacy_\\w+|net_\\w+|while|until"
-)
+_COMMANDS = b"sleep|read|hwmatch|cpuid|keystatus|probe|videoinfo|configfile|date|smbios|legacy_\\w+|net_\\w+|while|until"
 LEFT_OUT = re.compile(
-    rb"(?:^|[;{]|\b(?:if|elif|then|else|do)\b)\s*(?:" + _COMMANDS + rb")\b|superusers|vt_(?!handoff)", re.M
+    rb"(?:^|[;{]|\b(?:if|elif|then|else|do)\b)\s*(?:"
+    + _COMMANDS
+    + rb")\b|superusers|vt_(?!handoff)",
+    re.M,
 )
 SHIPPED = Path(__file__).parent.parent / "roots"
 
@@ -45,12 +46,16 @@ class Mutants:
     def __init__(self, corpus: Path | None = None) -> None:
         found = sorted(SHIPPED.glob("*/tree/**/grub.cfg"))
         if corpus:
-            found += sorted(corpus.glob("wild/*/grub.cfg")) + sorted(corpus.glob("tree/*/boot/grub/grub.cfg"))
+            found += sorted(corpus.glob("wild/*/grub.cfg")) + sorted(
+                corpus.glob("tree/*/boot/grub/grub.cfg")
+            )
         self.sources: list[tuple[str, list[bytes], bytes]] = []
         for path in found:
             content = path.read_bytes()
             if len(content) < 40_000 and not LEFT_OUT.search(content):
-                self.sources.append((_name(path, corpus), _lines(content), _block(path.with_name("grubenv"))))
+                self.sources.append(
+                    (_name(path, corpus), _lines(content), _block(path.with_name("grubenv")))
+                )
 
     def mutant(self, random: Random) -> tuple[str, bytes]:
         """One configuration, changed in one to six places."""

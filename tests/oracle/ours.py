@@ -79,10 +79,14 @@ def call(argv: Sequence[str], seconds: int = 20) -> Answer:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise OursFailed("".join(traceback.format_exception(type(error), error, error.__traceback__)[-6:])) from error
+        raise OursFailed(
+            "".join(traceback.format_exception(type(error), error, error.__traceback__)[-6:])
+        ) from error
     finally:
         sys.stdout, sys.stderr = saved
-    return Answer(code if isinstance(code, int) else int(code is not None), _text(out_bytes), _text(err_bytes))
+    return Answer(
+        code if isinstance(code, int) else int(code is not None), _text(out_bytes), _text(err_bytes)
+    )
 
 
 def _options(question: Question) -> list[str]:
@@ -100,7 +104,10 @@ def _options(question: Question) -> list[str]:
         if value:
             argv += [option, value]
     for part in extra:
-        argv += ["--extra", ":".join([str(part.files), part.uuid or "", part.label or ""]).rstrip(":")]
+        argv += [
+            "--extra",
+            ":".join([str(part.files), part.uuid or "", part.label or ""]).rstrip(":"),
+        ]
     for name, value in question.variables.items():
         argv += ["--set", f"{name}={value}"]
     return argv
@@ -120,7 +127,9 @@ def evaluate(question: Question, default_only: bool = False) -> Json:
     try:
         found = json.loads(answer.out)
     except ValueError as error:
-        raise OursFailed(f"exit {answer.code}, no JSON ({error}): {answer.out[:300]}{answer.err[-1500:]}") from error
+        raise OursFailed(
+            f"exit {answer.code}, no JSON ({error}): {answer.out[:300]}{answer.err[-1500:]}"
+        ) from error
     if not isinstance(found, dict):
         raise OursFailed(f"not a JSON object: {answer.out[:300]}")
     return found

@@ -100,7 +100,9 @@ class ScriptCases(Judged):
         source = b"true\n" + source
         run = self.grub.script(source)
         if "(proc)" in run.raw or "(hd77)" in run.raw:
-            raise emu.GrubFailed("a word that begins with `*` lists the devices, and grub-emu has its own")
+            raise emu.GrubFailed(
+                "a word that begins with `*` lists the devices, and grub-emu has its own"
+            )
         self.file.write_bytes(source)
         answer = ours.script(self.question, self.file)
         found = []
@@ -121,7 +123,9 @@ class BlockCases(ScriptCases):
         script, _, block = source.partition(world.BLOCK_FOLLOWS)
         files = self.question.partitions[0].files
         (files / "boot/grub/grubenv").write_bytes(block)
-        self.grub = emu.Grub(self.question.partitions, self.directory / "images", PATIENCE, fresh=True)
+        self.grub = emu.Grub(
+            self.question.partitions, self.directory / "images", PATIENCE, fresh=True
+        )
         return super().differences(script)
 
 
@@ -138,7 +142,9 @@ class MenuCases(Judged):
         world.make_bootable(files, config, block, self.every_kernel)
         grubenv = files / "boot/grub/grubenv"
         question = Question([Partition(files, world.UUID, world.LABEL)])
-        expected = judge.evaluate(question, self.directory / "images", self.depth, seconds=PATIENCE, fresh=True)
+        expected = judge.evaluate(
+            question, self.directory / "images", self.depth, seconds=PATIENCE, fresh=True
+        )
         before = variables(grubenv.read_bytes()) if grubenv.exists() else None
         got = ours.evaluate(question)
         if self.depth == "top":
@@ -167,7 +173,9 @@ def same_text(grub: str, got: str, tabs: bool) -> bool:
     got = got.replace("\r", "")
     if got == grub:
         return True
-    return tabs and [line.split() for line in got.split("\n")] == [line.split() for line in grub.split("\n")]
+    return tabs and [line.split() for line in got.split("\n")] == [
+        line.split() for line in grub.split("\n")
+    ]
 
 
 def cases(
@@ -175,7 +183,9 @@ def cases(
 ) -> Iterator[tuple[str, bytes, Judged]]:
     """Name, source and judge of each case; a case depends on the seed and its own number only."""
     scripts, blocks = ScriptCases(directory / "scripts"), BlockCases(directory / "blocks")
-    whole, default, mutants = (kind(directory / "menus") for kind in (MenuCases, DefaultCases, MutantCases))
+    whole, default, mutants = (
+        kind(directory / "menus") for kind in (MenuCases, DefaultCases, MutantCases)
+    )
     pool = Mutants(corpus) if mode == "mutants" else None
     for number in range(count):
         random = Random(f"{mode} {seed} {number}")
@@ -249,7 +259,12 @@ def main(argv: list[str]) -> int:
         start = time.monotonic()
         with emu.scratch() as directory:
             counts, _ = run(
-                mode, share(mode, count), seed, directory, corpus, report=lambda found: print(found, flush=True)
+                mode,
+                share(mode, count),
+                seed,
+                directory,
+                corpus,
+                report=lambda found: print(found, flush=True),
             )
         seconds = time.monotonic() - start
         print(f"oracle: {mode}, seed {seed}: {counts}; {seconds:.0f} s", flush=True)

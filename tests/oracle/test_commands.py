@@ -14,5 +14,9 @@ LISTS = sorted(Path("/usr/lib/grub").glob("*/command.lst"))
 @pytest.mark.oracle
 @pytest.mark.parametrize("commands", LISTS, ids=[path.parent.name for path in LISTS])
 def test_every_command_has_a_fate(commands: Path) -> None:
-    names = {line.partition(":")[0].lstrip("*") for line in commands.read_text().splitlines() if ":" in line}
+    names = {
+        line.partition(":")[0].lstrip("*")
+        for line in commands.read_text().splitlines()
+        if ":" in line
+    }
     assert names - set(TABLE) == set()

@@ -35,7 +35,9 @@ def grub214() -> Path:
     return place
 
 
-def test_generated_snippets_agree(grub214: Path, record_property: Callable[[str, object], None]) -> None:
+def test_generated_snippets_agree(
+    grub214: Path, record_property: Callable[[str, object], None]
+) -> None:
     agree = differ = 0
     silent: Counter[str] = Counter()
     found: list[str] = []
@@ -52,19 +54,27 @@ def test_generated_snippets_agree(grub214: Path, record_property: Callable[[str,
             agree += not said
             differ += bool(said)
             found += [f"tree {number}: {line}" for line in said]
-    counts = f"{agree} agree, {differ} differ, {sum(silent.values())} not judged {dict(silent) or ''}"
+    counts = (
+        f"{agree} agree, {differ} differ, {sum(silent.values())} not judged {dict(silent) or ''}"
+    )
     record_property("oracle", f"blscfg of GRUB {emu214.version(grub214)}, seed {SEED}: {counts}")
     assert not found, "\n".join([f"again with SEED={SEED} N={2 * COUNT}", *found])
 
 
-@pytest.mark.parametrize("directory", corpus.cases("bls", ((d.name, d) for d in corpus.directories("bls"))))
+@pytest.mark.parametrize(
+    "directory", corpus.cases("bls", ((d.name, d) for d in corpus.directories("bls")))
+)
 def test_the_trees_of_the_corpus_agree(grub214: Path, directory: Path, tmp_path: Path) -> None:
     files = tmp_path / "files"
     shutil.copytree(directory, files)
     config = files / "boot/grub2/grub.cfg"
-    where = "/boot/loader/entries" if (files / "boot/loader/entries").is_dir() else "/loader/entries"
+    where = (
+        "/boot/loader/entries" if (files / "boot/loader/entries").is_dir() else "/loader/entries"
+    )
     # The default directory is one of the host in grub-emu.
-    text = re.sub(r"^blscfg.*$", f"blscfg --path ($root){where}", config.read_text(), flags=re.MULTILINE)
+    text = re.sub(
+        r"^blscfg.*$", f"blscfg --path ($root){where}", config.read_text(), flags=re.MULTILINE
+    )
     (files / "boot/grub").mkdir(exist_ok=True)
     (files / "boot/grub/grub.cfg").write_text(text + "\nset root=hd0,gpt1\n" + emu214.BOOTS_AT_ONCE)
     touch(files)

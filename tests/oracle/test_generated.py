@@ -22,6 +22,10 @@ def test_generated_cases_agree(mode: str, record_property: Callable[[str, object
     if why:
         pytest.skip(why)
     with emu.scratch() as directory:
-        counts, found = run.run(mode, run.share(mode, COUNT), SEED, directory, Path(CORPUS) if CORPUS else None)
+        counts, found = run.run(
+            mode, run.share(mode, COUNT), SEED, directory, Path(CORPUS) if CORPUS else None
+        )
     record_property("oracle", f"{mode}, seed {SEED}: {counts}")
-    assert not found, "\n".join([f"{len(found)} cases differ; again with SEED={SEED} N={COUNT}", *map(str, found)])
+    assert not found, "\n".join(
+        [f"{len(found)} cases differ; again with SEED={SEED} N={COUNT}", *map(str, found)]
+    )

@@ -66,7 +66,14 @@ def make(directory: Path) -> Partition:
 
 # In a generated case, what follows this line is the environment block beside the configuration.
 BLOCK_FOLLOWS = b"#### grubenv\n"
-KERNELS = ("boot/vmlinuz-a", "boot/vmlinuz-b", "boot/initrd-a", "boot/initrd-b", "vmlinuz-top", "boot/k with blank")
+KERNELS = (
+    "boot/vmlinuz-a",
+    "boot/vmlinuz-b",
+    "boot/initrd-a",
+    "boot/initrd-b",
+    "vmlinuz-top",
+    "boot/k with blank",
+)
 
 
 def make_bootable(directory: Path, config: bytes, block: bytes, every_kernel: bool = False) -> None:

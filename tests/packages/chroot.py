@@ -92,10 +92,14 @@ class Recipe:
 
     suite: str  # bookworm | trixie | testing
     include: tuple[str, ...] = ()
-    before: str = ""  # run by sh in the chroot when the essential packages are there, before the others
+    before: str = (
+        ""  # run by sh in the chroot when the essential packages are there, before the others
+    )
     after: str = ""  # run by sh in the chroot when everything is installed
     recommends: bool = False
-    name: str = field(default="", repr=False)  # when a new one of this name is made, the old one of the suite goes
+    name: str = field(
+        default="", repr=False
+    )  # when a new one of this name is made, the old one of the suite goes
 
     @property
     def stem(self) -> str:
@@ -144,7 +148,9 @@ def install_missing() -> None:
         apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
         subprocess.run([*apt, "update"], check=True)
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run([*apt, "install", "-y", "--no-install-recommends", *packages], env=env, check=True)
+        subprocess.run(
+            [*apt, "install", "-y", "--no-install-recommends", *packages], env=env, check=True
+        )
 
 
 def tarball(recipe: Recipe) -> Path:
@@ -175,7 +181,10 @@ def forget_others(pattern: str, stem: str) -> None:
 
 
 def _make(recipe: Recipe, path: Path) -> None:
-    options = [*_SOURCE_OPTIONS, f'--aptopt=APT::Install-Recommends "{str(recipe.recommends).lower()}"']
+    options = [
+        *_SOURCE_OPTIONS,
+        f'--aptopt=APT::Install-Recommends "{str(recipe.recommends).lower()}"',
+    ]
     if recipe.include:
         options.append(f"--include={','.join(recipe.include)}")
     for hook, script in (("--essential-hook", recipe.before), ("--customize-hook", recipe.after)):
@@ -193,9 +202,16 @@ def _make(recipe: Recipe, path: Path) -> None:
     new = path.with_suffix(".new")
     log = path.with_suffix(".log")
     argv = ["mmdebstrap", *options, recipe.suite, str(new), *sources(recipe.suite)]
-    env = {"PATH": _path(), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": _fast_directory()}
+    env = {
+        "PATH": _path(),
+        "LC_ALL": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "TMPDIR": _fast_directory(),
+    }
     with open(log, "wb") as output:
-        status = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
+        status = subprocess.run(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ).returncode
     if status != 0:
         new.unlink(missing_ok=True)
         last = log.read_text(errors="replace").splitlines()[-15:]
@@ -206,16 +222,28 @@ def _make(recipe: Recipe, path: Path) -> None:
 def sources(suite: str) -> list[str]:
     """This system's Debian mirrors, asked for another suite of Debian."""
     argv = ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)"]
-    said = subprocess.run([*argv, "Created-By: Packages"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    said = subprocess.run(
+        [*argv, "Created-By: Packages"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     targets = {
-        tuple(line.split()) for line in said.splitlines() if line.startswith("Debian ") and line.endswith(" main")
+        tuple(line.split())
+        for line in said.splitlines()
+        if line.startswith("Debian ") and line.endswith(" main")
     }
     if not targets:
-        raise ChrootError("apt knows no Debian mirror: has apt-get update run, with Debian's sources?")
+        raise ChrootError(
+            "apt knows no Debian mirror: has apt-get update run, with Debian's sources?"
+        )
     ours = min((codename for _, _, codename, _ in targets), key=len)
-    pockets = sorted((codename[len(ours) :], uri) for _, uri, codename, _ in targets if codename.startswith(ours))
+    pockets = sorted(
+        (codename[len(ours) :], uri) for _, uri, codename, _ in targets if codename.startswith(ours)
+    )
     wanted = ("",) if suite == "testing" else ("", "-updates", "-security")
-    lines = [f"deb [signed-by={KEYRING}] {uri} {suite}{pocket} main" for pocket, uri in pockets if pocket in wanted]
+    lines = [
+        f"deb [signed-by={KEYRING}] {uri} {suite}{pocket} main"
+        for pocket, uri in pockets
+        if pocket in wanted
+    ]
     return list(dict.fromkeys(lines))
 
 
@@ -273,12 +301,19 @@ class Chroot:
         for path in (self.root, self.root.parent):
             if path.is_mount():
                 subprocess.run(["umount", "--lazy", str(path)], check=True)
-        for path in (self.root, *(self.root.parent / name for name in ("upper", "work") if self.layers)):
+        for path in (
+            self.root,
+            *(self.root.parent / name for name in ("upper", "work") if self.layers),
+        ):
             if path.exists():
                 shutil.rmtree(path)
 
     def run(
-        self, *argv: str, env: Mapping[str, str] | None = None, network: bool = False, seconds: float = 300
+        self,
+        *argv: str,
+        env: Mapping[str, str] | None = None,
+        network: bool = False,
+        seconds: float = 300,
     ) -> Done:
         """Run a program to its end, standard input closed."""
         started = time.monotonic()
@@ -291,12 +326,18 @@ class Chroot:
         return Done(argv, process.returncode, output, time.monotonic() - started)
 
     def sh(
-        self, script: str, env: Mapping[str, str] | None = None, network: bool = False, seconds: float = 300
+        self,
+        script: str,
+        env: Mapping[str, str] | None = None,
+        network: bool = False,
+        seconds: float = 300,
     ) -> Done:
         """Run lines of shell."""
         return self.run("/bin/sh", "-c", script, env=env, network=network, seconds=seconds)
 
-    def start(self, *argv: str, env: Mapping[str, str] | None = None, network: bool = False) -> subprocess.Popen[str]:
+    def start(
+        self, *argv: str, env: Mapping[str, str] | None = None, network: bool = False
+    ) -> subprocess.Popen[str]:
         """Start a program and return at once; `kill` ends it and everything it started."""
         namespaces = ["--mount", "--pid", "--ipc", "--uts", *([] if network else ["--net"])]
         outside = [
@@ -359,7 +400,9 @@ def _make_room(directory: Path) -> None:
 
 def _available() -> int:
     """Bytes of memory that can be had."""
-    found = re.search(r"^MemAvailable: *([0-9]+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    found = re.search(
+        r"^MemAvailable: *([0-9]+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE
+    )
     return int(found[1]) << 10 if found else 0
 
 
@@ -367,7 +410,9 @@ def _available() -> int:
 def _own_mounts() -> bool:
     """From here on nobody else sees what this process mounts, and when it ends, however it ends, all of it is gone."""
     new_namespace = 0x00020000  # CLONE_NEWNS of unshare(2)
-    return ctypes.CDLL(None).unshare(new_namespace) == 0 and _quietly("mount", "--make-rprivate", "/")
+    return ctypes.CDLL(None).unshare(new_namespace) == 0 and _quietly(
+        "mount", "--make-rprivate", "/"
+    )
 
 
 def _quietly(*argv: str) -> bool:

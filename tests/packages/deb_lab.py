@@ -28,9 +28,22 @@ from tests.packages.chroot import ROOT, Chroot, Done, Recipe
 SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "testing": "Debian testing"}
 
 BUILD_TOOLS = (
-    *("debhelper", "dh-python", "dpkg-dev", "pybuild-plugin-pyproject", "python3-all", "python3-setuptools"),
+    *(
+        "debhelper",
+        "dh-python",
+        "dpkg-dev",
+        "pybuild-plugin-pyproject",
+        "python3-all",
+        "python3-setuptools",
+    ),
     *("lintian", "piuparts"),
-    *("python3-shtab", "python3-hypothesis", "python3-packaging", "python3-pluggy", "python3-pytest"),
+    *(
+        "python3-shtab",
+        "python3-hypothesis",
+        "python3-packaging",
+        "python3-pluggy",
+        "python3-pytest",
+    ),
     *("cpio", "e2fsprogs", "grub-common", "lz4", "zstd"),
 )
 
@@ -155,7 +168,16 @@ def machine(suite: str) -> Recipe:
     return Recipe(
         suite,
         (
-            *("apt-utils", "grub2-common", "grub-pc-bin", "initramfs-tools", "kexec-tools", "kmod", "systemd", "zstd"),
+            *(
+                "apt-utils",
+                "grub2-common",
+                "grub-pc-bin",
+                "initramfs-tools",
+                "kexec-tools",
+                "kmod",
+                "systemd",
+                "zstd",
+            ),
             *("python3", "python3-packaging", "python3-pluggy", "unattended-upgrades"),
         ),
         before=r"""
@@ -173,7 +195,9 @@ def files(content: Sequence[str]) -> list[str]:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *content],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
-    return sorted(name for name in names if name and ((ROOT / name).is_symlink() or (ROOT / name).exists()))
+    return sorted(
+        name for name in names if name and ((ROOT / name).is_symlink() or (ROOT / name).exists())
+    )
 
 
 def source(directory: Path, content: Sequence[str] = ()) -> Path:
@@ -281,7 +305,10 @@ class Machine:
         """What lies in /boot now, as a decision notes it."""
         boot = self.chroot / "boot"
         files = [*boot.glob("vmlinuz-*"), *boot.glob("initrd.img-*"), boot / "grub/grub.cfg"]
-        return {str(file.relative_to(boot)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        return {
+            str(file.relative_to(boot)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+        }
 
     def kexecs(self) -> list[str]:
         log = self.chroot / "var/log/kexec"
@@ -299,7 +326,16 @@ class Machine:
 
     def would_stage(self) -> tuple[str, list[str]]:
         """Kernel and initrds that a dry run from outside finds."""
-        argv = [sys.executable, "-m", "kexec_hook", "--root", str(self.chroot.root), "stage", "--dry-run", "--json"]
+        argv = [
+            sys.executable,
+            "-m",
+            "kexec_hook",
+            "--root",
+            str(self.chroot.root),
+            "stage",
+            "--dry-run",
+            "--json",
+        ]
         said = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
         answer = json.loads(said)
         assert answer["outcome"] == "would-stage", answer["objections"]
@@ -311,7 +347,10 @@ def apt_seconds(runs: int, directory: Path) -> tuple[list[float], list[float]]:
 
     On a Debian 12 whose root was made before (make packages): ChrootError where it was not.
     """
-    if not chroots.cached(machine("bookworm")).exists() or not chroots.cached(builder("bookworm")).exists():
+    if (
+        not chroots.cached(machine("bookworm")).exists()
+        or not chroots.cached(builder("bookworm")).exists()
+    ):
         raise chroots.ChrootError("no root of Debian 12 is in .cache; `make packages` makes one")
     if chroots.missing():
         raise chroots.ChrootError(chroots.missing())
@@ -358,5 +397,9 @@ def repacked(package: Path, directory: Path, version: str) -> Path:
     control = tree / "DEBIAN/control"
     control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", control.read_text()))
     new = directory / f"kexec-hook_{version}_all.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", str(tree), str(new)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-b", str(tree), str(new)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return new

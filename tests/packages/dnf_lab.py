@@ -81,7 +81,15 @@ RECORDER = f"""\
 
 # What a transaction leaves, and what is put back between tests.
 _STATE = (
-    *("boot", "etc", "run", "usr/lib/modules", "usr/lib/sysimage", "usr/lib/kexec-hook", "usr/bin/kexec-hook"),
+    *(
+        "boot",
+        "etc",
+        "run",
+        "usr/lib/modules",
+        "usr/lib/sysimage",
+        "usr/lib/kexec-hook",
+        "usr/bin/kexec-hook",
+    ),
     "srv/image",
     *("var/lib/rpm", "var/lib/dnf", "var/log", "var/cache/dnf", "var/cache/libdnf5"),
 )
@@ -106,7 +114,9 @@ class Lab:
         return self.program
 
     def dnf(self, *words: str) -> Done:
-        return self.chroot.run("dnf5" if self.program == "dnf5" else "dnf", "-y", "--releasever=41", *words)
+        return self.chroot.run(
+            "dnf5" if self.program == "dnf5" else "dnf", "-y", "--releasever=41", *words
+        )
 
     def rpm(self, *words: str) -> Done:
         # Debian 12's rpm refuses to change a system that is dpkg's.
@@ -115,7 +125,9 @@ class Lab:
 
     def without_glue(self) -> str:
         """The option that runs dnf as it would be without kexec-hook."""
-        return "--disable-plugin=actions" if self.program == "dnf5" else "--disableplugin=kexec-hook"
+        return (
+            "--disable-plugin=actions" if self.program == "dnf5" else "--disableplugin=kexec-hook"
+        )
 
     def install(self, *releases: str) -> Done:
         return self.dnf("install", *(f"kernel-core-{release}" for release in releases)).check()
@@ -130,7 +142,10 @@ class Lab:
         newest = ""
         for release in self.releases():
             compare = f'%{{lua: print(rpm.vercmp("{release}", "{newest}"))}}'
-            if not newest or self.chroot.run("rpm", "--eval", compare).check().output.strip() == "1":
+            if (
+                not newest
+                or self.chroot.run("rpm", "--eval", compare).check().output.strip() == "1"
+            ):
                 newest = release
         return newest
 
@@ -149,16 +164,32 @@ class Lab:
             return []
         found = path.read_text().split("call ")[1:]
         path.unlink()
-        return [Call(words, tuple(map(release_of, names))) for words, *names in map(str.splitlines, found)]
+        return [
+            Call(words, tuple(map(release_of, names)))
+            for words, *names in map(str.splitlines, found)
+        ]
 
     def decide(self) -> Any:
         """What kexec-hook of this checkout makes of the root: stage --dry-run --json."""
-        argv = [sys.executable, "-m", "kexec_hook", "--root", str(self.chroot.root), "stage", "--dry-run", "--json"]
-        done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        argv = [
+            sys.executable,
+            "-m",
+            "kexec_hook",
+            "--root",
+            str(self.chroot.root),
+            "stage",
+            "--dry-run",
+            "--json",
+        ]
+        done = subprocess.run(
+            argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         try:
             return json.loads(done.stdout)
         except ValueError:
-            raise AssertionError(f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}") from None
+            raise AssertionError(
+                f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}"
+            ) from None
 
     def save(self, directory: Path) -> None:
         for name in _STATE:
@@ -198,7 +229,9 @@ def furnish(chroot: Chroot, rpms: list[Path]) -> None:
     plugins = "pluginpath=/usr/lib/python3.11/site-packages/dnf-plugins\n" if dnf4 else ""
     chroot.write("etc/dnf/dnf.conf", DNF_CONF.format(plugins=plugins))
     # Debian's Python does not look where Fedora's packages put their modules.
-    chroot.write("usr/lib/python3/dist-packages/rpm-packages.pth", "/usr/lib/python3.11/site-packages\n")
+    chroot.write(
+        "usr/lib/python3/dist-packages/rpm-packages.pth", "/usr/lib/python3.11/site-packages\n"
+    )
     # Debian 12's rpm keeps its database in the user's home.
     chroot.write("etc/rpm/macros", "%_dbpath /var/lib/rpm\n")
     (chroot / "etc/os-release").unlink()

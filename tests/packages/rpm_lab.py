@@ -23,7 +23,13 @@ BUILDER = Recipe(
     "bookworm",
     (
         *("dnf", "python3-dnf", "rpm", "createrepo-c", "systemd", "grub-common"),
-        *("python3-pluggy", "python3-packaging", "python3-pip", "python3-setuptools", "python3-wheel"),
+        *(
+            "python3-pluggy",
+            "python3-packaging",
+            "python3-pip",
+            "python3-setuptools",
+            "python3-wheel",
+        ),
         *("python3-pytest", "python3-hypothesis", "python3-shtab", "rpmlint", "xz-utils", "file"),
     ),
     after=r"""
@@ -147,7 +153,12 @@ def build_kernel(chroot: Chroot, release: str, posttrans: str = "", preun: str =
     chroot.write("build/files/vmlinuz", renamed((chroot / "var/tmp/vmlinuz").read_bytes(), kver))
     chroot.write("build/files/initrd", initrd(kver))
     spec = KERNEL_SPEC.format(
-        version=version, release=tail, kver=kver, files="/build/files", posttrans=posttrans, preun=preun
+        version=version,
+        release=tail,
+        kver=kver,
+        files="/build/files",
+        posttrans=posttrans,
+        preun=preun,
     )
     return build(chroot, spec, "--target", "x86_64")[0]
 
@@ -169,10 +180,19 @@ def build_kexec_hook(chroot: Chroot, *options: str) -> list[Path]:
         check=True,
     )
     (chroot / "build/SOURCES").mkdir(parents=True, exist_ok=True)
-    source_archive(chroot / f"build/SOURCES/kexec-hook-{__version__}.tar.gz", listed.stdout.splitlines())
+    source_archive(
+        chroot / f"build/SOURCES/kexec-hook-{__version__}.tar.gz", listed.stdout.splitlines()
+    )
     chroot.write("build/debian.macros", MACROS.read_text())
     spec = (ROOT / "packaging/rpm/kexec-hook.spec").read_text()
-    return build(chroot, spec, "--nodeps", "--load", "/build/debian.macros", *(options or ("--without", "tests")))
+    return build(
+        chroot,
+        spec,
+        "--nodeps",
+        "--load",
+        "/build/debian.macros",
+        *(options or ("--without", "tests")),
+    )
 
 
 def build_rest(chroot: Chroot) -> list[Path]:

@@ -39,7 +39,10 @@ TOLD = pytest.mark.xfail(strict=False, reason="Debian testing is told, and does 
 
 @pytest.fixture(
     scope="session",
-    params=[pytest.param(suite, id=SUITES[suite], marks=TOLD if suite == "testing" else ()) for suite in SUITES],
+    params=[
+        pytest.param(suite, id=SUITES[suite], marks=TOLD if suite == "testing" else ())
+        for suite in SUITES
+    ],
 )
 def suite(request: pytest.FixtureRequest) -> str:
     why = chroots.missing()
@@ -72,7 +75,9 @@ def without(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ch
 
 
 @pytest.fixture(scope="session")
-def furnished(without: Chroot, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chroot]:
+def furnished(
+    without: Chroot, package: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Chroot]:
     """What a machine with kexec-hook starts from."""
     chroot = without.copy(tmp_path_factory.mktemp("furnished"))
     machine = Machine(chroot)
@@ -102,7 +107,9 @@ def machine(furnished: Chroot, tmp_path: Path) -> Iterator[Machine]:
 
 def test_lintian_has_nothing_to_say(built: tuple[Chroot, Path]) -> None:
     chroot, changes = built
-    done = chroot.run("lintian", "--pedantic", "--allow-root", "--fail-on=error,warning", f"/build/{changes.name}")
+    done = chroot.run(
+        "lintian", "--pedantic", "--allow-root", "--fail-on=error,warning", f"/build/{changes.name}"
+    )
     assert [line for line in done.output.splitlines() if line.startswith(("E:", "W:"))] == []
     assert done.status == 0
 
@@ -122,13 +129,17 @@ def test_piuparts_finds_what_was_there_before_after_installation_and_purge(
     assert "PASS: All tests." in done.output
 
 
-def test_installation_decides_though_that_apt_does_not_know_us_yet(bare: Machine, package: Path) -> None:
+def test_installation_decides_though_that_apt_does_not_know_us_yet(
+    bare: Machine, package: Path
+) -> None:
     done = bare.install(package)
     assert [decision.words for decision in bare.decisions()] == ["run --source=dpkg"]
     assert len(said(done)) == 1
 
 
-def test_installation_together_with_a_kernel_decides_on_the_final_state(bare: Machine, package: Path) -> None:
+def test_installation_together_with_a_kernel_decides_on_the_final_state(
+    bare: Machine, package: Path
+) -> None:
     (bare.chroot / "srv/kexec-hook.deb").write_bytes(package.read_bytes())
     bare.apt("install", "/srv/kexec-hook.deb", "test-kernel=2").check()
     assert bare.decisions()[-1].boot == bare.boot()
@@ -194,9 +205,12 @@ def test_run_in_a_chroot_declines_in_one_line_and_says_it_once(machine: Machine)
     answer = json.loads(machine.chroot.sh(f"{program} stage --json; true").output)
     reasons = [found["reason"] for found in answer["objections"]]
     assert (
-        "the first process is sh and no init, as where an image is built; run kexec-hook once it has booted" in reasons
+        "the first process is sh and no init, as where an image is built; run kexec-hook once it has booted"
+        in reasons
     )
-    assert line.endswith(f": {reasons[0]} (and {len(reasons) - 1} more; `kexec-hook explain` lists them)")
+    assert line.endswith(
+        f": {reasons[0]} (and {len(reasons) - 1} more; `kexec-hook explain` lists them)"
+    )
     assert machine.kexecs() == []
 
 
@@ -215,7 +229,8 @@ def test_failing_package_fails_as_without_us(machine: Machine) -> None:
 
 def test_unattended_upgrades_decides_on_the_final_state(machine: Machine) -> None:
     machine.chroot.write(
-        "etc/apt/apt.conf.d/99test", 'Unattended-Upgrade::Origins-Pattern { "origin=Test"; };\nDpkg::Use-Pty "0";\n'
+        "etc/apt/apt.conf.d/99test",
+        'Unattended-Upgrade::Origins-Pattern { "origin=Test"; };\nDpkg::Use-Pty "0";\n',
     )
     done = machine.chroot.run("unattended-upgrade", "--verbose")
     assert done.status == 0, done.output
@@ -227,7 +242,9 @@ def test_unattended_upgrades_decides_on_the_final_state(machine: Machine) -> Non
 
 
 def test_upgrade_killed_halfway_is_decided_when_dpkg_goes_on(machine: Machine) -> None:
-    slow = machine.chroot.write("etc/kernel/postinst.d/yyy-slow", "#!/bin/sh\ntouch /slow\nsleep 60\n", mode=0o755)
+    slow = machine.chroot.write(
+        "etc/kernel/postinst.d/yyy-slow", "#!/bin/sh\ntouch /slow\nsleep 60\n", mode=0o755
+    )
     process = machine.chroot.start("apt-get", "-qq", "-y", "dist-upgrade")
     deadline = time.monotonic() + 120
     while not (machine.chroot / "slow").exists():
@@ -315,8 +332,17 @@ def test_removal_leaves_what_the_administrator_loaded(machine: Machine) -> None:
 
 def test_purge_leaves_nothing(bare: Machine, package: Path) -> None:
     def files() -> set[str]:
-        found = bare.chroot.sh("find / -xdev -path /proc -prune -o -path /sys -prune -o -path /dev -prune -o -print")
-        ours = ("/var/lib/dpkg/", "/var/cache/", "/var/log/", "/usr/bin/kexec-hook", "/var/lib/apt/", "/srv/")
+        found = bare.chroot.sh(
+            "find / -xdev -path /proc -prune -o -path /sys -prune -o -path /dev -prune -o -print"
+        )
+        ours = (
+            "/var/lib/dpkg/",
+            "/var/cache/",
+            "/var/log/",
+            "/usr/bin/kexec-hook",
+            "/var/lib/apt/",
+            "/srv/",
+        )
         return {line for line in found.output.splitlines() if not line.startswith(ours)}
 
     before = files()
@@ -324,10 +350,19 @@ def test_purge_leaves_nothing(bare: Machine, package: Path) -> None:
     bare.apt("dist-upgrade").check()
     bare.apt("purge", "kexec-hook").check()
     bare.apt("autoremove").check()
-    kernels = ("/boot/", "/lib/modules/", "/usr/lib/modules/", "/vmlinuz", "/initrd", "/usr/share/doc/linux-")
+    kernels = (
+        "/boot/",
+        "/lib/modules/",
+        "/usr/lib/modules/",
+        "/vmlinuz",
+        "/initrd",
+        "/usr/share/doc/linux-",
+    )
     left = {line for line in files() - before if not line.startswith(kernels)}
     assert {line for line in left if "kexec" in line} == set()
-    assert left <= {"/run/reboot-required", "/run/reboot-required.pkgs"} | {line for line in left if "linux" in line}
+    assert left <= {"/run/reboot-required", "/run/reboot-required.pkgs"} | {
+        line for line in left if "linux" in line
+    }
 
 
 @pytest.mark.parametrize("name", ["smoke", "upgrades"])
@@ -340,7 +375,9 @@ def test_autopkgtest_passes(bare: Machine, package: Path, name: str) -> None:
     bare.chroot.sh("mkdir /srv/tmp; AUTOPKGTEST_TMP=/srv/tmp exec /srv/test").check()
 
 
-def test_administrators_settings_survive_upgrade_and_downgrade(machine: Machine, package: Path, tmp_path: Path) -> None:
+def test_administrators_settings_survive_upgrade_and_downgrade(
+    machine: Machine, package: Path, tmp_path: Path
+) -> None:
     conf = machine.chroot / "etc/kexec-hook.conf"
     conf.write_text(conf.read_text() + "panic_timeout = 30\n")
     changed = conf.read_text()
@@ -349,4 +386,6 @@ def test_administrators_settings_survive_upgrade_and_downgrade(machine: Machine,
         done = machine.install(other)
         assert conf.read_text() == changed
         assert "conffile" not in done.output
-        assert machine.chroot.run("dpkg-query", "-W", "-f=${Version}", "kexec-hook").output == version
+        assert (
+            machine.chroot.run("dpkg-query", "-W", "-f=${Version}", "kexec-hook").output == version
+        )

@@ -77,14 +77,22 @@ def assert_boots(lab: Lab, release: str) -> None:
     answer = lab.decide()
     assert answer["objections"] == []
     directory = f"/boot/{dnf_lab.MACHINE}/{release}.x86_64"
-    assert (answer["outcome"], answer["entry"]["id"], answer["release"], answer["kernel"], answer["initrds"]) == (
+    assert (
+        answer["outcome"],
+        answer["entry"]["id"],
+        answer["release"],
+        answer["kernel"],
+        answer["initrds"],
+    ) == (
         "would-stage",
         f"{dnf_lab.MACHINE}-{release}.x86_64",
         f"{release}.x86_64",
         f"{directory}/linux",
         [f"{directory}/initrd"],
     )
-    assert answer["cmdline"].endswith(f" root=UUID={dnf_lab.UUID} ro rhgb quiet systemd.machine_id={dnf_lab.MACHINE}")
+    assert answer["cmdline"].endswith(
+        f" root=UUID={dnf_lab.UUID} ro rhgb quiet systemd.machine_id={dnf_lab.MACHINE}"
+    )
 
 
 def assert_asked_in_the_end(lab: Lab) -> None:
@@ -160,7 +168,10 @@ def test_a_transaction_without_kernels_asks_as_well(lab: Lab) -> None:
 
 def test_python_starts_once_where_kernels_change_and_never_where_they_do_not(lab: Lab) -> None:
     dnf_lab.record(lab.chroot, real=True)
-    for words in (("install", f"kernel-core-{OLDER}", f"kernel-core-{NEW}"), ("remove", f"kernel-core-{NEW}")):
+    for words in (
+        ("install", f"kernel-core-{OLDER}", f"kernel-core-{NEW}"),
+        ("remove", f"kernel-core-{NEW}"),
+    ):
         done = lab.dnf(*words).check()
         [call] = lab.calls()
         assert call.words == f"run --source={lab.source}"

@@ -45,7 +45,9 @@ def query(built: tuple[Chroot, dict[str, str]], name: str, *words: str) -> list[
 @pytest.mark.packages
 def test_each_dnf_has_a_package_with_its_glue(built: tuple[Chroot, dict[str, str]]) -> None:
     assert set(built[1]) == {"kexec-hook", "kexec-hook-dnf5", "python3-dnf-plugin-kexec-hook"}
-    assert query(built, "kexec-hook-dnf5", "-l") == ["/etc/dnf/libdnf5-plugins/actions.d/kexec-hook.actions"]
+    assert query(built, "kexec-hook-dnf5", "-l") == [
+        "/etc/dnf/libdnf5-plugins/actions.d/kexec-hook.actions"
+    ]
     assert query(built, "python3-dnf-plugin-kexec-hook", "-l") == [
         "/etc/dnf/plugins/kexec-hook.conf",
         "/usr/lib/python3.11/site-packages/dnf-plugins/__pycache__/kexec_hook.cpython-311.pyc",
@@ -57,7 +59,9 @@ def test_each_dnf_has_a_package_with_its_glue(built: tuple[Chroot, dict[str, str
 def test_settings_and_glue_that_were_changed_are_kept(built: tuple[Chroot, dict[str, str]]) -> None:
     """%config(noreplace) is written cn; rpm knows nothing of /etc beside these."""
     for name in built[1]:
-        for line in query(built, name, "--qf", "[%{FILENAMES} %{FILEFLAGS:fflags} %{FILEMODES:perms}\n]"):
+        for line in query(
+            built, name, "--qf", "[%{FILENAMES} %{FILEFLAGS:fflags} %{FILEMODES:perms}\n]"
+        ):
             path, flags, mode = line.rsplit(" ", 2) if line.count(" ") > 1 else ("", "", "")
             if path.startswith("/etc/") and not mode.startswith("d"):
                 assert (path, flags) == (path, "cn")
@@ -69,7 +73,10 @@ def test_the_package_needs_what_is_run_and_imported(built: tuple[Chroot, dict[st
     wanted = {"kexec-tools", "grub2-tools-minimal", "python(abi) = 3.11"}
     assert wanted | {"python3.11dist(packaging) >= 21", "python3.11dist(pluggy) >= 1"} <= required
     release = query(built, "kexec-hook", "--qf", "%{VERSION}-%{RELEASE}")[0]
-    for name, manager in (("kexec-hook-dnf5", "dnf5"), ("python3-dnf-plugin-kexec-hook", "python3-dnf")):
+    for name, manager in (
+        ("kexec-hook-dnf5", "dnf5"),
+        ("python3-dnf-plugin-kexec-hook", "python3-dnf"),
+    ):
         assert {f"kexec-hook = {release}", manager} <= set(query(built, name, "--requires"))
         # Who has this dnf gets this glue.
         assert query(built, name, "--supplements") == [f"(kexec-hook and {manager})"]
@@ -94,8 +101,12 @@ def test_manual_pages_completions_and_units_are_there(built: tuple[Chroot, dict[
 @pytest.mark.packages
 def test_rpmlint_says_nothing_that_is_not_named(built: tuple[Chroot, dict[str, str]]) -> None:
     chroot, paths = built
-    chroot.write("build/kexec-hook.rpmlintrc", (ROOT / "packaging/rpm/kexec-hook.rpmlintrc").read_text())
-    done = chroot.run("rpmlint", "-r", "/build/kexec-hook.rpmlintrc", "/build/kexec-hook.spec", *paths.values())
+    chroot.write(
+        "build/kexec-hook.rpmlintrc", (ROOT / "packaging/rpm/kexec-hook.rpmlintrc").read_text()
+    )
+    done = chroot.run(
+        "rpmlint", "-r", "/build/kexec-hook.rpmlintrc", "/build/kexec-hook.spec", *paths.values()
+    )
     assert re.findall(r"^.*: [EW]: .*$", done.output, re.MULTILINE) == []
     assert "3 packages and 1 specfiles checked; 0 errors, 0 warnings" in done.output
 
@@ -103,7 +114,9 @@ def test_rpmlint_says_nothing_that_is_not_named(built: tuple[Chroot, dict[str, s
 @pytest.mark.packages
 def test_its_tests_pass_where_it_is_built(built: tuple[Chroot, dict[str, str]]) -> None:
     """%check, as in Fedora's builders: without network, rights over the kernel, and what is beside the package."""
-    rpm_lab.build_kexec_hook(built[0], "--with", "tests", "--define", "check_only tests/grub tests/test_settings.py")
+    rpm_lab.build_kexec_hook(
+        built[0], "--with", "tests", "--define", "check_only tests/grub tests/test_settings.py"
+    )
 
 
 @pytest.mark.packages
@@ -112,14 +125,18 @@ def test_what_was_built_runs_without_the_users_python(built: tuple[Chroot, dict[
     install(chroot, *paths.values())
     first = (chroot / "usr/bin/kexec-hook").read_text().partition("\n")[0]
     assert first == "#!/usr/bin/python3 -I"
-    chroot.write("tmp/here/kexec_hook/__init__.py", "raise SystemExit('of the current directory')\n")
+    chroot.write(
+        "tmp/here/kexec_hook/__init__.py", "raise SystemExit('of the current directory')\n"
+    )
     env = {"PYTHONPATH": "/tmp/here", "PYTHONSTARTUP": "/tmp/here/kexec_hook/__init__.py"}
     done = chroot.sh("cd /tmp/here && kexec-hook --version", env=env).check()
     assert done.output == f"kexec-hook {__version__}\n"
 
 
 @pytest.mark.packages
-def test_removal_unloads_and_leaves_nothing_but_what_was_changed(built: tuple[Chroot, dict[str, str]]) -> None:
+def test_removal_unloads_and_leaves_nothing_but_what_was_changed(
+    built: tuple[Chroot, dict[str, str]],
+) -> None:
     chroot, paths = built
     install(chroot, *paths.values())
     owned = chroot.run("rpm", "-ql", *paths).check().output.split()
@@ -131,7 +148,11 @@ def test_removal_unloads_and_leaves_nothing_but_what_was_changed(built: tuple[Ch
     chroot.write("usr/bin/kexec-hook", '#!/bin/sh\necho "$@" >> /var/log/called\n', 0o755)
     done = chroot.run("rpm", "--force-debian", "-e", *paths).check()
     assert (chroot / "var/log/called").read_text() == "unstage\n"
-    left = [path for path in owned if (chroot / path).exists() and re.search("kexec.hook|coldreboot", path)]
+    left = [
+        path
+        for path in owned
+        if (chroot / path).exists() and re.search("kexec.hook|coldreboot", path)
+    ]
     assert left == []
     assert not (chroot / "run/kexec-hook").exists()
     assert not (chroot / "var/lib/kexec-hook").exists()
@@ -140,7 +161,9 @@ def test_removal_unloads_and_leaves_nothing_but_what_was_changed(built: tuple[Ch
 
 
 @pytest.mark.packages
-def test_an_upgrade_keeps_the_administrators_settings_and_unloads_nothing(built: tuple[Chroot, dict[str, str]]) -> None:
+def test_an_upgrade_keeps_the_administrators_settings_and_unloads_nothing(
+    built: tuple[Chroot, dict[str, str]],
+) -> None:
     chroot, paths = built
     install(chroot, *paths.values())
     conf = chroot / "etc/kexec-hook.conf"
@@ -159,7 +182,9 @@ def install(chroot: Chroot, *words: str) -> None:
     if mode and chroot.run("rpm", "-q", "kexec-hook").status == 0:
         chroot.run("rpm", "--force-debian", "-e", "--noscripts", *rpm_names(chroot)).check()
     (chroot / "etc/kexec-hook.conf.rpmsave").unlink(missing_ok=True)
-    chroot.write("usr/lib/python3/dist-packages/rpm-packages.pth", "/usr/lib/python3.11/site-packages\n")
+    chroot.write(
+        "usr/lib/python3/dist-packages/rpm-packages.pth", "/usr/lib/python3.11/site-packages\n"
+    )
     chroot.run("rpm", "--force-debian", "--nodeps", *mode, *words).check()
 
 

@@ -27,7 +27,11 @@ class FewFiles:
         return next((device for device in self.devices() if device.name == name), None)
 
     def find(self, by: FindBy, value: str, hints: Sequence[str] = ()) -> Sequence[str]:
-        found = {"fs_uuid": value == "1234-abcd", "label": value == "top", "file": value in self.files}
+        found = {
+            "fs_uuid": value == "1234-abcd",
+            "label": value == "top",
+            "file": value in self.files,
+        }
         return ["hd0,gpt1"] if found[by] else []
 
     def stat(self, path: GrubPath) -> Stat | None:
@@ -51,7 +55,9 @@ class FewFiles:
 
 
 def machine(
-    files: Mapping[str, bytes] | None = None, flavour: str = "upstream", table: Mapping[str, Handler] = TABLE
+    files: Mapping[str, bytes] | None = None,
+    flavour: str = "upstream",
+    table: Mapping[str, Handler] = TABLE,
 ) -> Machine:
     """A machine that may spend little: 3,000 statements, 100,000 characters."""
     made = Machine(FewFiles(files or {}), table, FLAVOURS[flavour], Fuel())

@@ -24,7 +24,9 @@ SEPARATORS = ["", " ", "\t", "\n", "; ", "\\\n"]
 SOUP = st.lists(st.tuples(st.sampled_from(_TOKENS), st.sampled_from(SEPARATORS)), max_size=25).map(
     lambda pairs: "".join(token + blank for token, blank in pairs)
 )
-ANYTHING = st.one_of(SOUP, st.binary(max_size=80).map(lambda data: data.decode("utf-8", "surrogateescape")))
+ANYTHING = st.one_of(
+    SOUP, st.binary(max_size=80).map(lambda data: data.decode("utf-8", "surrogateescape"))
+)
 
 
 def single(text: str) -> str:
@@ -61,9 +63,9 @@ _ARGUMENTS = st.one_of(
     NAMES.map(lambda name: f'"${{{name}}} x"'),
     st.sampled_from(["if", "done", "in", '""', "''", "$1", '"$@"']),
 )
-_SIMPLE = st.tuples(st.sampled_from(["echo", "set", "true", "[", "linux"]), st.lists(_ARGUMENTS, max_size=4)).map(
-    lambda parts: " ".join([parts[0], *parts[1]])
-)
+_SIMPLE = st.tuples(
+    st.sampled_from(["echo", "set", "true", "[", "linux"]), st.lists(_ARGUMENTS, max_size=4)
+).map(lambda parts: " ".join([parts[0], *parts[1]]))
 _BLANK = st.sampled_from(["; ", "\n", " ;\n\n", "\n# text\n\t"])
 
 
@@ -74,16 +76,24 @@ def _compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.one_of(
         st.tuples(body, body).map(lambda b: f"if {b[0]}then {b[1]}fi"),
         st.tuples(body, body, body).map(lambda b: f"if {b[0]}then {b[1]}else\n{b[2]}fi"),
-        st.tuples(body, body, body, body).map(lambda b: f"if {b[0]}then {b[1]}elif {b[2]}then {b[3]}fi"),
-        st.tuples(st.sampled_from(["while", "until"]), body, body).map(lambda b: f"{b[0]} {b[1]}do {b[2]}done"),
+        st.tuples(body, body, body, body).map(
+            lambda b: f"if {b[0]}then {b[1]}elif {b[2]}then {b[3]}fi"
+        ),
+        st.tuples(st.sampled_from(["while", "until"]), body, body).map(
+            lambda b: f"{b[0]} {b[1]}do {b[2]}done"
+        ),
         st.tuples(NAMES, st.lists(_ARGUMENTS, max_size=3), body).map(
             lambda b: f"for {b[0]} in {' '.join(b[1])}; do {b[2]}done"
         ),
-        st.tuples(st.lists(_ARGUMENTS, max_size=2), body).map(lambda b: f"menuentry {' '.join(b[0])} {{ {b[1]}}}"),
+        st.tuples(st.lists(_ARGUMENTS, max_size=2), body).map(
+            lambda b: f"menuentry {' '.join(b[0])} {{ {b[1]}}}"
+        ),
     )
 
 
 STATEMENTS = st.recursive(_SIMPLE, _compound, max_leaves=5)
 _FUNCTIONS = st.tuples(NAMES, STATEMENTS).map(lambda b: f"function {b[0]} {{ {b[1]}\n}}")
 # All of it is right: the parser must find nothing wrong.
-SCRIPTS = st.lists(st.one_of(STATEMENTS, STATEMENTS, _FUNCTIONS).map(lambda line: line + "\n"), max_size=4).map("".join)
+SCRIPTS = st.lists(
+    st.one_of(STATEMENTS, STATEMENTS, _FUNCTIONS).map(lambda line: line + "\n"), max_size=4
+).map("".join)

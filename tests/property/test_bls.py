@@ -13,7 +13,9 @@ from tests.property.disk import PREFIX, machine
 from tests.property.scripts import ANYTHING, LETTERS
 
 FLAVOUR = st.sampled_from(["rhboot", "upstream-2.14"])
-_KEYS = st.sampled_from(["title", "linux", "options", "initrd", "devicetree", "grub_users", "grub_arg", "version", "#"])
+_KEYS = st.sampled_from(
+    ["title", "linux", "options", "initrd", "devicetree", "grub_users", "grub_arg", "version", "#"]
+)
 _BLANKS = st.sampled_from([" ", "\t", "  ", ""])
 _LINES = st.tuples(_KEYS, _BLANKS, st.text(LETTERS, max_size=12), st.just("\n")).map("".join)
 SNIPPETS = st.one_of(st.lists(_LINES, max_size=6).map("".join), ANYTHING)
@@ -27,9 +29,18 @@ FILES = st.dictionaries(
 )
 
 
-@given(FILES, FLAVOUR, st.sampled_from(["blscfg", "blscfg default", "blscfg --path /x", "blscfg --entry a"]))
-def test_any_snippets_make_a_menu_that_can_be_tried(files: dict[str, str], flavour: str, command: str) -> None:
-    disk = {f"/loader/entries/{name}": text.encode("utf-8", "surrogateescape") for name, text in files.items()}
+@given(
+    FILES,
+    FLAVOUR,
+    st.sampled_from(["blscfg", "blscfg default", "blscfg --path /x", "blscfg --entry a"]),
+)
+def test_any_snippets_make_a_menu_that_can_be_tried(
+    files: dict[str, str], flavour: str, command: str
+) -> None:
+    disk = {
+        f"/loader/entries/{name}": text.encode("utf-8", "surrogateescape")
+        for name, text in files.items()
+    }
     disk["/boot/grub/grub.cfg"] = command.encode()
     made = machine(disk, flavour)
     with suppress(ScriptError):
@@ -38,8 +49,15 @@ def test_any_snippets_make_a_menu_that_can_be_tried(files: dict[str, str], flavo
             assert boot_default(made).ended
 
 
-@given(st.permutations(["a-1-1", "a-1-2", "a-10-1", "b-1-1", "a-1~rc1-1", "a-1+2-1", "A", "1.2", "0123-5"]), FLAVOUR)
-def test_the_order_is_that_of_the_names_not_of_the_directory(names: list[str], flavour: str) -> None:
+@given(
+    st.permutations(
+        ["a-1-1", "a-1-2", "a-10-1", "b-1-1", "a-1~rc1-1", "a-1+2-1", "A", "1.2", "0123-5"]
+    ),
+    FLAVOUR,
+)
+def test_the_order_is_that_of_the_names_not_of_the_directory(
+    names: list[str], flavour: str
+) -> None:
     def ids(names: list[str]) -> list[str]:
         disk = {f"/loader/entries/{name}.conf": b"linux /k\n" for name in names}
         disk["/boot/grub/grub.cfg"] = b"blscfg"

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from kexec_hook.grub.regex import automaton as ere
 
-_SIGNS = [*"ab.*+?|()[]{}^$\\,12-:=", "[:alpha:]", "\\w", "\\b", "\\<", "(a|ab)", "{1,3}", "é", "\udcff"]
+_SIGNS = [
+    *"ab.*+?|()[]{}^$\\,12-:=",
+    "[:alpha:]",
+    "\\w",
+    "\\b",
+    "\\<",
+    "(a|ab)",
+    "{1,3}",
+    "é",
+    "\udcff",
+]
 SOUP = st.lists(st.sampled_from(_SIGNS), max_size=14).map("".join)
 TEXT = st.text("abc 1é\n", max_size=10)
 # What POSIX and Python's re agree on, but for which of several matches they take.
@@ -20,7 +30,9 @@ SIMPLE = st.recursive(
     lambda inner: st.one_of(
         st.tuples(inner, inner).map("".join),
         st.tuples(inner, inner).map(lambda pair: f"({pair[0]}|{pair[1]})"),
-        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,2}"])).map(lambda pair: f"({pair[0]}){pair[1]}"),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,2}"])).map(
+            lambda pair: f"({pair[0]}){pair[1]}"
+        ),
     ),
     max_leaves=6,
 )

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from kexec_hook.grub.grubenv import SIGNATURE, BadBlock, replace, variables
 
 NAMES = st.text("abcXYZ_019.-", min_size=1, max_size=8)
-VALUES = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=30)
+VALUES = st.text(
+    st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=30
+)
 # Also what no grub-editenv writes.
 BROKEN = st.one_of(st.binary(max_size=60), st.text("ab=\n\r\\# ", max_size=40).map(str.encode))
 
@@ -33,27 +35,35 @@ def test_what_was_written_is_read(made: tuple[dict[str, str], bytes], skip: bool
 
 
 @given(BLOCKS, NAMES, VALUES)
-def test_one_variable_is_changed_and_no_other(made: tuple[dict[str, str], bytes], name: str, value: str) -> None:
+def test_one_variable_is_changed_and_no_other(
+    made: tuple[dict[str, str], bytes], name: str, value: str
+) -> None:
     pairs, data = made
     assert list(variables(replace(data, name, value))) == list({**pairs, name: value}.items())
 
 
 @given(BLOCKS, NAMES, VALUES)
-def test_to_set_and_delete_leaves_nothing(made: tuple[dict[str, str], bytes], name: str, value: str) -> None:
+def test_to_set_and_delete_leaves_nothing(
+    made: tuple[dict[str, str], bytes], name: str, value: str
+) -> None:
     pairs, data = made
     assume(name not in pairs)
     assert replace(replace(data, name, value), name, None) == data
 
 
 @given(BLOCKS, NAMES)
-def test_to_delete_what_is_not_there_changes_nothing(made: tuple[dict[str, str], bytes], name: str) -> None:
+def test_to_delete_what_is_not_there_changes_nothing(
+    made: tuple[dict[str, str], bytes], name: str
+) -> None:
     pairs, data = made
     assume(name not in pairs)
     assert replace(data, name, None) == data
 
 
 @given(BROKEN, st.booleans(), NAMES, st.one_of(st.none(), VALUES))
-def test_any_block_is_read_and_written_or_refused(rest: bytes, skip: bool, name: str, value: str | None) -> None:
+def test_any_block_is_read_and_written_or_refused(
+    rest: bytes, skip: bool, name: str, value: str | None
+) -> None:
     for data in (rest, SIGNATURE + rest, SIGNATURE + rest + b"#" * 40):
         with suppress(BadBlock):
             assert all("\0" not in name + value for name, value in variables(data, skip_blank=skip))

@@ -17,7 +17,9 @@ from tests.property.disk import PREFIX, machine
 from tests.property.scripts import ANYTHING, NAMES, SCRIPTS, SOUP, WORDS, double, single
 
 FLAVOUR = st.sampled_from(sorted(FLAVOURS))
-VALUES = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=12)
+VALUES = st.text(
+    st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=12
+)
 
 
 def run(made: Machine, text: str) -> None:
@@ -34,7 +36,10 @@ def test_any_script_ends_with_our_own_errors_at_most(text: str, flavour: str) ->
 
 @given(st.lists(st.one_of(SOUP, SCRIPTS), min_size=1, max_size=3), FLAVOUR)
 def test_any_menu_is_tried_to_its_end(bodies: list[str], flavour: str) -> None:
-    config = "".join(f"menuentry e{n} {{\n{body}\n}}\nsubmenu s{n} {{\n{body}\n}}\n" for n, body in enumerate(bodies))
+    config = "".join(
+        f"menuentry e{n} {{\n{body}\n}}\nsubmenu s{n} {{\n{body}\n}}\n"
+        for n, body in enumerate(bodies)
+    )
     made = machine({"/boot/grub/grub.cfg": config.encode()}, flavour)
     with suppress(ScriptError):
         if evaluate(made, f"{PREFIX}/grub.cfg") == "menu":
@@ -49,7 +54,10 @@ def test_a_copy_of_a_machine_is_independent(text: str) -> None:
     run(made, "set a=1; function f { true; }; menuentry e { true; }")
     before = dict(made.env), list(made.menu or []), dict(made.functions), list(made.output)
     with suppress(ScriptError, Halted):
-        run(made.fork(), text + "\nset a=2; unset b; menuentry f { true; }; function g { true; }; echo x")
+        run(
+            made.fork(),
+            text + "\nset a=2; unset b; menuentry f { true; }; function g { true; }; echo x",
+        )
     assert (dict(made.env), made.menu, made.functions, made.output) == before
 
 
@@ -73,7 +81,9 @@ def words(text: str, **variables: str) -> list[list[str]]:
 
 @given(st.lists(WORDS, max_size=4))
 def test_quoted_text_stands_for_itself(parts: list[tuple[str, str]]) -> None:
-    assert words("p " + " ".join(written for written, _ in parts)) == [[meant for _, meant in parts]]
+    assert words("p " + " ".join(written for written, _ in parts)) == [
+        [meant for _, meant in parts]
+    ]
 
 
 @given(VALUES)
@@ -99,7 +109,9 @@ def test_text_beside_a_bare_variable_joins_its_first_and_last_word(value: str) -
 @given(st.lists(WORDS, max_size=4))
 def test_the_words_of_a_function_are_kept(parts: list[tuple[str, str]]) -> None:
     meant = [meant for _, meant in parts]
-    script = 'function f { p "$@"; p "$*" x; p $#; p $1 x; }\nf ' + " ".join(written for written, _ in parts)
+    script = 'function f { p "$@"; p "$*" x; p $#; p $1 x; }\nf ' + " ".join(
+        written for written, _ in parts
+    )
     everything, joined, count, first = words(script)
     assert everything == (meant or [""])  # as GRUB has it
     assert joined == [" ".join(meant), "x"]

@@ -16,7 +16,9 @@ FLAVOUR = st.sampled_from(sorted(FLAVOURS.values()))
 _FORMS = ["0", "1", "2>1", "a b", "a>b", "a>>b", "x", "-1", "1x"]
 TEXT = st.one_of(st.text(LETTERS, max_size=8), st.sampled_from(_FORMS))
 ENTRIES = st.builds(
-    lambda title, id_: Entry(title, id_, (title,), (), None, "", False, Code(NOWHERE, 0, 0), Span(NOWHERE, 0, 0)),
+    lambda title, id_: Entry(
+        title, id_, (title,), (), None, "", False, Code(NOWHERE, 0, 0), Span(NOWHERE, 0, 0)
+    ),
     TEXT,
     TEXT,
 )
@@ -37,8 +39,14 @@ def test_some_entry_is_always_chosen(menu: Menu, value: str | None, flavour: Fla
 
 
 @given(MENUS, st.integers(0, 9), FLAVOUR)
-def test_a_number_is_an_index_unless_it_is_a_name(menu: Menu, number: int, flavour: Flavour) -> None:
-    names = {name for entry in menu for name in (entry.title, entry.id)} if flavour.names_first else set()
+def test_a_number_is_an_index_unless_it_is_a_name(
+    menu: Menu, number: int, flavour: Flavour
+) -> None:
+    names = (
+        {name for entry in menu for name in (entry.title, entry.id)}
+        if flavour.names_first
+        else set()
+    )
     assume(str(number) not in names)
     assert choose(menu, str(number), flavour).index == (number if number < len(menu) else 0)
 
@@ -61,7 +69,9 @@ def test_rhboot_takes_the_first_entry_of_an_id(menu: Menu, data: st.DataObject) 
 
 
 @given(MENUS, ENTRIES, FLAVOUR, st.data())
-def test_an_entry_at_the_end_takes_nothing_away(menu: Menu, last: Entry, flavour: Flavour, data: st.DataObject) -> None:
+def test_an_entry_at_the_end_takes_nothing_away(
+    menu: Menu, last: Entry, flavour: Flavour, data: st.DataObject
+) -> None:
     names = [escaped(name) for entry in menu for name in (entry.id, entry.title)]
     value = data.draw(TEXT | st.sampled_from([*names, *map(str, range(len(menu)))]))
     before = choose(menu, value, flavour)

@@ -9,9 +9,21 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kexec_hook.grub.script.parser import TokenTooLong, parse
-from kexec_hook.grub.script.plain import PlainBlocks
+from kexec_hook.grub.script.plain import QuickBlocks
 from kexec_hook.grub.script.source import Source, read_source
-from kexec_hook.grub.script.syntax import Command, For, If, Lit, Loop, Message, Statement, Unit, Var, Word, Words
+from kexec_hook.grub.script.syntax import (
+    Command,
+    For,
+    If,
+    Lit,
+    Loop,
+    Message,
+    Script,
+    Statement,
+    Var,
+    Word,
+    Words,
+)
 from tests.property.scripts import ANYTHING, SCRIPTS, SOUP, STATEMENTS, WORDS, bare, double, single
 
 
@@ -19,7 +31,7 @@ def source(text: str) -> Source:
     return read_source("x.cfg", text.encode("utf-8", "surrogateescape"))
 
 
-def units(text: str) -> list[Unit]:
+def units(text: str) -> list[Script]:
     return list(parse(source(text)))
 
 
@@ -30,7 +42,11 @@ def commands(statement: Statement | tuple[Statement, ...] | None) -> list[Comman
     if isinstance(statement, Command):
         return [statement]
     if isinstance(statement, (If, For, Loop)):
-        below = [part for part in statement if isinstance(part, (tuple, If)) and not isinstance(part, Words)]
+        below = [
+            part
+            for part in statement
+            if isinstance(part, (tuple, If)) and not isinstance(part, Words)
+        ]
         mine = [statement] if isinstance(statement, For) else []
         return mine + [found for part in below for found in commands(part)]
     return [found for part in statement for found in commands(part)]
@@ -84,10 +100,12 @@ def test_a_printed_script_is_read_as_the_same(text: str) -> None:
 @given(st.one_of(STATEMENTS, SOUP))
 def test_a_plain_block_is_one_that_parses(text: str) -> None:
     block = source("menuentry a {\n" + text + "\n}\n").text
-    end = PlainBlocks(block, lambda text: parts(units(text))).end(block.index("{") + 1)
+    end = QuickBlocks(block, lambda text: parts(units(text))).end(block.index("{") + 1)
     if end >= 0:
         (unit,) = units(block[: end + 1])
-        assert [command.block and command.block.end for command in commands(unit.statements)] == [end]
+        assert [command.block and command.block.end for command in commands(unit.statements)] == [
+            end
+        ]
 
 
 @given(WORDS)
@@ -109,7 +127,7 @@ def test_a_token_of_more_than_8191_bytes_stops_grub() -> None:
     assert str(found.value).startswith("x.cfg:1: GRUB stops here: a word of more than 8191 bytes\n")
 
 
-def parts(read: list[Unit]) -> tuple[Statement, ...]:
+def parts(read: list[Script]) -> tuple[Statement, ...]:
     return read[0].statements if len(read) == 1 and not read[0].functions else ()
 
 
@@ -146,14 +164,19 @@ def merged(word: Word) -> list[Any]:
     """Neighbouring quotes are one."""
     out: list[Any] = []
     for part in word.parts:
-        if isinstance(part, Lit) and out and isinstance(out[-1], Lit) and out[-1].quoted == part.quoted:
+        if (
+            isinstance(part, Lit)
+            and out
+            and isinstance(out[-1], Lit)
+            and out[-1].quoted == part.quoted
+        ):
             out[-1] = Lit(out[-1].text + part.text, part.quoted)
         elif part != Lit("", False):
             out.append(part)
     return [part for part in out if part != Lit("", True) or len(out) == 1]
 
 
-def show_unit(unit: Unit) -> str:
+def show_unit(unit: Script) -> str:
     return "\n".join(
         [f"function {function.name} {{\n{show(function.body)}}}" for function in unit.functions]
         + [";".join(map(show, unit.statements))]
@@ -169,7 +192,9 @@ def show(tree: Any) -> str:
     if isinstance(tree, For):
         return f"for {tree.name} in {show(tree.words)}\ndo {show(tree.body)}done"
     if isinstance(tree, Loop):
-        return f"{'until' if tree.until else 'while'} {show(tree.condition)}do {show(tree.body)}done"
+        return (
+            f"{'until' if tree.until else 'while'} {show(tree.condition)}do {show(tree.body)}done"
+        )
     if isinstance(tree, If):
         rest = ""
         if isinstance(tree.orelse, If):

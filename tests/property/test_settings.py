@@ -12,14 +12,34 @@ from kexec_hook.settings.conf import SettingsError, load_settings
 from kexec_hook.settings.kdump import load_kdump
 from kexec_hook.system.sysroot import Sysroot
 
-_NAMES = ["load", "select", "entry:", "panic-timeout", "kexec-args", "flavour", "LOAD_KEXEC", "APPEND", "export", "x"]
+_NAMES = [
+    "load",
+    "select",
+    "entry:",
+    "panic-timeout",
+    "kexec-args",
+    "flavour",
+    "LOAD_KEXEC",
+    "APPEND",
+    "export",
+    "x",
+]
 _WORDS = [*_NAMES, *"='\"\\$({`#;\n\t[]\r\0\xff", "yes", "no", "$X", "${X}", "-s", "10"]
 TEXTS = st.one_of(
-    st.lists(st.sampled_from(_WORDS), max_size=12).map("".join).map(lambda text: text.encode("latin-1")),
-    st.lists(st.sampled_from(_WORDS), max_size=12).map(" ".join).map(lambda text: text.encode("latin-1")),
+    st.lists(st.sampled_from(_WORDS), max_size=12)
+    .map("".join)
+    .map(lambda text: text.encode("latin-1")),
+    st.lists(st.sampled_from(_WORDS), max_size=12)
+    .map(" ".join)
+    .map(lambda text: text.encode("latin-1")),
     st.binary(max_size=60),
 )
-FILES = ["etc/kexec-hook.conf", "etc/kexec-hook.conf.d/a.conf", "etc/default/kexec", "etc/sysconfig/kdump"]
+FILES = [
+    "etc/kexec-hook.conf",
+    "etc/kexec-hook.conf.d/a.conf",
+    "etc/default/kexec",
+    "etc/sysconfig/kdump",
+]
 
 
 @given(st.sampled_from(FILES), TEXTS)

@@ -44,7 +44,16 @@ NEEDED = {
     KEYRING: "debian-archive-keyring",
 }
 PACKAGES = (
-    *("systemd-sysv", "udev", "dbus", "mount", "util-linux", "initramfs-tools", "zstd", "e2fsprogs"),
+    *(
+        "systemd-sysv",
+        "udev",
+        "dbus",
+        "mount",
+        "util-linux",
+        "initramfs-tools",
+        "zstd",
+        "e2fsprogs",
+    ),
     *("kexec-tools", "python3", "python3-pluggy", "python3-packaging", "python3-installer"),
 )
 GRUB_OF_BIOS = ("grub-pc",)
@@ -109,7 +118,12 @@ DEBIAN_12 = Recipe("debian12", "bookworm")
 DEBIAN_13 = Recipe("debian13", "trixie")
 # GRUB 2.14's blscfg takes the paths in its entries from the top of the file system that holds them.
 TESTING = Recipe(
-    "testing", "testing", also=("trixie",), packages=("dnf5", "rpm"), newer_is_installed=False, own_boot=True
+    "testing",
+    "testing",
+    also=("trixie",),
+    packages=("dnf5", "rpm"),
+    newer_is_installed=False,
+    own_boot=True,
 )
 DEBIAN_13_UEFI = Recipe("debian13-uefi", "trixie", uefi=True)
 RECIPES = {recipe.name: recipe for recipe in (DEBIAN_12, DEBIAN_13, TESTING, DEBIAN_13_UEFI)}
@@ -132,7 +146,15 @@ def install_missing() -> None:
         raise ImageError(f"missing packages; as root: apt-get install {' '.join(packages)}")
     with _told(f"installed {' '.join(packages)}"):
         do(*apt, "update")
-        do("env", "DEBIAN_FRONTEND=noninteractive", *apt, "install", "-y", "--no-install-recommends", *packages)
+        do(
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            *apt,
+            "install",
+            "-y",
+            "--no-install-recommends",
+            *packages,
+        )
 
 
 def make(recipe: Recipe) -> Image:
@@ -158,10 +180,16 @@ def make(recipe: Recipe) -> Image:
             raise ImageError("making an image needs root; a finished one in .cache/vm would not")
         root = CACHE / f"{recipe.name}-root-{root_key}.tar"
         if not root.exists():
-            with _told(f"{recipe.name}: root with {' and '.join(installed)}"), _finished(root) as path:
+            with (
+                _told(f"{recipe.name}: root with {' and '.join(installed)}"),
+                _finished(root) as path,
+            ):
                 _make_root(recipe, apt, packages, path)
         # Who finds the disk finds the variables as well: they have their name first.
-        with _finished(disk) as path, _finished(variables) if variables else contextlib.nullcontext() as own_variables:
+        with (
+            _finished(disk) as path,
+            _finished(variables) if variables else contextlib.nullcontext() as own_variables,
+        ):
             with _told(f"{recipe.name}: disk"):
                 _make_disk(recipe, root, installed[-1], path)
             if own_variables:
@@ -201,9 +229,16 @@ class Apt:
             "Acquire::Check-Valid-Until": "false",
             "Acquire::Languages": "none",
         }
-        self._options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-        if subprocess.run(["apt-get", *self._options, "update", "-qq"], env=_environment()).returncode:
-            print("the package lists could not be renewed: going on with those of the last time", file=sys.stderr)
+        self._options = [
+            word for name, value in settings.items() for word in ("-o", f"{name}={value}")
+        ]
+        if subprocess.run(
+            ["apt-get", *self._options, "update", "-qq"], env=_environment()
+        ).returncode:
+            print(
+                "the package lists could not be renewed: going on with those of the last time",
+                file=sys.stderr,
+            )
 
     def two_kernels(self) -> tuple[str, str]:
         """Older and newer: the two newest of the series that the suite's metapackage depends on."""
@@ -225,11 +260,17 @@ class Apt:
     def versions(self, packages: Sequence[str]) -> str:
         """All that would be installed with these, a line each."""
         said = self._run("apt-get", "--simulate", "install", "?essential", "apt", *packages)
-        return "\n".join(sorted(line.partition(" [")[0] for line in said.splitlines() if line.startswith("Inst ")))
+        return "\n".join(
+            sorted(
+                line.partition(" [")[0] for line in said.splitlines() if line.startswith("Inst ")
+            )
+        )
 
     def download_added(self, package: str, packages: Sequence[str]) -> tuple[Path, ...]:
         """The package's file, and those of all that it brings along where these are installed."""
-        before, after = (set(self.versions(names).splitlines()) for names in (packages, (*packages, package)))
+        before, after = (
+            set(self.versions(names).splitlines()) for names in (packages, (*packages, package))
+        )
         return tuple(self._download(line.split()[1]) for line in sorted(after - before))
 
     def _download(self, package: str) -> Path:
@@ -261,7 +302,9 @@ def _sources(suite: str) -> Iterator[str]:
     targets = {tuple(line.split("\t")) for line in said.splitlines()}
     debian = sorted(target for target in targets if target[0] == "Debian" and target[3] == "main")
     if not debian:
-        raise ImageError("apt knows no Debian mirror: has apt-get update run, with Debian's sources?")
+        raise ImageError(
+            "apt knows no Debian mirror: has apt-get update run, with Debian's sources?"
+        )
     ours = min((codename for _, _, codename, _ in debian), key=len)
     for _, uri, codename, component in debian:
         if codename.startswith(ours):
@@ -295,7 +338,16 @@ def _make_disk(recipe: Recipe, root_tar: Path, release: str, disk: Path) -> None
     with _scratch() as scratch:
         root = scratch / "root"
         root.mkdir()
-        do("tar", "-C", str(root), "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", str(root_tar))
+        do(
+            "tar",
+            "-C",
+            str(root),
+            "--numeric-owner",
+            "--xattrs",
+            "--xattrs-include=*",
+            "-xpf",
+            str(root_tar),
+        )
         root.chmod(0o755)
         for overlay in (HERE / "guest/early", HERE / "guest/root", HERE / "guest" / recipe.name):
             if overlay.is_dir():
@@ -304,14 +356,18 @@ def _make_disk(recipe: Recipe, root_tar: Path, release: str, disk: Path) -> None
         _configure(recipe, root)
         target = "x86_64-efi" if recipe.uefi else "i386-pc"
         shutil.copytree(root / "usr/lib/grub" / target, root / "boot/grub" / target)
-        first = FIRST_GRUB_CFG.format(release=release, uuid=UUID, boot="" if recipe.own_boot else "/boot")
+        first = FIRST_GRUB_CFG.format(
+            release=release, uuid=UUID, boot="" if recipe.own_boot else "/boot"
+        )
         (root / "boot/grub/grub.cfg").write_text(first)
         (_write_esp if recipe.uefi else _write_grub)(recipe, root, disk)
         if recipe.own_boot:
             (root / "boot").rename(scratch / "boot")
             (root / "boot").mkdir()
             _make_file_system(scratch / "boot", BOOT_UUID, "boot", FIRST_SECTOR, BOOT_SECTORS, disk)
-        start = FIRST_SECTOR + (BOOT_SECTORS if recipe.own_boot else ESP_SECTORS if recipe.uefi else 0)
+        start = FIRST_SECTOR + (
+            BOOT_SECTORS if recipe.own_boot else ESP_SECTORS if recipe.uefi else 0
+        )
         end = SIZE // SECTOR - (FIRST_SECTOR if recipe.uefi else 0)  # where GPT's copy is
         _make_file_system(root, UUID, "root", start, end - start, disk)
 
@@ -337,10 +393,31 @@ def _configure(recipe: Recipe, root: Path) -> None:
         (units / "multi-user.target.wants" / unit).symlink_to(f"../{unit}")
 
 
-def _make_file_system(content: Path, uuid: str, label: str, start: int, sectors: int, disk: Path) -> None:
+def _make_file_system(
+    content: Path, uuid: str, label: str, start: int, sectors: int, disk: Path
+) -> None:
     do(
-        *("mkfs.ext4", "-q", "-F", "-L", label, "-U", uuid, "-b", "4096", "-m", "1", "-d", str(content)),
-        *("-E", f"offset={start * SECTOR},lazy_itable_init=1", str(disk), str(sectors * SECTOR // 4096)),
+        *(
+            "mkfs.ext4",
+            "-q",
+            "-F",
+            "-L",
+            label,
+            "-U",
+            uuid,
+            "-b",
+            "4096",
+            "-m",
+            "1",
+            "-d",
+            str(content),
+        ),
+        *(
+            "-E",
+            f"offset={start * SECTOR},lazy_itable_init=1",
+            str(disk),
+            str(sectors * SECTOR // 4096),
+        ),
     )
 
 
@@ -355,9 +432,16 @@ def _write_grub(recipe: Recipe, root: Path, disk: Path) -> None:
     with disk.open("wb") as image:
         image.truncate(SIZE)
     own_boot = f"start={FIRST_SECTOR},size={BOOT_SECTORS},type=83,bootable\ntype=83\n"
-    do("sfdisk", "-q", str(disk), stdin=own_boot if recipe.own_boot else f"start={FIRST_SECTOR},type=83,bootable\n")
+    do(
+        "sfdisk",
+        "-q",
+        str(disk),
+        stdin=own_boot if recipe.own_boot else f"start={FIRST_SECTOR},type=83,bootable\n",
+    )
     boot = bytearray((root / "usr/lib/grub/i386-pc/boot.img").read_bytes()[:440])
-    boot[0x66:0x68] = b"\x90\x90"  # as grub-bios-setup does: the drive that the BIOS names is believed
+    boot[0x66:0x68] = (
+        b"\x90\x90"  # as grub-bios-setup does: the drive that the BIOS names is believed
+    )
     if core.stat().st_size > (FIRST_SECTOR - 1) * SECTOR:
         raise ImageError("GRUB's core.img does not fit before the partition")
     with disk.open("r+b") as image:
@@ -370,17 +454,41 @@ def _write_grub(recipe: Recipe, root: Path, disk: Path) -> None:
 def _write_esp(recipe: Recipe, root: Path, disk: Path) -> None:
     """An EFI system partition with a GRUB that the firmware starts before it has been told of any."""
     do(
-        *("chroot", str(root), "grub-mkimage", "-O", "x86_64-efi", "-p", "(,gpt2)/boot/grub", "-o", "/core.efi"),
+        *(
+            "chroot",
+            str(root),
+            "grub-mkimage",
+            "-O",
+            "x86_64-efi",
+            "-p",
+            "(,gpt2)/boot/grub",
+            "-o",
+            "/core.efi",
+        ),
         *("part_gpt", "ext2", "fat"),
     )
     esp = disk.with_suffix(".esp")
-    do("mkfs.vfat", "-C", "-F", "32", "-i", ESP_UUID.replace("-", ""), str(esp), str(ESP_SECTORS // 2))
+    do(
+        "mkfs.vfat",
+        "-C",
+        "-F",
+        "32",
+        "-i",
+        ESP_UUID.replace("-", ""),
+        str(esp),
+        str(ESP_SECTORS // 2),
+    )
     do("mmd", "-i", str(esp), "::/EFI", "::/EFI/BOOT")
     do("mcopy", "-i", str(esp), str(root / "core.efi"), "::/EFI/BOOT/BOOTX64.EFI")
     (root / "core.efi").unlink()
     with disk.open("wb") as image:
         image.truncate(SIZE)
-    do("sfdisk", "-q", str(disk), stdin=f"label: gpt\nstart={FIRST_SECTOR},size={ESP_SECTORS},type=uefi\ntype=linux\n")
+    do(
+        "sfdisk",
+        "-q",
+        str(disk),
+        stdin=f"label: gpt\nstart={FIRST_SECTOR},size={ESP_SECTORS},type=uefi\ntype=linux\n",
+    )
     with disk.open("r+b") as image:
         image.seek(FIRST_SECTOR * SECTOR)
         image.write(esp.read_bytes())
@@ -390,7 +498,10 @@ def _write_esp(recipe: Recipe, root: Path, disk: Path) -> None:
 def _set_up(disk: Path, variables: Path | None) -> None:
     with Machine(disk, variables=variables, keep=True) as machine:
         machine.booted()
-        machine.ok(f"grub-install {'' if variables else '/dev/vda'} && update-grub && test -e /boot/grub/grubenv", 300)
+        machine.ok(
+            f"grub-install {'' if variables else '/dev/vda'} && update-grub && test -e /boot/grub/grubenv",
+            300,
+        )
         machine.power_off("systemctl poweroff")
         machine.quit()
 
@@ -413,7 +524,9 @@ def _key(*parts: object) -> str:
 def _files(overlay: str) -> list[tuple[str, bytes, bool]]:
     top = HERE / "guest" / overlay
     paths = sorted(path for path in top.rglob("*") if path.is_file())
-    return [(str(path.relative_to(top)), path.read_bytes(), os.access(path, os.X_OK)) for path in paths]
+    return [
+        (str(path.relative_to(top)), path.read_bytes(), os.access(path, os.X_OK)) for path in paths
+    ]
 
 
 @contextlib.contextmanager
@@ -457,7 +570,12 @@ def _environment() -> dict[str, str]:
 def do(*argv: str, stdin: str = "") -> None:
     """Run a program that has to succeed."""
     done = subprocess.run(
-        argv, input=stdin, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv,
+        input=stdin,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if done.returncode:
         raise ImageError(f"{argv[0]} failed ({done.returncode}):\n{done.stdout[-4000:]}")

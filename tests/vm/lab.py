@@ -64,7 +64,9 @@ class Lab:
         else:
             if self._machine:
                 self._machine.close()
-            self._machine = machine = Machine(self.image.disk, self._payload, variables=self.image.variables).start()
+            self._machine = machine = Machine(
+                self.image.disk, self._payload, variables=self.image.variables
+            ).start()
             machine.booted()
             named = (line.partition(" ") for line in machine.ok(VERSIONS).splitlines())
             self.versions.update((name, version) for name, _, version in named if version)
@@ -83,7 +85,9 @@ class Lab:
     def after_grub(self, state: State) -> Machine:
         """The machine, after GRUB has booted it in that state."""
         self.by_grub(state)
-        return self.at(State(f"{state.name}.grub", lambda lab, machine: machine.power_cycle(), state))
+        return self.at(
+            State(f"{state.name}.grub", lambda lab, machine: machine.power_cycle(), state)
+        )
 
     def entry_of(self, release: str) -> str:
         """As grub-reboot and grub-set-default want it: an entry in the submenu, by ids."""
@@ -109,4 +113,6 @@ class Lab:
             said.append(f"journal: {journal}")
         except MachineError as error:
             said.append(f"no journal: {error}")
-        return "\n".join([time.strftime("%Y-%m-%d %H:%M:%S"), *said, "", *console.read_text().splitlines()[-25:]])
+        return "\n".join(
+            [time.strftime("%Y-%m-%d %H:%M:%S"), *said, "", *console.read_text().splitlines()[-25:]]
+        )

@@ -85,8 +85,26 @@ class Machine:
         self._argv = [
             # The machine goes when the tests go, however they end.
             *("setpriv", "--pdeathsig", "KILL"),
-            *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-shutdown"),
-            *("-machine", "q35", "-accel", "tcg", "-cpu", "qemu64,-svm", "-smp", "1", "-m", str(memory)),
+            *(
+                "qemu-system-x86_64",
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-shutdown",
+            ),
+            *(
+                "-machine",
+                "q35",
+                "-accel",
+                "tcg",
+                "-cpu",
+                "qemu64,-svm",
+                "-smp",
+                "1",
+                "-m",
+                str(memory),
+            ),
             *("-chardev", f"file,id=console,path={self.console_log}", "-serial", "chardev:console"),
             *("-chardev", f"socket,id=shell,path={self.directory}/shell,server=on,wait=off"),
             *("-serial", "chardev:shell"),
@@ -106,7 +124,9 @@ class Machine:
 
     def start(self) -> Machine:
         with (self.directory / "qemu.log").open("wb") as log:
-            self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
         try:
             self._qmp = self._connect("qmp")
             self._shell = self._connect("shell")
@@ -153,7 +173,9 @@ class Machine:
             except OSError:
                 connection.close()
                 if not self.alive() or time.monotonic() > end:
-                    raise MachineError(f"QEMU did not start:\n{(self.directory / 'qemu.log').read_text()}") from None
+                    raise MachineError(
+                        f"QEMU did not start:\n{(self.directory / 'qemu.log').read_text()}"
+                    ) from None
                 time.sleep(0.05)
             else:
                 connection.setblocking(False)
@@ -163,7 +185,9 @@ class Machine:
 
     def qmp(self, command: str, timeout: float = 120, **arguments: object) -> Any:
         self._replies.clear()
-        self._send(self._qmp, json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        self._send(
+            self._qmp, json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
+        )
         end = time.monotonic() + timeout
         while not self._replies:
             self._poll(end, f"QMP {command}")
@@ -205,7 +229,10 @@ class Machine:
         connection.setblocking(False)
 
     def _last_words(self) -> str:
-        return self.console()[-3000:] + (self.directory / "qemu.log").read_text(errors="replace")[-1000:]
+        return (
+            self.console()[-3000:]
+            + (self.directory / "qemu.log").read_text(errors="replace")[-1000:]
+        )
 
     def console(self, start: int = 0) -> str:
         """What it has said, from this byte on."""
@@ -245,7 +272,9 @@ class Machine:
         tag = f"@@{time.monotonic_ns()}"
         line = f"printf '%s<\\n' '{tag}'; ( {command}\n) </dev/null 2>&1; printf '\\n%s>%d\\n' '{tag}' $?\n"
         self._send(self._shell, line.encode())
-        return re.compile(rb"%b<\r?\n(.*)\r?\n%b>(\d+)\r?\n" % (tag.encode(), tag.encode()), re.DOTALL)
+        return re.compile(
+            rb"%b<\r?\n(.*)\r?\n%b>(\d+)\r?\n" % (tag.encode(), tag.encode()), re.DOTALL
+        )
 
     def shell(self, command: str, timeout: float = SHELL_SECONDS) -> Result:
         start = len(self._said)
@@ -270,7 +299,9 @@ class Machine:
 
     def write(self, path: str, content: bytes) -> None:
         """Small files only."""
-        self.ok(f'mkdir -p "$(dirname {path})" && base64 -d > {path} <<< {base64.b64encode(content).decode()}')
+        self.ok(
+            f'mkdir -p "$(dirname {path})" && base64 -d > {path} <<< {base64.b64encode(content).decode()}'
+        )
 
     # Boots.
 
@@ -288,7 +319,11 @@ class Machine:
         moments: list[float] = []
         while len(moments) < len(signs):
             sign = signs[len(moments)]
-            if self.resets > before.resets if sign == RESET else sign in self.console(before.console):
+            if (
+                self.resets > before.resets
+                if sign == RESET
+                else sign in self.console(before.console)
+            ):
                 moments.append(time.monotonic() - started)
             else:
                 self._poll(started + BOOT_SECONDS, f"waiting for {sign} after `{command}`")
@@ -299,18 +334,29 @@ class Machine:
         return self._booted(Mark(0, 0, -1, 0), timeout, "power on", None, fresh=True)
 
     def _booted(
-        self, before: Mark, timeout: float, command: str, answer: re.Pattern[bytes] | None, *, fresh: bool = False
+        self,
+        before: Mark,
+        timeout: float,
+        command: str,
+        answer: re.Pattern[bytes] | None,
+        *,
+        fresh: bool = False,
     ) -> Booted:
         """Wait for the end of a boot that began after this moment; fresh: QEMU has translated nothing yet."""
         end = time.monotonic() + timeout
-        while not ("@@READY" in self.console(before.console) and re.search(rb"@@UP\r?\n", self._said[before.shell :])):
+        while not (
+            "@@READY" in self.console(before.console)
+            and re.search(rb"@@UP\r?\n", self._said[before.shell :])
+        ):
             self._poll(end, f"the boot after `{command}`")
             if self.resets > before.resets and not fresh:
                 fresh = True
                 self._forget_translations()
             refused = answer.search(self._said, before.shell) if answer else None
             if refused and refused[2] != b"0":
-                raise MachineError(f"`{command}` failed ({int(refused[2])}):\n{refused[1].decode(errors='replace')}")
+                raise MachineError(
+                    f"`{command}` failed ({int(refused[2])}):\n{refused[1].decode(errors='replace')}"
+                )
             if self.shutdowns > before.shutdowns:
                 raise MachineError(f"`{command}` powered the machine off")
         return self._look(before)
@@ -318,14 +364,20 @@ class Machine:
     def _look(self, before: Mark) -> Booted:
         inside = LOADER_TYPES.get(self.ok("cat /proc/sys/kernel/bootloader_type"), "something else")
         # SeaBIOS resets itself once more.
-        outside: Literal["kexec", "firmware"] = "firmware" if self.resets > before.resets else "kexec"
+        outside: Literal["kexec", "firmware"] = (
+            "firmware" if self.resets > before.resets else "kexec"
+        )
         if inside != outside:
-            raise MachineError(f"booted by {inside}, as the kernel says, but {self.resets - before.resets} resets")
+            raise MachineError(
+                f"booted by {inside}, as the kernel says, but {self.resets - before.resets} resets"
+            )
         return Booted(
             kind=outside,
             release=self.ok("uname -r"),
             cmdline=self.read("/proc/cmdline"),
-            grubenv=self.read("/boot/grub/grubenv") if not self.shell("test -e /boot/grub/grubenv").code else b"",
+            grubenv=self.read("/boot/grub/grubenv")
+            if not self.shell("test -e /boot/grub/grubenv").code
+            else b"",
         )
 
     def say(self, command: str) -> None:
@@ -370,7 +422,9 @@ class Machine:
 
     def journal(self) -> str:
         """Of this boot and of the one before, whose end is the interesting one."""
-        return self.ok("for boot in -1 0; do journalctl --no-pager -o short-precise -b $boot; done", 300)
+        return self.ok(
+            "for boot in -1 0; do journalctl --no-pager -o short-precise -b $boot; done", 300
+        )
 
 
 def _received(connection: socket.socket) -> list[bytes]:

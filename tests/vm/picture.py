@@ -57,9 +57,16 @@ def svg(title: str, ways: Sequence[Way], notes: Sequence[str]) -> str:
             ' stroke="#d0d7de"/>',
             _text(MARGIN, 38, title, size=18, weight="bold"),
             *_grid(longest, scale, foot),
-            *(line for number, way in enumerate(ways) for line in _bar(way, TOP + number * (BAR + GAP), scale)),
+            *(
+                line
+                for number, way in enumerate(ways)
+                for line in _bar(way, TOP + number * (BAR + GAP), scale)
+            ),
             *_legend(ways, foot + 44),
-            *(_text(MARGIN, foot + 78 + LINE * number, note, fill="#57606a") for number, note in enumerate(notes)),
+            *(
+                _text(MARGIN, foot + 78 + LINE * number, note, fill="#57606a")
+                for number, note in enumerate(notes)
+            ),
             "</svg>",
             "",
         ]
@@ -81,7 +88,17 @@ def _bar(way: Way, top: float, scale: float) -> list[str]:
         label = f"{seconds:.1f}"
         if width > len(label) * CHARACTER + 8:
             middle = left + width / 2
-            lines.append(_text(middle, top + BAR / 2 + 5, label, size=14, weight="bold", fill="#ffffff", at="middle"))
+            lines.append(
+                _text(
+                    middle,
+                    top + BAR / 2 + 5,
+                    label,
+                    size=14,
+                    weight="bold",
+                    fill="#ffffff",
+                    at="middle",
+                )
+            )
         left += width
     return lines
 
@@ -92,12 +109,20 @@ def _total(said: str, spread: str, y: float) -> str:
 
 
 def _grid(longest: float, scale: float, foot: float) -> list[str]:
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if longest / step <= TICKS_WANTED)
+    step = next(
+        step
+        for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+        if longest / step <= TICKS_WANTED
+    )
     lines = []
     for seconds in range(0, int(longest) + 1, step):
         x = MARGIN + seconds * scale
-        lines.append(f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{foot - 20}" stroke="#d8dee4"/>')
-        lines.append(_text(x, foot - 4, f"{seconds} s", fill="#57606a", at="middle" if seconds else "start"))
+        lines.append(
+            f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{foot - 20}" stroke="#d8dee4"/>'
+        )
+        lines.append(
+            _text(x, foot - 4, f"{seconds} s", fill="#57606a", at="middle" if seconds else "start")
+        )
     return lines
 
 
@@ -106,7 +131,9 @@ def _legend(ways: Sequence[Way], y: float) -> list[str]:
     lines = []
     x = float(MARGIN)
     for part in (part for part in COLOURS if any(part in way.parts for way in ways)):
-        lines.append(f'<rect x="{x:.1f}" y="{y - 11}" width="12" height="12" fill="{COLOURS[part]}"/>')
+        lines.append(
+            f'<rect x="{x:.1f}" y="{y - 11}" width="12" height="12" fill="{COLOURS[part]}"/>'
+        )
         lines.append(_text(x + 18, y, part))
         x += 18 + len(part) * CHARACTER + 24
     return lines
@@ -115,6 +142,11 @@ def _legend(ways: Sequence[Way], y: float) -> list[str]:
 def _text(
     x: float, y: float, said: str, *, size: int = 12, weight: str = "", fill: str = "", at: str = ""
 ) -> str:  # fmt: skip
-    given = {"font-size": "" if size == 12 else str(size), "font-weight": weight, "fill": fill, "text-anchor": at}
+    given = {
+        "font-size": "" if size == 12 else str(size),
+        "font-weight": weight,
+        "fill": fill,
+        "text-anchor": at,
+    }
     attributes = "".join(f' {name}="{value}"' for name, value in given.items() if value)
     return f'<text x="{x:.1f}" y="{y:g}"{attributes}>{escape(said)}</text>'

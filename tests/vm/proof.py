@@ -81,7 +81,9 @@ def _versions(versions: dict[str, str]) -> str:
 
 def _words(name: str) -> str:
     function, bracket, parameters = name.removeprefix("test_").partition("[")
-    return function.replace("_", " ") + (f": {parameters.removesuffix(']')}" if bracket else "").replace("|", "\\|")
+    return function.replace("_", " ") + (
+        f": {parameters.removesuffix(']')}" if bracket else ""
+    ).replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ LOGIND = "busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedes
 def stage(machine: Machine, *words: str) -> dict[str, Any]:
     command = shlex.join(["kexec-hook", "stage", "--json", *words])
     answer: dict[str, Any] = json.loads(
-        machine.ok(f"{command} 2> /run/stage.stderr || {{ code=$?; cat /run/stage.stderr; exit $code; }}")
+        machine.ok(
+            f"{command} 2> /run/stage.stderr || {{ code=$?; cat /run/stage.stderr; exit $code; }}"
+        )
     )
     return answer
 
@@ -87,9 +89,15 @@ def _before_the_newer(lab: Lab, machine: Machine) -> None:
 
 
 def _apt_install(lab: Lab, machine: Machine) -> None:
-    said = machine.ok("mount -o ro LABEL=payload /mnt && apt-get -y -qq install /mnt/newer/*.deb && umount /mnt", 900)
+    said = machine.ok(
+        "mount -o ro LABEL=payload /mnt && apt-get -y -qq install /mnt/newer/*.deb && umount /mnt",
+        900,
+    )
     # A line of its own, where apt's own lines end.
-    assert f"kexec-hook: next reboot jumps into Debian GNU/Linux, {lab.image.newer} (staged in " in said, said
+    assert (
+        f"kexec-hook: next reboot jumps into Debian GNU/Linux, {lab.image.newer} (staged in "
+        in said
+    ), said
     assert loaded(machine) == "1"
 
 
@@ -99,7 +107,13 @@ BY_APT_AND_ONE_SHOT = State("by-apt-and-one-shot", one_shot, BY_APT)
 
 
 @pytest.mark.parametrize(
-    "command", ["reboot", "systemctl reboot", "shutdown -r now", pytest.param(LOGIND, id="logind's D-Bus Reboot")]
+    "command",
+    [
+        "reboot",
+        "systemctl reboot",
+        "shutdown -r now",
+        pytest.param(LOGIND, id="logind's D-Bus Reboot"),
+    ],
 )
 def after_apt_install_every_caller_jumps(lab: Lab, command: str) -> None:
     by_grub = lab.by_grub(BY_APT)
@@ -131,10 +145,14 @@ def after_apt_install_grub_reboot_is_followed_once(lab: Lab) -> None:
 def early_cpio(name: str, content: bytes) -> bytes:
     """A newc archive with one file, its length no multiple of four: what follows it must be aligned."""
     archive = b""
-    for number, (member, data, mode) in enumerate([(name, content, 0o100644), ("TRAILER!!!", b"", 0)], start=1):
+    for number, (member, data, mode) in enumerate(
+        [(name, content, 0o100644), ("TRAILER!!!", b"", 0)], start=1
+    ):
         archive += b"\0" * (-len(archive) % 4)
         fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(member) + 1, 0)
-        archive += b"070701" + b"".join(b"%08X" % value for value in fields) + member.encode() + b"\0"
+        archive += (
+            b"070701" + b"".join(b"%08X" % value for value in fields) + member.encode() + b"\0"
+        )
         archive += b"\0" * (-len(archive) % 4) + data if data else b""
     assert len(archive) % 4
     return archive

@@ -91,9 +91,14 @@ def _furnish(lab: Lab, machine: Machine) -> None:
     # Keeps a copy of each package, with a program that is not there.
     machine.write("/etc/dnf/libdnf5-plugins/local.conf", b"[main]\nname = local\nenabled = no\n")
     machine.write("/etc/grub.d/08_bls", BLSCFG.encode())
-    machine.ok("chmod 755 /etc/kernel/install.d/50-mkinitramfs.install /etc/grub.d/08_bls && update-grub", 300)
+    machine.ok(
+        "chmod 755 /etc/kernel/install.d/50-mkinitramfs.install /etc/grub.d/08_bls && update-grub",
+        300,
+    )
     version, _, tail = lab.image.newer.partition("-")
-    kernel = KERNEL_SPEC.format(version=version, tail=tail.replace("-", "."), release=lab.image.newer)
+    kernel = KERNEL_SPEC.format(
+        version=version, tail=tail.replace("-", "."), release=lab.image.newer
+    )
     for name, spec in (("debian-base", DEBIAN_SPEC), ("kernel-core", kernel)):
         machine.write(f"/root/{name}.spec", spec.encode())
     machine.ok(
@@ -106,7 +111,10 @@ def _furnish(lab: Lab, machine: Machine) -> None:
 def _dnf_install(lab: Lab, machine: Machine) -> None:
     said = machine.ok("dnf5 -y install /root/rpmbuild/RPMS/x86_64/*.rpm", 900)
     # What BLS entries of Debian are called, and the release beside it.
-    assert f"kexec-hook: next reboot jumps into {title(machine)}, {lab.image.newer} (staged in " in said, said
+    assert (
+        f"kexec-hook: next reboot jumps into {title(machine)}, {lab.image.newer} (staged in "
+        in said
+    ), said
     assert loaded(machine) == "1"
 
 
@@ -137,7 +145,9 @@ def options(lab: Lab, machine: Machine) -> str:
 
 
 @pytest.mark.parametrize("command", ["reboot", pytest.param(LOGIND, id="logind's D-Bus Reboot")])
-def test_after_dnf5_installed_a_kernel_the_reboot_jumps_into_its_bls_entry(lab: Lab, command: str) -> None:
+def test_after_dnf5_installed_a_kernel_the_reboot_jumps_into_its_bls_entry(
+    lab: Lab, command: str
+) -> None:
     by_grub = lab.by_grub(BY_DNF)
     machine = lab.at(BY_DNF)
     assert by_grub.release == lab.image.newer

@@ -16,7 +16,9 @@ from tests.vm.scenarios import UPGRADED, jump, loaded, stage
 pytestmark = pytest.mark.vm
 RECIPE = image.DEBIAN_12
 
-APT_INSTALL = "mount -o ro LABEL=payload /mnt && apt-get -y -qq install /mnt/newer/*.deb && umount /mnt"
+APT_INSTALL = (
+    "mount -o ro LABEL=payload /mnt && apt-get -y -qq install /mnt/newer/*.deb && umount /mnt"
+)
 
 
 def declined(machine: Machine, *words: str) -> str:
@@ -171,7 +173,10 @@ def test_endless_loop_in_grub_cfg_is_declined_in_time(lab: Lab) -> None:
     assert ("GRUB's configuration: " in reasons, where in reasons) == (True, True), reasons
     booted, said = reboots_the_ordinary_way(machine)
     assert booted.same_as_grub == by_grub.same_as_grub
-    assert ("this reboot is no kexec: GRUB's configuration: " in said, where in said) == (True, True), said
+    assert ("this reboot is no kexec: GRUB's configuration: " in said, where in said) == (
+        True,
+        True,
+    ), said
 
 
 def test_endless_loop_in_grub_cfg_does_not_stop_an_upgrade(lab: Lab) -> None:
@@ -202,7 +207,9 @@ def test_full_run_stages_nothing_and_leaves_no_halves(lab: Lab) -> None:
     failed = machine.shell("kexec-hook stage")
     assert (failed.code, "no space left on device" in failed.output) == (1, True), failed.output
     said = machine.ok("kexec-hook run --source=apt")
-    assert said.endswith("no space left on device; nothing is staged, the next reboot is an ordinary one"), said
+    assert said.endswith(
+        "no space left on device; nothing is staged, the next reboot is an ordinary one"
+    ), said
     assert loaded(machine) == "0"
     assert machine.ok("find /run/kexec-hook -type f -size +0") == ""
     status = json.loads(machine.ok("kexec-hook status --json"))
@@ -262,7 +269,11 @@ def test_dpkg_that_is_killed_while_it_unpacks_a_kernel(lab: Lab) -> None:
     assert (booted.kind, booted.release) == ("firmware", lab.image.older)
     assert not nothing_is_wrong(machine, lab.image.older)["staged"]
     # No archive has the package, of which apt says that it needs to be reinstalled.
-    completes(machine, "mount -o ro LABEL=payload /mnt && dpkg -i /mnt/newer/*.deb && umount /mnt", lab.image.newer)
+    completes(
+        machine,
+        "mount -o ro LABEL=payload /mnt && dpkg -i /mnt/newer/*.deb && umount /mnt",
+        lab.image.newer,
+    )
 
 
 def test_dpkg_that_is_killed_while_it_configures_a_kernel(lab: Lab) -> None:

@@ -28,7 +28,10 @@ RECIPE = image.DEBIAN_12
 
 
 def _saved(lab: Lab, machine: Machine) -> None:
-    machine.ok("printf '%s\\n' GRUB_DEFAULT=saved GRUB_SAVEDEFAULT=true >> /etc/default/grub && update-grub", 300)
+    machine.ok(
+        "printf '%s\\n' GRUB_DEFAULT=saved GRUB_SAVEDEFAULT=true >> /etc/default/grub && update-grub",
+        300,
+    )
     assert stage(machine)["release"] == lab.image.newer
     machine.ok(f"grub-set-default '{lab.entry_of(lab.image.older)}'")
 
@@ -76,7 +79,11 @@ def test_every_caller_jumps_into_what_grub_boots(lab: Lab, command: str, load: s
     machine = lab.at(UPGRADED)
     load_kexec(machine, load)
     staged = stage(machine)
-    assert (staged["outcome"], staged["release"], loaded(machine)) == ("staged", by_grub.release, "1")
+    assert (staged["outcome"], staged["release"], loaded(machine)) == (
+        "staged",
+        by_grub.release,
+        "1",
+    )
     assert staged["cmdline"].encode() + b"\n" == by_grub.cmdline
     assert jump(machine, command) == by_grub.same_as_grub
 
@@ -94,7 +101,12 @@ def load_kexec(machine: Machine, value: str) -> None:
 # `reboot -f` stops no unit, hence nothing reads LOAD_KEXEC.
 @pytest.mark.parametrize(
     ("command", "load"),
-    [("kexec-hook coldreboot", "true"), ("coldreboot", "true"), ("coldreboot", "false"), ("reboot -f", "true")],
+    [
+        ("kexec-hook coldreboot", "true"),
+        ("coldreboot", "true"),
+        ("coldreboot", "false"),
+        ("reboot -f", "true"),
+    ],
 )
 def test_cold_reboot_is_cold(lab: Lab, command: str, load: str) -> None:
     by_grub = lab.by_grub(UPGRADED)
@@ -175,10 +187,14 @@ def test_purged_kernel_does_not_boot(lab: Lab) -> None:
         pytest.param("echo no memory >&2; exit 1", id="kexec fails"),
     ],
 )
-def test_finalize_that_does_not_end_well_leads_to_an_ordinary_reboot(lab: Lab, instead: str) -> None:
+def test_finalize_that_does_not_end_well_leads_to_an_ordinary_reboot(
+    lab: Lab, instead: str
+) -> None:
     by_grub = lab.by_grub(ONE_SHOT)
     machine = lab.at(ONE_SHOT)
-    machine.write("/etc/systemd/system/kexec-hook.service.d/e2e.conf", b"[Service]\nTimeoutStopSec=8\n")
+    machine.write(
+        "/etc/systemd/system/kexec-hook.service.d/e2e.conf", b"[Service]\nTimeoutStopSec=8\n"
+    )
     machine.ok("systemctl daemon-reload && mv /sbin/kexec /sbin/kexec.real")
     # /run is another one after the boot: this file must not be.
     script = f'#!/bin/sh\necho "$@" >> /var/log/kexec.called\n{instead}\n'

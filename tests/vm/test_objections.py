@@ -41,21 +41,35 @@ open(path, "wb").write(kernel[:at])
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        pytest.param(f"KEXEC_HOOK_SUSPEND=1 {STAGE}", "KEXEC_HOOK_SUSPEND=1 is set", id="suspended"),
-        pytest.param(f"unshare --user --map-root-user {STAGE}", "this is a container (a user namespace)", id="user ns"),
+        pytest.param(
+            f"KEXEC_HOOK_SUSPEND=1 {STAGE}", "KEXEC_HOOK_SUSPEND=1 is set", id="suspended"
+        ),
+        pytest.param(
+            f"unshare --user --map-root-user {STAGE}",
+            "this is a container (a user namespace)",
+            id="user ns",
+        ),
         pytest.param(
             f"unshare --pid --fork --mount-proc env container=lxc sh -c '{STAGE}; exit $?'",
             "this is a container (lxc), which has no kernel of its own; run kexec-hook on its host",
             id="container",
         ),
-        pytest.param(CHROOT, "this is a chroot: its / is not that of the first process", id="chroot"),
+        pytest.param(
+            CHROOT, "this is a chroot: its / is not that of the first process", id="chroot"
+        ),
         pytest.param(
             f"unshare --pid --fork --mount-proc sh -c '{STAGE}; exit $?'",
             "the first process is sh and no init",
             id="no init",
         ),
-        pytest.param(f"touch /run/ostree-booted; {STAGE}", "this system is booted by ostree", id="ostree"),
-        pytest.param(f"mv /sbin/kexec /root; {STAGE}", "there is no program kexec in /usr/sbin:", id="no kexec-tools"),
+        pytest.param(
+            f"touch /run/ostree-booted; {STAGE}", "this system is booted by ostree", id="ostree"
+        ),
+        pytest.param(
+            f"mv /sbin/kexec /root; {STAGE}",
+            "there is no program kexec in /usr/sbin:",
+            id="no kexec-tools",
+        ),
         pytest.param(
             f"echo 1 > /proc/sys/kernel/kexec_load_disabled; {STAGE}",
             "kernel.kexec_load_disabled is 1 until the next boot",
@@ -73,7 +87,9 @@ open(path, "wb").write(kernel[:at])
             id="/boot unmounted",
         ),
         pytest.param(
-            f"ln -s /var/lib /system-update; {STAGE}", "an offline update waits for the next boot", id="update"
+            f"ln -s /var/lib /system-update; {STAGE}",
+            "an offline update waits for the next boot",
+            id="update",
         ),
         pytest.param(
             f"chmod o+w /boot/grub/grub.cfg; {STAGE}",
@@ -98,15 +114,21 @@ def test_machine_that_must_not_jump(lab: Lab, command: str, reason: str) -> None
 def test_without_rights_nothing_is_done(lab: Lab) -> None:
     machine = lab.at(UPGRADED)
     failed = machine.shell(f"setpriv --bounding-set -sys_boot {STAGE}")
-    assert (failed.code, "needs root with CAP_SYS_BOOT" in failed.output) == (1, True), failed.output
+    assert (failed.code, "needs root with CAP_SYS_BOOT" in failed.output) == (1, True), (
+        failed.output
+    )
     assert loaded(machine) == "0"
 
 
 def test_foreign_image_is_left_alone_unless_forced(lab: Lab) -> None:
     machine = lab.at(UPGRADED)
-    machine.ok("kexec -s -l /boot/vmlinuz-$(uname -r) --initrd=/boot/initrd.img-$(uname -r) --reuse-cmdline")
+    machine.ok(
+        "kexec -s -l /boot/vmlinuz-$(uname -r) --initrd=/boot/initrd.img-$(uname -r) --reuse-cmdline"
+    )
     declined = machine.shell(STAGE)
-    assert (declined.code, "that kexec-hook did not load" in declined.output) == (3, True), declined.output
+    assert (declined.code, "that kexec-hook did not load" in declined.output) == (3, True), (
+        declined.output
+    )
     assert loaded(machine) == "1"
     machine.ok(f"{STAGE} --force")
     machine.ok("kexec-hook unstage")

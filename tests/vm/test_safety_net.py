@@ -28,12 +28,18 @@ fi
 
 def _faulty(lab: Lab, machine: Machine, fault: str) -> None:
     machine.write("/boot/fault.cpio", early_cpio("e2e-fault", (_FAULT % fault).encode()))
-    machine.ok("echo GRUB_EARLY_INITRD_LINUX_CUSTOM=fault.cpio >> /etc/default/grub && update-grub", 300)
+    machine.ok(
+        "echo GRUB_EARLY_INITRD_LINUX_CUSTOM=fault.cpio >> /etc/default/grub && update-grub", 300
+    )
     stage(machine)
 
 
-HANGS = State("hangs", lambda lab, machine: _faulty(lab, machine, "while :; do sleep 1; done"), UPGRADED)
-PANICS = State("panics", lambda lab, machine: _faulty(lab, machine, "echo c > /proc/sysrq-trigger"), UPGRADED)
+HANGS = State(
+    "hangs", lambda lab, machine: _faulty(lab, machine, "while :; do sleep 1; done"), UPGRADED
+)
+PANICS = State(
+    "panics", lambda lab, machine: _faulty(lab, machine, "echo c > /proc/sysrq-trigger"), UPGRADED
+)
 
 
 def status(machine: Machine) -> dict[str, Any]:
@@ -61,11 +67,16 @@ def test_kernel_whose_jump_failed_is_not_jumped_into_again(lab: Lab, state: Stat
     assert machine.reset().same_as_grub == by_grub.same_as_grub
     assert failed_jumps(machine) == [lab.image.newer]
     declined = machine.shell("kexec-hook stage")
-    assert (declined.code, f"`kexec-hook ack {lab.image.newer}`" in declined.output) == (3, True), declined.output
+    assert (declined.code, f"`kexec-hook ack {lab.image.newer}`" in declined.output) == (3, True), (
+        declined.output
+    )
     assert f"A jump into {lab.image.newer} did not come up" in machine.ok("kexec-hook status")
     assert machine.reboot("reboot").kind == "firmware"
     assert failed_jumps(machine) == [lab.image.newer]
-    machine.ok("kexec-hook ack && rm /boot/fault.cpio && sed -i /EARLY_INITRD/d /etc/default/grub && update-grub", 300)
+    machine.ok(
+        "kexec-hook ack && rm /boot/fault.cpio && sed -i /EARLY_INITRD/d /etc/default/grub && update-grub",
+        300,
+    )
     stage(machine)
     assert jump(machine)[0] == lab.image.newer
     assert failed_jumps(machine) == []

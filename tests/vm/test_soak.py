@@ -22,9 +22,7 @@ ROUNDS = 20
 FORMS = ("GRUB_DEFAULT", "grub-set-default", "grub-reboot")
 # In these, apt installs the newer kernel once more, which makes a new initrd.
 BY_APT = (6, 13)
-REINSTALL = (
-    "mount -o ro LABEL=payload /mnt && apt-get -y -qq install --reinstall /mnt/newer/linux-image-*.deb && umount /mnt"
-)
+REINSTALL = "mount -o ro LABEL=payload /mnt && apt-get -y -qq install --reinstall /mnt/newer/linux-image-*.deb && umount /mnt"
 # MemAvailable after a boot, in kB: two boots of one kernel differed by 500, and kernel and initrd take 19 MiB.
 MEMORY_MARGIN = 16 << 10
 # Bytes in /run/kexec-hook: how many digits times and inodes have.
@@ -66,7 +64,10 @@ def ask(lab: Lab, machine: Machine, wish: Wish) -> None:
 
 
 def grub_default(machine: Machine, value: str) -> None:
-    machine.ok(f"sed -i 's|^GRUB_DEFAULT=.*|GRUB_DEFAULT=\"{value}\"|' /etc/default/grub && update-grub", 300)
+    machine.ok(
+        f"sed -i 's|^GRUB_DEFAULT=.*|GRUB_DEFAULT=\"{value}\"|' /etc/default/grub && update-grub",
+        300,
+    )
 
 
 def variables(grubenv: bytes) -> list[bytes]:
@@ -85,10 +86,16 @@ def one_round(lab: Lab, machine: Machine, number: int, wish: Wish, by_grub: Boot
     names = tuple(machine.ok("ls -A /run/kexec-hook").split())
     size = int(machine.ok("cat /run/kexec-hook/* | wc -c"))
     booted = machine.reboot("reboot")
-    assert (booted.kind, booted.release, booted.cmdline) == ("kexec", by_grub.release, by_grub.cmdline)
+    assert (booted.kind, booted.release, booted.cmdline) == (
+        "kexec",
+        by_grub.release,
+        by_grub.cmdline,
+    )
     assert booted.release == wish.release
     # GRUB takes the one-shot away, and leaves the rest as it was.
-    assert variables(booted.grubenv) == [b"next_entry=" if line.startswith(b"next_entry=") else line for line in asked]
+    assert variables(booted.grubenv) == [
+        b"next_entry=" if line.startswith(b"next_entry=") else line for line in asked
+    ]
     assert loaded(machine) == "0"
     assert machine.ok("ls -d /run/kexec-hook /no-kexec-reboot 2> /dev/null || true") == ""
     assert machine.ok("ls -A /var/lib/kexec-hook") == "lock"

@@ -24,7 +24,10 @@ GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX e2e.stub=\${e2e_stub}\${e2e_hidden} e2e.
 
 def _edited(lab: Lab, machine: Machine) -> None:
     assert stage(machine)["release"] == lab.image.newer
-    machine.ok(f"sed -i '1i {IN_STUB}' {STUB} && cat >> /etc/default/grub <<'END'{ADDED}END\nupdate-grub", 300)
+    machine.ok(
+        f"sed -i '1i {IN_STUB}' {STUB} && cat >> /etc/default/grub <<'END'{ADDED}END\nupdate-grub",
+        300,
+    )
 
 
 EDITED = State("uefi-edited", _edited, UPGRADED)

@@ -44,13 +44,17 @@ SETTLE = 5  # seconds after a state has been loaded
 
 def _staged(lab: Lab, machine: Machine) -> None:
     """The older kernel runs; the newer one is GRUB's default, and staged."""
-    machine.ok(f'sed -i \'s/"quiet"/"{LOUD}"/\' /etc/default/grub && update-grub && dmesg -n 6', 300)
+    machine.ok(
+        f'sed -i \'s/"quiet"/"{LOUD}"/\' /etc/default/grub && update-grub && dmesg -n 6', 300
+    )
     assert stage(machine)["release"] == lab.image.newer
 
 
 def _without(lab: Lab, machine: Machine) -> None:
     """The same, as if there were no kexec-hook."""
-    machine.ok("kexec-hook unstage && systemctl disable --now kexec-hook.service kexec-hook-judge.service")
+    machine.ok(
+        "kexec-hook unstage && systemctl disable --now kexec-hook.service kexec-hook-judge.service"
+    )
 
 
 STAGED = State("timeline-staged", _staged, UPGRADED)
@@ -95,7 +99,11 @@ def _reboot(lab: Lab, state: State, kind: str, signs: Mapping[str, str]) -> list
 
 def _described(signs: Mapping[str, str], runs: list[list[float]]) -> dict[str, Any]:
     way = Way("", (*signs, "kernel", "userspace"), tuple(map(tuple, runs)))
-    return {"parts": way.parts, "medians": [round(median, 3) for median in way.medians], "runs": way.runs}
+    return {
+        "parts": way.parts,
+        "medians": [round(median, 3) for median in way.medians],
+        "runs": way.runs,
+    }
 
 
 def _load() -> float:
@@ -108,7 +116,9 @@ def _processor() -> str:
 
 
 def _version_of(package: str) -> str:
-    said = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], stdout=subprocess.PIPE, text=True)
+    said = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Version}", package], stdout=subprocess.PIPE, text=True
+    )
     return said.stdout or "of unknown version"
 
 

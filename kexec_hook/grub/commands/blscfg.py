@@ -11,7 +11,16 @@ from kexec_hook.grub import bls
 from kexec_hook.grub.bls import SUFFIX, Crash, Line, Snippet
 from kexec_hook.grub.commands.registry import Option, command, parse_options
 from kexec_hook.grub.disks import DiskError, GrubPath
-from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_DEVICE, BAD_FILENAME, GRUBS_OWN, MENU, OK, UNKNOWN_FS, CommandError
+from kexec_hook.grub.errors import (
+    BAD_ARGUMENT,
+    BAD_DEVICE,
+    BAD_FILENAME,
+    GRUBS_OWN,
+    MENU,
+    OK,
+    UNKNOWN_FS,
+    CommandError,
+)
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import as_int, strtoul
 from kexec_hook.grub.script.source import Source, Span, read_source
@@ -39,7 +48,9 @@ def _rhboot(m: Machine, call: Call) -> int:
         files.setdefault(rhboot_key(_name(path)), path)
     for index, (_, path) in enumerate(sorted(files.items(), reverse=True)):
         try:
-            snippet = None if m.bls.setdefault(path, False) else _read(m, call, path, bls.rhboot_lines)
+            snippet = (
+                None if m.bls.setdefault(path, False) else _read(m, call, path, bls.rhboot_lines)
+            )
             if snippet is not None and _rhboot_wants(m, snippet, index, word):
                 m.bls[path] = True
                 _add(m, call, snippet, bls.rhboot_entry)
@@ -91,14 +102,22 @@ def _upstream(m: Machine, call: Call) -> int:
     files: dict[tuple[object, ...], GrubPath] = {}
     for path in _upstream_files(m, call, parsed.value("path"), "enable-fallback" in parsed.options):
         if files.setdefault(filevercmp_key(_name(path)), path) != path:
-            _doubt(m, f"GRUB takes {path} for a file it has already read, and may read none after it", call.span)
+            _doubt(
+                m,
+                f"GRUB takes {path} for a file it has already read, and may read none after it",
+                call.span,
+            )
     filters = {"entry", "show-default", "show-non-default"} & set(parsed.options)
     for index, (_, path) in enumerate(sorted(files.items(), reverse=True)):
         snippet = _read(m, call, path, bls.upstream_lines)
         if snippet is None:
             continue
         name = snippet.id + SUFFIX
-        show = "show-default" if _is_default(m, snippet, name, index, whole=True) else "show-non-default"
+        show = (
+            "show-default"
+            if _is_default(m, snippet, name, index, whole=True)
+            else "show-non-default"
+        )
         if not filters or show in filters or name == parsed.value("entry"):
             _add(m, call, snippet, bls.upstream_entry)
     return OK
@@ -111,7 +130,11 @@ def _upstream_files(m: Machine, call: Call, path: str | None, fallback: bool) ->
         if not path.startswith(("/", "(")):
             raise call.error(BAD_FILENAME, f"invalid file name `{path}'")
         if m.get("grub_platform") != "pc":
-            _doubt(m, "GRUB 2.14 reads address 0 at `blscfg --path FILE.conf`, which may crash it", call.span)
+            _doubt(
+                m,
+                "GRUB 2.14 reads address 0 at `blscfg --path FILE.conf`, which may crash it",
+                call.span,
+            )
         return [m.open(path)]
     if path.startswith("("):
         device, closed, directory = path[1:].partition(")")
@@ -125,7 +148,9 @@ def _upstream_files(m: Machine, call: Call, path: str | None, fallback: bool) ->
     return found or []
 
 
-def _add(m: Machine, call: Call, snippet: Snippet, make: Callable[[Machine, Snippet, Line], Entry]) -> None:
+def _add(
+    m: Machine, call: Call, snippet: Snippet, make: Callable[[Machine, Snippet, Line], Entry]
+) -> None:
     """Put a snippet's entry into the menu, if it makes one."""
     linux = snippet.first("linux")
     if linux is None:
@@ -137,7 +162,9 @@ def _add(m: Machine, call: Call, snippet: Snippet, make: Callable[[Machine, Snip
         m.menu.append(make(m, snippet, linux))
 
 
-def _list(m: Machine, call: Call, device: str | None, directory: str, *, hidden: bool) -> list[GrubPath] | None:
+def _list(
+    m: Machine, call: Call, device: str | None, directory: str, *, hidden: bool
+) -> list[GrubPath] | None:
     """The snippets in a directory, None where GRUB cannot list it.  CommandError where it cannot use the device."""
     if not device or m.disks.device(device) is None:
         raise call.error(BAD_DEVICE, f"disk `{device or ''}' not found")
@@ -148,7 +175,11 @@ def _list(m: Machine, call: Call, device: str | None, directory: str, *, hidden:
             raise call.error(error.errno, error.message) from None
         why = getattr(error, "why", "")  # the directory may be there, and we cannot see it
         if why or error.errno not in GRUBS_OWN:
-            _doubt(m, f"the entries in ({device}){directory} are not known: {why or error.message}", call.span)
+            _doubt(
+                m,
+                f"the entries in ({device}){directory} are not known: {why or error.message}",
+                call.span,
+            )
         return None
     found = []
     for name in (name.rstrip("/") for name in names):
@@ -159,11 +190,15 @@ def _list(m: Machine, call: Call, device: str | None, directory: str, *, hidden:
             found.append(m.open(str(path)))
         except CommandError:
             # The error stays set while the directory is read on, which ends that on ext2.
-            _doubt(m, f"GRUB cannot open {path}, and may read none of the entries after it", call.span)
+            _doubt(
+                m, f"GRUB cannot open {path}, and may read none of the entries after it", call.span
+            )
     return found
 
 
-def _read(m: Machine, call: Call, path: GrubPath, lines: Callable[[Source], Iterable[Line]]) -> Snippet | None:
+def _read(
+    m: Machine, call: Call, path: GrubPath, lines: Callable[[Source], Iterable[Line]]
+) -> Snippet | None:
     """A snippet, None where GRUB or we cannot read it."""
     m.fuel.burn(call.span)
     try:

@@ -21,7 +21,9 @@ def linux(m: Machine, call: Call) -> int:
         raise call.error(BAD_ARGUMENT, "filename expected")
     for name in ("check_signatures", "check_appended_signatures"):
         if m.get(name) in ("enforce", "forced"):
-            m.guesses.append(Refusal(f"GRUB checks signatures (${name}), which is not done here", call.span))
+            m.guesses.append(
+                Refusal(f"GRUB checks signatures (${name}), which is not done here", call.span)
+            )
     m.loaded = None
     m.kcmdline = command_line(call.args, m.flavour)
     path = m.open(call.args[0])
@@ -92,4 +94,8 @@ def _quoted(word: str, flavour: Flavour) -> str:
 def _is_hex_escape(word: str, at: int) -> bool:
     r"""rhboot leaves `\xHH` alone, so that systemd's escaped names survive."""
     digits = word[at + 2 : at + 4]
-    return word[at : at + 2] == "\\x" and len(digits) == 2 and all(c in "0123456789abcdefABCDEF" for c in digits)
+    return (
+        word[at : at + 2] == "\\x"
+        and len(digits) == 2
+        and all(c in "0123456789abcdefABCDEF" for c in digits)
+    )

@@ -219,7 +219,9 @@ def regexp(m: Machine, call: Call) -> int:
             m.fuel.burn(call.span, 1 + regex.steps // 1000)
     except ere.EreError as error:
         if isinstance(error, ere.EreLimit):
-            m.guesses.append(Refusal(f"whether `{pattern}' matches is not known: {error}", call.span))
+            m.guesses.append(
+                Refusal(f"whether `{pattern}' matches is not known: {error}", call.span)
+            )
         raise call.error(TEST_FAILURE, str(error)) from None
     if found is None:
         raise call.error(TEST_FAILURE, "No match")

@@ -77,6 +77,10 @@ _TERMINALS = frozenset([
 def terminal(m: Machine, call: Call) -> int:
     """Fails for a terminal that GRUB does not know (term/terminal.c); which one is in use does not matter."""
     for number, name in enumerate(call.args):
-        if name not in ("--append", "--remove") and name.partition("_")[0] != "serial" and name not in _TERMINALS:
+        if (
+            name not in ("--append", "--remove")
+            and name.partition("_")[0] != "serial"
+            and name not in _TERMINALS
+        ):
             raise call.error(BAD_ARGUMENT, f"unknown terminal `{name}'", number)
     return OK

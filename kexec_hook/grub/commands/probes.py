@@ -38,7 +38,18 @@ def network(m: Machine, call: Call) -> int:
     return NET_NO_CARD
 
 
-@command("cmp", "crc", "file", "hashsum", "md5sum", "sha1sum", "sha256sum", "sha512sum", "tr", "verify_detached")
+@command(
+    "cmp",
+    "crc",
+    "file",
+    "hashsum",
+    "md5sum",
+    "sha1sum",
+    "sha256sum",
+    "sha512sum",
+    "tr",
+    "verify_detached",
+)
 def contents(m: Machine, call: Call) -> int:
     m.guesses.append(Refusal(f"what `{call.name}` answers is not known here", call.span))
     return OK
@@ -51,7 +62,9 @@ def hwmatch(m: Machine, call: Call) -> int:
 
     if len(call.args) < 2:
         raise call.error(BAD_ARGUMENT, "list file and class required")
-    lines = m.read(call.args[0], call).decode("utf-8", "surrogateescape").replace("\r", "").split("\n")
+    lines = (
+        m.read(call.args[0], call).decode("utf-8", "surrogateescape").replace("\r", "").split("\n")
+    )
     patterns = [line for line in lines if line and not line.startswith("#")]
     known = m.pci() if patterns else ()
     if known is None:

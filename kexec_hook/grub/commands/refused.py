@@ -61,7 +61,9 @@ def other_module(m: Machine, call: Call) -> int:
     "wrmsr",
 )  # fmt: skip
 def hardware(m: Machine, call: Call) -> int:
-    m.refusals.append(Refusal(f"`{call.name}` changes hardware, disks or memory before Linux starts", call.span))
+    m.refusals.append(
+        Refusal(f"`{call.name}` changes hardware, disks or memory before Linux starts", call.span)
+    )
     return OK
 
 
@@ -75,7 +77,9 @@ def other_language(m: Machine, call: Call) -> int:
     if len(words) != 1:
         raise call.error(BAD_ARGUMENT, "filename expected")
     m.open(words[0])
-    m.refusals.append(Refusal(f"`{call.name}` reads a configuration that is not GRUB's own", call.span))
+    m.refusals.append(
+        Refusal(f"`{call.name}` reads a configuration that is not GRUB's own", call.span)
+    )
     return OK
 
 

@@ -63,11 +63,18 @@ _HELP = (Option("help", "h"), Option("usage", "u"))
 def _by_name(options: tuple[Option, ...]) -> tuple[dict[str, Option], dict[str, Option]]:
     """What a command knows, by long and by short name; the first of a name counts."""
     known = (*options, *_HELP)[::-1]
-    return {option.long: option for option in known}, {option.short: option for option in known if option.short}
+    return {option.long: option for option in known}, {
+        option.short: option for option in known if option.short
+    }
 
 
 def parse_options(
-    m: Machine, words: Sequence[str], options: Sequence[Option], *, accept_dash: bool = False, at_start: bool = False
+    m: Machine,
+    words: Sequence[str],
+    options: Sequence[Option],
+    *,
+    accept_dash: bool = False,
+    at_start: bool = False,
 ) -> Parsed:
     """Split words into options and arguments as grub_arg_parse does.  Raises CommandError.
 
@@ -76,11 +83,15 @@ def parse_options(
     """
     parsed = _parse(words, options, accept_dash, at_start)
     if parsed.options and m.errno:
-        raise CommandError(m.errno, "")  # an error that nothing has printed yet stops GRUB at the first option
+        raise CommandError(
+            m.errno, ""
+        )  # an error that nothing has printed yet stops GRUB at the first option
     return parsed
 
 
-def _parse(words: Sequence[str], options: Sequence[Option], accept_dash: bool, at_start: bool) -> Parsed:
+def _parse(
+    words: Sequence[str], options: Sequence[Option], accept_dash: bool, at_start: bool
+) -> Parsed:
     long, short = _by_name(tuple(options))
     parsed = Parsed({}, [])
     args = parsed.args
@@ -109,7 +120,9 @@ def _parse(words: Sequence[str], options: Sequence[Option], accept_dash: bool, a
     return parsed
 
 
-def _long(word: str, following: str | None, known: Mapping[str, Option], parsed: Parsed, accept_dash: bool) -> int:
+def _long(
+    word: str, following: str | None, known: Mapping[str, Option], parsed: Parsed, accept_dash: bool
+) -> int:
     """One --option; returns how many further words it took."""
     name, equals, text = word[2:].partition("=")
     value: str | None = text if equals else None
@@ -154,7 +167,8 @@ def _store(option: Option, value: str | None, word: str, parsed: Parsed) -> None
             raise CommandError(BAD_ARGUMENT, f"missing mandatory option for `{option.long}'")
     elif value is not None:
         raise CommandError(
-            BAD_ARGUMENT, f"a value was assigned to the argument `{word}' while it doesn't require an argument"
+            BAD_ARGUMENT,
+            f"a value was assigned to the argument `{word}' while it doesn't require an argument",
         )
     if option.repeatable:
         parsed.options.setdefault(option.long, []).append(value)

@@ -28,7 +28,11 @@ _SEARCH_OPTIONS = (
 )
 _KIND: dict[str, FindBy] = {"label": "label", "fs-uuid": "fs_uuid", "file": "file"}
 # grub.d writes all hints; only the platform's own and those without a platform are looked at.
-_HINTS_OF = {"pc": ("hint", "hint-bios"), "efi": ("hint", "hint-efi"), "ieee1275": ("hint", "hint-ieee1275")}
+_HINTS_OF = {
+    "pc": ("hint", "hint-bios"),
+    "efi": ("hint", "hint-efi"),
+    "ieee1275": ("hint", "hint-ieee1275"),
+}
 
 
 @command("search")
@@ -68,13 +72,21 @@ def search_short(m: Machine, call: Call) -> int:
     """NAME [VARIABLE [HINT...]]"""
     if not call.args:
         raise call.error(BAD_ARGUMENT, "one argument expected")
-    by: FindBy = {"search.fs_uuid": "fs_uuid", "search.fs_label": "label", "search.file": "file"}[call.name]  # type: ignore[assignment]
+    by: FindBy = {"search.fs_uuid": "fs_uuid", "search.fs_label": "label", "search.file": "file"}[
+        call.name
+    ]  # type: ignore[assignment]
     variable = call.args[1] if len(call.args) > 1 else None
     return _find(m, call, by, call.args[0], variable, call.args[2:])
 
 
 def _find(
-    m: Machine, call: Call, by: FindBy, name: str, variable: str | None, hints: list[str], root_only: bool = False
+    m: Machine,
+    call: Call,
+    by: FindBy,
+    name: str,
+    variable: str | None,
+    hints: list[str],
+    root_only: bool = False,
 ) -> int:
     # search.c keeps the first answer to each question, and tries that before the hints.
     question = by, name.lower() if by == "fs_uuid" else name
@@ -116,7 +128,9 @@ def probe(m: Machine, call: Call) -> int:
     device = m.disks.device(name)
     if device is None:
         raise unknown_device(name)
-    chosen = next((option.long for option in _PROBE_OPTIONS[1:] if option.long in parsed.options), None)
+    chosen = next(
+        (option.long for option in _PROBE_OPTIONS[1:] if option.long in parsed.options), None
+    )
     order = ("driver", "partmap", "part-uuid", "fs", "fs-uuid", "label")
     chosen = next((option for option in order if option in parsed.options), None)
     if chosen == "driver":
@@ -147,7 +161,12 @@ def probe(m: Machine, call: Call) -> int:
 
 def _driver(name: str) -> str:
     """The disk driver GRUB would name; the machine's own is not known from a running system."""
-    for prefix, driver in (("lvm", "diskfilter"), ("md", "diskfilter"), ("crypto", "cryptodisk"), ("ahci", "ahci")):
+    for prefix, driver in (
+        ("lvm", "diskfilter"),
+        ("md", "diskfilter"),
+        ("crypto", "cryptodisk"),
+        ("ahci", "ahci"),
+    ):
         if name.startswith(prefix):
             return driver
     return "biosdisk"

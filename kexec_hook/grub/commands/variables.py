@@ -6,7 +6,14 @@ import re
 
 from kexec_hook.grub import grubenv
 from kexec_hook.grub.commands.registry import Option, Parsed, command, parse_options
-from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_FILE_TYPE, FILE_NOT_FOUND, INVALID_COMMAND, OK, CommandError
+from kexec_hook.grub.errors import (
+    BAD_ARGUMENT,
+    BAD_FILE_TYPE,
+    FILE_NOT_FOUND,
+    INVALID_COMMAND,
+    OK,
+    CommandError,
+)
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import strtoul
 from kexec_hook.grub.values import Call, Refusal
@@ -31,7 +38,9 @@ def set_variable(m: Machine, call: Call) -> int:
 def count(m: Machine, call: Call) -> int:
     """rhboot's (commands/increment.c), for the counting of boots that fail."""
     if len(call.args) != 1:
-        raise call.error(BAD_ARGUMENT, "no variable specified" if not call.args else "too many arguments")
+        raise call.error(
+            BAD_ARGUMENT, "no variable specified" if not call.args else "too many arguments"
+        )
     value = m.get(call.args[0])
     if value is None:
         raise call.error(FILE_NOT_FOUND, f'No such variable "{call.args[0]}"', 0)
@@ -193,7 +202,9 @@ def _unescape(word: str) -> str:
 
 @command("echo")
 def echo(m: Machine, call: Call) -> int:
-    parsed = parse_options(m, call.args, (Option("", "n"), Option("\0", "e")), accept_dash=True, at_start=True)
+    parsed = parse_options(
+        m, call.args, (Option("", "n"), Option("\0", "e")), accept_dash=True, at_start=True
+    )
     newline = "" not in parsed.options
     words = parsed.args
     if "\0" in parsed.options:

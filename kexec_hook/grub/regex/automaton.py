@@ -11,14 +11,29 @@ from __future__ import annotations
 from typing import Optional
 
 from kexec_hook.grub.regex import tree
-from kexec_hook.grub.regex.tree import ALT, ANCHOR, CAT, CHARS, CLOSE, END, GROUP, OPEN, STAR, Tree, bottom_up, is_word
+from kexec_hook.grub.regex.tree import (
+    ALT,
+    ANCHOR,
+    CAT,
+    CHARS,
+    CLOSE,
+    END,
+    GROUP,
+    OPEN,
+    STAR,
+    Tree,
+    bottom_up,
+    is_word,
+)
 from kexec_hook.grub.regex.tree import EreError as EreError
 from kexec_hook.grub.regex.tree import EreLimit as EreLimit
 
 MAX_STEPS = 1_000_000  # of matching: about a second
 
 Span = tuple[int, int]
-Match = tuple[Optional[Span], ...]  # where the match and its groups begin and end; None: the group took no part
+Match = tuple[
+    Optional[Span], ...
+]  # where the match and its groups begin and end; None: the group took no part
 
 
 def compile(pattern: str) -> Regex:
@@ -64,7 +79,9 @@ def _automaton(root: Tree, groups: int) -> tuple[list[_Node], int, list[int]]:
         made = nodes[node.index]
         behind = -1 if node.next is None else node.next.index
         if node.kind in (STAR, ALT):
-            made.edges = sorted({child.first.index if child else behind for child in (node.left, node.right)})
+            made.edges = sorted(
+                {child.first.index if child else behind for child in (node.left, node.right)}
+            )
         elif node.kind in (ANCHOR, OPEN, CLOSE):
             made.edges = [behind]
         elif node.kind == CHARS:
@@ -187,7 +204,10 @@ class Regex:
         self.steps = 0
         for start in range(len(text) + 1):
             states = self._states_from(text, start)
-            ends = ((start + n, self._last(text, start + n, states[n])) for n in range(len(states) - 1, -1, -1))
+            ends = (
+                (start + n, self._last(text, start + n, states[n]))
+                for n in range(len(states) - 1, -1, -1)
+            )
             end, last = next((found for found in ends if found[1] >= 0), (-1, -1))
             if end < 0:
                 continue
@@ -241,7 +261,9 @@ class Regex:
         """Of the nodes entered, those whose condition holds for what stands before."""
         state = self._states.get((entered, before))
         if state is None:
-            alive = sorted(number for number in entered if not self._nodes[number].bits & tree.PREV & ~before)
+            alive = sorted(
+                number for number in entered if not self._nodes[number].bits & tree.PREV & ~before
+            )
             self._step(len(entered))
             state = self._states[entered, before] = _State(alive, self._nodes)
         return state
@@ -266,15 +288,28 @@ class Regex:
     def _takes(self, number: int, char: str, behind: int) -> bool:
         """Does this node read the character, where its condition on what follows is judged by `behind`?"""
         node = self._nodes[number]
-        return node.chars is not None and node.chars.accept(char) and not node.bits & tree.NEXT & ~behind
+        return (
+            node.chars is not None
+            and node.chars.accept(char)
+            and not node.bits & tree.NEXT & ~behind
+        )
 
     def _last(self, text: str, at: int, state: _State) -> int:
-        behind = _next(text[at]) if at < len(text) else tree.NEXT_NOTWORD | tree.NEXT_LINE | tree.NEXT_BUF
-        return next((number for number in state.ends if not self._nodes[number].bits & tree.NEXT & ~behind), -1)
+        behind = (
+            _next(text[at])
+            if at < len(text)
+            else tree.NEXT_NOTWORD | tree.NEXT_LINE | tree.NEXT_BUF
+        )
+        return next(
+            (number for number in state.ends if not self._nodes[number].bits & tree.NEXT & ~behind),
+            -1,
+        )
 
     # Backward: what leads to the end that was found
 
-    def _sift(self, text: str, start: int, end: int, last: int, states: list[_State]) -> list[frozenset[int]]:
+    def _sift(
+        self, text: str, start: int, end: int, last: int, states: list[_State]
+    ) -> list[frozenset[int]]:
         if not self._into:
             self._into = [[] for _ in self._nodes]
             for number, node in enumerate(self._nodes):
@@ -287,13 +322,19 @@ class Regex:
             self._step(len(state.readers))
             if at < end:
                 char, behind = text[at], sifted[-1]
-                goal = {n for n in state.readers if self._nodes[n].next in behind and self._takes(n, char, _next(char))}
+                goal = {
+                    n
+                    for n in state.readers
+                    if self._nodes[n].next in behind and self._takes(n, char, _next(char))
+                }
             sifted.append(frozenset(goal | (self._reach(goal, self._into) & state.nodes)))
         return sifted[::-1]
 
     # Forward again: one way, which sets the groups
 
-    def _walk(self, text: str, start: int, end: int, last: int, alive: list[frozenset[int]]) -> Match | None:
+    def _walk(
+        self, text: str, start: int, end: int, last: int, alive: list[frozenset[int]]
+    ) -> Match | None:
         spans: list[Span] = [(start, end)] + [(-1, -1)] * self.groups
         accepted = list(spans)
         number, at = self._first, start
@@ -308,7 +349,9 @@ class Regex:
                 spans[group] = (spans[group][0], at)
                 accepted = list(spans)
             elif node.kind == CLOSE and node.optional and accepted[group][0] >= 0:
-                spans = list(accepted)  # a later round that matched nothing is undone, with its inner groups
+                spans = list(
+                    accepted
+                )  # a later round that matched nothing is undone, with its inner groups
             elif node.kind == CLOSE:
                 spans[group] = (spans[group][0], at)
             if at == end and number == last:

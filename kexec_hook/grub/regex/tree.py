@@ -63,7 +63,10 @@ class Chars(NamedTuple):
         if _is_stray(char) and not self.literal:
             return False
         ranges = self.ranges
-        return any(ranges[i] <= char <= ranges[i + 1] for i in range(0, len(ranges), 2)) != self.negated
+        return (
+            any(ranges[i] <= char <= ranges[i + 1] for i in range(0, len(ranges), 2))
+            != self.negated
+        )
 
 
 def is_word(char: str) -> bool:
@@ -77,7 +80,9 @@ def _is_stray(char: str) -> bool:
 
 # Anchors: what must hold before and behind a place, in gnulib's bits.
 
-PREV_WORD, PREV_NOTWORD, NEXT_WORD, NEXT_NOTWORD, PREV_LINE, NEXT_LINE, PREV_BUF, NEXT_BUF = (1 << n for n in range(8))
+PREV_WORD, PREV_NOTWORD, NEXT_WORD, NEXT_NOTWORD, PREV_LINE, NEXT_LINE, PREV_BUF, NEXT_BUF = (
+    1 << n for n in range(8)
+)
 PREV = PREV_WORD | PREV_NOTWORD | PREV_LINE | PREV_BUF
 NEXT = NEXT_WORD | NEXT_NOTWORD | NEXT_LINE | NEXT_BUF
 _ANCHORS = {
@@ -251,7 +256,11 @@ class Parser:
             char = self._symbol[-1]
             if self._symbol == "}" or char == ",":
                 return number
-            if number is None or (len(self._symbol) > 1 and char != "0") or char not in "0123456789":
+            if (
+                number is None
+                or (len(self._symbol) > 1 and char != "0")
+                or char not in "0123456789"
+            ):
                 number = None
             else:
                 number = min(_DUP_MAX + 1, max(number, 0) * 10 + int(char))
@@ -307,7 +316,12 @@ class Parser:
         for tree in bottom_up(root):
             new = self._tree(tree.kind, copies[tree.left], copies[tree.right])
             copies[tree] = new
-            new.chars, new.bits, new.group, new.split = tree.chars, tree.bits, tree.group, tree.split
+            new.chars, new.bits, new.group, new.split = (
+                tree.chars,
+                tree.bits,
+                tree.group,
+                tree.split,
+            )
             new.copied = True  # and not optional: gnulib's copies forget that
         return new
 
@@ -346,7 +360,9 @@ class Parser:
         if len(ranges) > _WIDEST:
             raise EreLimit("a bracket names more than 128 characters and ranges")
         chars = Chars(ranges, negated)
-        return self._one_of(chars, split=wide and any(chars.accept(chr(code)) for code in range(128)))
+        return self._one_of(
+            chars, split=wide and any(chars.accept(chr(code)) for code in range(128))
+        )
 
     def _peek(self, ahead: int = 0) -> str:
         return self._pattern[self._at + ahead : self._at + ahead + 1]
@@ -371,7 +387,12 @@ class Parser:
 def _range(low_kind: str, low: str, high_kind: str, high: str) -> str:
     if high_kind in (":", "="):
         raise EreError(_ERANGE)
-    if (low_kind and _octets(low) > 1) or (high_kind and _octets(high) > 1) or _is_stray(low) or _is_stray(high):
+    if (
+        (low_kind and _octets(low) > 1)
+        or (high_kind and _octets(high) > 1)
+        or _is_stray(low)
+        or _is_stray(high)
+    ):
         raise EreError(_ECOLLATE)
     low, high = low or "\0", high or "\0"
     if low > high:

@@ -107,7 +107,9 @@ def _double(text: str, offset: int) -> list[Part]:
         if kind == "text":
             literal += piece[0]
         elif kind == "escape":
-            literal += piece[0][1] if piece[0][1] in '$\\"' else "" if piece[0] == "\\\n" else piece[0]
+            literal += (
+                piece[0][1] if piece[0][1] in '$\\"' else "" if piece[0] == "\\\n" else piece[0]
+            )
         elif kind == "variable":
             parts += [Lit(literal, True), Var(piece[0].strip("${}"), True)]
             literal = ""

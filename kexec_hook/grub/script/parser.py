@@ -17,10 +17,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kexec_hook.grub.script.lexer import FURTHER_WORD, LONGEST_TOKEN, NAME, RESERVED, TOKEN, BadDollar, make_word
-from kexec_hook.grub.script.plain import PlainBlocks
+from kexec_hook.grub.script.lexer import (
+    FURTHER_WORD,
+    LONGEST_TOKEN,
+    NAME,
+    RESERVED,
+    TOKEN,
+    BadDollar,
+    make_word,
+)
+from kexec_hook.grub.script.plain import QuickBlocks
 from kexec_hook.grub.script.source import ScriptError, Source, Span
-from kexec_hook.grub.script.syntax import Block, Broken, Command, For, Function, If, Loop, Statement, Unit, Word, Words
+from kexec_hook.grub.script.syntax import (
+    Block,
+    Broken,
+    Command,
+    For,
+    Function,
+    If,
+    Loop,
+    Script,
+    Statement,
+    Word,
+    Words,
+)
 
 # A small file repeats too few lines.
 _LARGE = 100_000
@@ -36,7 +56,7 @@ class _Unexpected(Exception):
     """The current token cannot stand here."""
 
 
-def parse(source: Source) -> Iterator[Unit]:
+def parse(source: Source) -> Iterator[Script]:
     """The units of a text in order; each must be run before the next is asked for.  Raises TokenTooLong."""
     parser = _Parser(source)
     while not parser.at_end():
@@ -47,7 +67,7 @@ class _Parser:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._text = source.text
-        self._plain = PlainBlocks(source.text, _whole_unit) if len(source.text) > _LARGE else None
+        self._plain = QuickBlocks(source.text, _whole_unit) if len(source.text) > _LARGE else None
         self._end = 0  # of the current token
         self._start = 0
         self._kind = "\n"  # "word", "eof", "bad", an operator or a reserved word
@@ -60,7 +80,7 @@ class _Parser:
     def at_end(self) -> bool:
         return self._end >= len(self._text)
 
-    def unit(self) -> Unit:
+    def unit(self) -> Script:
         self._functions = []
         self._open = []
         self._why = "syntax error"
@@ -75,7 +95,7 @@ class _Parser:
                 if self._kind == "\n":
                     break
                 self._expect(";")
-            return Unit(tuple(self._functions), tuple(statements), None)
+            return Script(tuple(self._functions), tuple(statements), None)
         except _Unexpected:
             why, start, end = self._why, self._start, max(self._end, self._start + 1)
             if self._kind == "$":
@@ -86,7 +106,7 @@ class _Parser:
             broken = Broken(ScriptError(why, Span(self._source, start, end)))
             if self._kind != "\n":
                 self._end = (self._text.find("\n", self._end) + 1) or len(self._text)
-            return Unit(tuple(self._functions), (), broken)
+            return Script(tuple(self._functions), (), broken)
 
     def _advance(self) -> None:
         match = TOKEN.match(self._text, self._end)
@@ -102,7 +122,11 @@ class _Parser:
         if group == "word":
             raw = self._text[start:end]
             self._kind = raw if raw in RESERVED else "word"
-            if end >= len(self._text) or self._text[end] in "\"'" or self._text.startswith('$"', end):
+            if (
+                end >= len(self._text)
+                or self._text[end] in "\"'"
+                or self._text.startswith('$"', end)
+            ):
                 self._unterminated()
         elif group == "end":
             self._kind = "\n"
@@ -121,7 +145,10 @@ class _Parser:
 
     def _check_length(self, start: int, end: int) -> None:
         if len(self._text[start:end].encode("utf-8", "surrogateescape")) > LONGEST_TOKEN:
-            raise TokenTooLong("GRUB stops here: a word of more than 8191 bytes", Span(self._source, start, start + 40))
+            raise TokenTooLong(
+                "GRUB stops here: a word of more than 8191 bytes",
+                Span(self._source, start, start + 40),
+            )
 
     def _expect(self, kind: str) -> None:
         if self._kind != kind:

@@ -20,7 +20,7 @@ _INNER = r"(?:c|ic+(?:lc+)*(?:ec+)?f)+"
 _BLOCK = rf"(?:c|i{_INNER}(?:l{_INNER})*(?:e{_INNER})?f)+"
 
 
-class PlainBlocks:
+class QuickBlocks:
     """The blocks of one text; `parse` gives the commands that a text is one whole unit of, or none."""
 
     def __init__(self, text: str, parse: Callable[[str], tuple[Statement, ...]]) -> None:
@@ -28,7 +28,10 @@ class PlainBlocks:
         self._parse = parse
         self._kinds: dict[str, str] = {}
         self._parsing: set[str] = set()  # whole bodies that surely parse
-        self._braces = {"\n}": -1, "\n\t}": -1}  # where the next one is, so that none is looked for twice
+        self._braces = {
+            "\n}": -1,
+            "\n\t}": -1,
+        }  # where the next one is, so that none is looked for twice
 
     def end(self, start: int) -> int:
         """Where the brace stands that ends a block beginning here; -1 where a closer look is needed."""
@@ -86,4 +89,9 @@ class PlainBlocks:
 
 def _opens(commands: tuple[Statement, ...]) -> bool:
     """Is this one `if` without `else`, and nothing behind its `then` but what was put there?"""
-    return len(commands) == 1 and isinstance(commands[0], If) and len(commands[0].then) == 1 and not commands[0].orelse
+    return (
+        len(commands) == 1
+        and isinstance(commands[0], If)
+        and len(commands[0].then) == 1
+        and not commands[0].orelse
+    )

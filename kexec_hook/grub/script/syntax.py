@@ -119,7 +119,7 @@ class Broken(NamedTuple):
     error: ScriptError
 
 
-class Unit(NamedTuple):
+class Script(NamedTuple):
     """What GRUB's parser reads at once: the statements of one line, or of the lines one compound spans."""
 
     functions: tuple[Function, ...]

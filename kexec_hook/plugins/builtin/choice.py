@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from kexec_hook.grub.commands.refused import describe
-from kexec_hook.plugins.api import Objection, Run
+from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin import files
 from kexec_hook.system.sysroot import Sysroot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kexec_hook.grub.menu import Result
+    from kexec_hook.grub.menu import BootResult
     from kexec_hook.grub.values import Binding, Call, Read
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
@@ -28,10 +28,13 @@ _LEAVES = {
 
 
 @hookimpl
-def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection]:
+def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """About the choice always, about the machine only where the root is that of the running one."""
-    found = _named("checks", (reason for check in CHECKS for reason in check(run)) if run.result else ())
-    found += _named("files", files.objections(run))
+    found = _named(
+        "checks",
+        (reason for check in CHECKS for reason in check(decision)) if decision.result else (),
+    )
+    found += _named("files", files.objections(decision))
     if sysroot.is_host:
         from kexec_hook.plugins.builtin import (
             firmware,  # most runs on a directory need none of them
@@ -39,88 +42,103 @@ def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection]:
         )
         from kexec_hook.plugins.builtin import host as machine
 
-        found += _named("machine", machine.objections(run))
-        found += _named("firmware", firmware.objections(run))
-        found += _named("trust", trust.objections(run))
+        found += _named("machine", machine.objections(decision))
+        found += _named("firmware", firmware.objections(decision))
+        found += _named("trust", trust.objections(decision))
     return found
 
 
 @hookimpl
-def kexec_hook_notes(run: Run, sysroot: Sysroot) -> list[str]:
-    found = [note for notes in NOTES for note in notes(run)]
+def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str]:
+    found = [note for notes in NOTES for note in notes(decision)]
     if sysroot.is_host:
         from kexec_hook.plugins.builtin import host as machine
 
-        found += machine.notes(run)
+        found += machine.notes(decision)
     return found
 
 
 def _named(by: str, reasons: Iterable[str | Objection]) -> list[Objection]:
-    return [reason._replace(by=by) if isinstance(reason, Objection) else Objection(reason, by) for reason in reasons]
+    return [
+        reason._replace(by=by) if isinstance(reason, Objection) else Objection(reason, by)
+        for reason in reasons
+    ]
 
 
-def title(run: Run) -> str:
+def title(decision: Decision) -> str:
     """The entry in question as the user knows it."""
-    default = run.result.default if run.result else None
-    return f"«{' > '.join(entry.title for entry in default.entries)}»" if default else "GRUB's default entry"
+    default = decision.result.default if decision.result else None
+    return (
+        f"«{' > '.join(entry.title for entry in default.entries)}»"
+        if default
+        else "GRUB's default entry"
+    )
 
 
-def _no_menu(run: Run) -> Iterator[str]:
-    result = _result(run)
-    assert run.config is not None
+def _no_menu(decision: Decision) -> Iterator[str]:
+    result = _result(decision)
+    assert decision.config is not None
     if result.default or result.ended == "no such entry":
         return
     if result.ended == "no menu":
-        first = next((f" ({found.message}, {found.span})" for found in run.problems if found.span), "")
-        yield f"{run.config.path} makes no menu entry, so GRUB would wait at its prompt{first}; run update-grub"
+        first = next(
+            (f" ({found.message}, {found.span})" for found in decision.problems if found.span), ""
+        )
+        yield f"{decision.config.path} makes no menu entry, so GRUB would wait at its prompt{first}; run update-grub"
     elif result.ended == "missing":
-        yield f"{run.config.path} cannot be read; run kexec-hook as root, or make it with update-grub"
+        yield f"{decision.config.path} cannot be read; run kexec-hook as root, or make it with update-grub"
     elif result.ended == "boot":
-        yield f"{run.config.path} boots without a menu, which is not followed; put that into a menuentry"
+        yield f"{decision.config.path} boots without a menu, which is not followed; put that into a menuentry"
     else:
         what = _LEAVES.get(result.ended, "leaves GRUB")
-        yield f"{run.config.path} ends before a menu, as `{result.ended}` {what}; put that into a menuentry"
+        yield f"{decision.config.path} ends before a menu, as `{result.ended}` {what}; put that into a menuentry"
 
 
-def _entry(run: Run) -> Iterator[str]:
+def _entry(decision: Decision) -> Iterator[str]:
     """The default entry itself has to boot Linux; GRUB's fallback is not followed."""
-    result = _result(run)
-    default, machine = result.default, run.machine
+    result = _result(decision)
+    default, machine = result.default, decision.machine
     if default is None or machine is None:
         return
     how = default.outcome.how
     loaded = machine.loaded
     if how == "password":
         yield (
-            f"{title(run)} needs a password in GRUB, so it does not boot unattended; "
+            f"{title(decision)} needs a password in GRUB, so it does not boot unattended; "
             "give it --unrestricted, or choose another entry with grub-set-default"
         )
     elif how in _LEAVES:
-        yield f"{title(run)} {_LEAVES[how]} ({how}) and boots no Linux; choose another entry with grub-set-default"
+        yield f"{title(decision)} {_LEAVES[how]} ({how}) and boots no Linux; choose another entry with grub-set-default"
     elif how == "boot" and loaded is not None and loaded.kind != "linux":
         what = f"{describe(loaded.kind)} ({loaded.kind})"
-        yield f"{title(run)} starts {what}, not Linux; choose another entry with grub-set-default"
+        yield f"{title(decision)} starts {what}, not Linux; choose another entry with grub-set-default"
     elif how != "boot":
-        yield f"{title(run)} does not boot in GRUB: {_failure(run)}; choose another entry, or run update-grub"
+        yield f"{title(decision)} does not boot in GRUB: {_failure(decision)}; choose another entry, or run update-grub"
         return
-    if how == "boot" and loaded is not None and loaded.kind == "linux" and run.plan is None:
-        yield f"{title(run)} is out of reach: {_unreachable(run)}; mount what it is on, or run update-grub"
+    if how == "boot" and loaded is not None and loaded.kind == "linux" and decision.plan is None:
+        yield f"{title(decision)} is out of reach: {_unreachable(decision)}; mount what it is on, or run update-grub"
 
 
-def _result(run: Run) -> Result:
-    assert run.result is not None
-    return run.result
+def _result(decision: Decision) -> BootResult:
+    assert decision.result is not None
+    return decision.result
 
 
-def _failure(run: Run) -> str:
+def _failure(decision: Decision) -> str:
     """The first error of the default entry that explains why nothing boots."""
     from kexec_hook.grub.errors import FILE_NOT_FOUND, UNKNOWN_DEVICE
 
-    default = _result(run).default
+    default = _result(decision).default
     assert default is not None
-    inside = [problem for problem in run.problems if problem.span and problem.span.source is not None]
+    inside = [
+        problem for problem in decision.problems if problem.span and problem.span.source is not None
+    ]
     names = {entry.span.source.name for entry in default.entries}
-    inside = [p for p in inside if p.span and p.span.source.name in names and _within(default.entries[-1].span, p.span)]
+    inside = [
+        p
+        for p in inside
+        if p.span and p.span.source.name in names and _within(default.entries[-1].span, p.span)
+    ]
     fatal = [p for p in inside if p.errno in (FILE_NOT_FOUND, UNKNOWN_DEVICE)] or inside
     if fatal:
         return f"{fatal[-1].message} ({fatal[-1].span})"
@@ -139,20 +157,26 @@ def _within(entry: object, span: object) -> bool:
     return first <= span.line <= last
 
 
-def _initrds(run: Run) -> Iterator[str]:
+def _initrds(decision: Decision) -> Iterator[str]:
     """GRUB boots without an initrd that it could not load; the machine then does not find its root."""
-    machine, result = run.machine, _result(run)
-    if machine is None or machine.loaded is None or not result.booted or machine.loaded.kind != "linux":
+    machine, result = decision.machine, _result(decision)
+    if (
+        machine is None
+        or machine.loaded is None
+        or not result.booted
+        or machine.loaded.kind != "linux"
+    ):
         return
     wanted = [words for words in machine.executed if words[0].startswith("initrd")]
     if wanted and machine.loaded.initrd_call is None:
-        yield f"{title(run)} would lack its initrd: {_failure(run)}; make it with update-initramfs or dracut"
+        yield f"{title(decision)} would lack its initrd: {_failure(decision)}; make it with update-initramfs or dracut"
     elif wanted and wanted[-1][1:] != machine.loaded.initrd_call.args:  # type: ignore[union-attr]
-        yield f"{title(run)} would lack its last initrd: {_failure(run)}; make it with update-initramfs or dracut"
+        why = _failure(decision)
+        yield f"{title(decision)} would lack its last initrd: {why}; make it with update-initramfs or dracut"
 
 
-def _unreachable(run: Run) -> str:
-    machine, disks = run.machine, run.disks
+def _unreachable(decision: Decision) -> str:
+    machine, disks = decision.machine, decision.disks
     assert machine is not None
     assert machine.loaded is not None
     assert disks is not None
@@ -164,8 +188,8 @@ def _unreachable(run: Run) -> str:
     return "its files are on no mounted file system"
 
 
-def _refused(run: Run) -> Iterator[str]:
-    machine = run.machine
+def _refused(decision: Decision) -> Iterator[str]:
+    machine = decision.machine
     if machine is None:
         return
     for refusal in machine.refusals:
@@ -174,14 +198,19 @@ def _refused(run: Run) -> Iterator[str]:
         yield f"what GRUB boots cannot be known: {guess.reason} ({guess.span}); take that out of the configuration"
 
 
-def _unset_words(run: Run) -> Iterator[str]:
+def _unset_words(decision: Decision) -> Iterator[str]:
     """A path or root= that an unset variable left empty is no accident that kexec should repeat."""
-    machine, result = run.machine, _result(run)
-    if machine is None or machine.loaded is None or machine.loaded.kind != "linux" or not result.booted:
+    machine, result = decision.machine, _result(decision)
+    if (
+        machine is None
+        or machine.loaded is None
+        or machine.loaded.kind != "linux"
+        or not result.booted
+    ):
         return
     calls = filter(None, (machine.loaded.call, machine.loaded.initrd_call))
     built = [(word, name, call.span) for call in calls for word, name in _built_from_unset(call)]
-    for word, read in _in_snippet(run):
+    for word, read in _in_snippet(decision):
         name = unset_behind(read)
         if word.startswith("root=") and name:
             built.append((word, name, read.span))
@@ -189,13 +218,15 @@ def _unset_words(run: Run) -> Iterator[str]:
         yield f"{word} was built from ${name}, which is not set ({span}); set it, or correct the entry"
 
 
-def _in_snippet(run: Run) -> Iterator[tuple[str, Read]]:
+def _in_snippet(decision: Decision) -> Iterator[tuple[str, Read]]:
     """The variables that blscfg found written in the default's snippet, each with its word up to there."""
-    default = run.result.default if run.result else None
+    default = decision.result.default if decision.result else None
     entry = default.entries[-1] if default else None
     for read in entry.reads if entry and entry.span.source.name.endswith(".conf") else ():
         source, start, end = read.span
-        if source.text[start:end] == f"${read.name}":  # not $early_initrd and its like, which stand nowhere
+        if (
+            source.text[start:end] == f"${read.name}"
+        ):  # not $early_initrd and its like, which stand nowhere
             yield source.text[:end].split()[-1], read
 
 
@@ -233,24 +264,24 @@ def unset_behind(read: Read) -> str | None:
 CHECKS = (_no_menu, _entry, _initrds, _refused, _unset_words)
 
 
-def _assumed(run: Run) -> Iterator[str]:
-    if run.disks is None:
+def _assumed(decision: Decision) -> Iterator[str]:
+    if decision.disks is None:
         return
-    yield from run.disks.assumed
-    machine = run.machine
+    yield from decision.disks.assumed
+    machine = decision.machine
     if machine and machine.loaded and machine.loaded.path:
-        device = run.disks.device(machine.loaded.path.device)
+        device = decision.disks.device(machine.loaded.path.device)
         if device and device.assumed and f"({device.name})" in machine.loaded.kcmdline:
             yield f"GRUB's name for the disk is a guess: ({device.name}), {device.assumed}"
 
 
-def _denied(run: Run) -> Iterator[str]:
-    for path in run.sysroot.denied:
+def _denied(decision: Decision) -> Iterator[str]:
+    for path in decision.sysroot.denied:
         yield f"{path} could not be read with the rights of this user"
 
 
-def _waits(run: Run) -> Iterator[str]:
-    machine = run.menu_machine
+def _waits(decision: Decision) -> Iterator[str]:
+    machine = decision.menu_machine
     if machine is None or not machine.menu:
         return
     from kexec_hook.grub.errors import CommandError
@@ -264,17 +295,17 @@ def _waits(run: Run) -> Iterator[str]:
         yield "GRUB would wait at its menu for ever (no timeout is set); a kexec does not"
 
 
-def _unset(run: Run) -> Iterator[str]:
-    machine = run.machine
+def _unset(decision: Decision) -> Iterator[str]:
+    machine = decision.machine
     if machine is None or machine.loaded is None:
         return
-    for read in (*machine.loaded.call.reads, *(read for _, read in _in_snippet(run))):
+    for read in (*machine.loaded.call.reads, *(read for _, read in _in_snippet(decision))):
         if read.binding is None:
             yield f"${read.name} is not set and adds nothing to the command line ({read.span})"
 
 
-def _fallbacks(run: Run) -> Iterator[str]:
-    result = run.result
+def _fallbacks(decision: Decision) -> Iterator[str]:
+    result = decision.result
     if result and len(result.tried) > 1:
         last = result.tried[-1]
         yield f"GRUB's fallback would then try «{last.entries[-1].title}»"

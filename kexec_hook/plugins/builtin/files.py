@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kexec_hook.disks.mounts import links_by
 from kexec_hook.kernel import images
 from kexec_hook.kernel.cmdline import words
-from kexec_hook.plugins.api import Objection, Run
+from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError
 
 if TYPE_CHECKING:
@@ -28,24 +28,24 @@ _STARTS = {
 _BY = {"UUID": "uuid", "LABEL": "label", "PARTUUID": "partuuid", "PARTLABEL": "partlabel"}
 
 
-def objections(run: Run) -> Iterator[str | Objection]:
+def objections(decision: Decision) -> Iterator[str | Objection]:
     for check in CHECKS:
-        yield from check(run)
+        yield from check(decision)
 
 
-def _switched_off(run: Run) -> Iterator[str]:
-    load = run.settings.load
+def _switched_off(decision: Decision) -> Iterator[str]:
+    load = decision.settings.load
     if not load.value:
         yield f"staging is switched off in {load.origin}; `load = yes` in /etc/kexec-hook.conf switches it on"
 
 
-def _kernel(run: Run) -> Iterator[str]:
-    if run.plan is None:
+def _kernel(decision: Decision) -> Iterator[str]:
+    if decision.plan is None:
         return
-    path = run.plan.kernel
+    path = decision.plan.kernel
     try:
-        with run.sysroot.window(path) as file:
-            kernel = images.read_kernel(file)
+        with decision.sysroot.window(path) as file:
+            kernel = images.inspect_kernel(file)
             changed = file.changed
     except images.NotLinux as wrong:
         yield f"{path} {wrong}; choose another entry with grub-set-default"
@@ -60,11 +60,11 @@ def _kernel(run: Run) -> Iterator[str]:
         return
     if changed:
         yield f"{path} is being written just now; try again when that has ended"
-    fitting = _architectures(run)
+    fitting = _architectures(decision)
     if fitting and not _fits(kernel.arch, fitting):
         yield f"{path} is a kernel for {kernel.arch}, not for {' or '.join(fitting)}; choose another entry"
     # The kernel counts the zero at the end, arch/x86/kernel/kexec-bzimage64.c
-    length = len(run.plan.cmdline.encode("utf-8", "surrogateescape")) + 1
+    length = len(decision.plan.cmdline.encode("utf-8", "surrogateescape")) + 1
     if kernel.longest and length > kernel.longest:
         yield f"the command line has {length - 1} bytes, and {path} takes {kernel.longest - 1}; shorten it"
 
@@ -75,12 +75,12 @@ def _fits(arch: str, fitting: tuple[str, ...]) -> bool:
     return not arch or arch in fitting
 
 
-def _architectures(run: Run) -> tuple[str, ...]:
+def _architectures(decision: Decision) -> tuple[str, ...]:
     """What a kernel may be made for, as `uname -m` has it; empty where nothing tells."""
-    running = _running(run.sysroot)
+    running = _running(decision.sysroot)
     if running:
         return (running,)
-    return _STARTS.get(run.config.cpu, ()) if run.config else ()
+    return _STARTS.get(decision.config.cpu, ()) if decision.config else ()
 
 
 def _running(sysroot: Sysroot) -> str:
@@ -95,10 +95,10 @@ def _running(sysroot: Sysroot) -> str:
     return re.sub("^i[3-6]86$", "i686", found)
 
 
-def _initrds(run: Run) -> Iterator[str]:
-    for initrd in run.plan.initrds if run.plan else ():
+def _initrds(decision: Decision) -> Iterator[str]:
+    for initrd in decision.plan.initrds if decision.plan else ():
         try:
-            with run.sysroot.window(initrd.path) as file:
+            with decision.sysroot.window(initrd.path) as file:
                 wrong = _damage(file) if not initrd.newc else ""
                 changed = file.changed
         except NotPermittedError:
@@ -120,34 +120,39 @@ def _damage(file: Window) -> str:
     return ""
 
 
-def _on_the_way(run: Run) -> Iterator[str]:
-    plan = run.plan
+def _on_the_way(decision: Decision) -> Iterator[str]:
+    plan = decision.plan
     for path in (plan.kernel, *(initrd.path for initrd in plan.initrds)) if plan else ():
-        for suffix in images.ON_THE_WAY:
-            if run.sysroot.exists(path + suffix):
+        for suffix in images.UNFINISHED_SUFFIXES:
+            if decision.sysroot.exists(path + suffix):
                 yield f"{path}{suffix} is there, so {path} is being replaced; let that end, or remove what it left"
 
 
-def _not_permitted(run: Run) -> Iterator[Objection]:
-    if not run.trigger.dry:
-        for path in run.sysroot.denied:
-            yield Objection(f"{path} cannot be read with the rights of this user; run kexec-hook as root", rights=True)
+def _not_permitted(decision: Decision) -> Iterator[Objection]:
+    if not decision.trigger.dry:
+        for path in decision.sysroot.denied:
+            yield Objection(
+                f"{path} cannot be read with the rights of this user; run kexec-hook as root",
+                rights=True,
+            )
 
 
 # The root file system
 
 
-def _root(run: Run) -> Iterator[str]:
-    value = _parameter(run, "root")
-    if run.plan is None or value is None:
+def _root(decision: Decision) -> Iterator[str]:
+    value = _parameter(decision, "root")
+    if decision.plan is None or value is None:
         return
     kind, equals, name = value.partition("=")
     by = _BY.get(kind) if equals else None
     if by:
-        yield from _linked(run.sysroot, value, by, name.partition("/PARTNROFF=")[0])
-    elif run.sysroot.is_host and _is_node(value) and run.sysroot.stat(value) is None:
+        yield from _linked(decision.sysroot, value, by, name.partition("/PARTNROFF=")[0])
+    elif decision.sysroot.is_host and _is_node(value) and decision.sysroot.stat(value) is None:
         yield f"root={value} names a device that is not there; correct it in /etc/default/grub and run update-grub"
-    if not run.plan.initrds and (kind in ("UUID", "LABEL") or value.startswith(("/dev/mapper/", "/dev/disk/"))):
+    if not decision.plan.initrds and (
+        kind in ("UUID", "LABEL") or value.startswith(("/dev/mapper/", "/dev/disk/"))
+    ):
         yield f"there is no initrd, and without one Linux does not find root={value}; make one, then run update-grub"
 
 
@@ -164,14 +169,16 @@ def _linked(sysroot: Sysroot, value: str, by: str, name: str) -> Iterator[str]:
     if sysroot.stat(f"{directory}/{name}", follow=False) if name and "/" not in name else None:
         return
     known = links_by(sysroot, by).values()
-    if name not in known and (by not in ("uuid", "partuuid") or name.lower() not in map(str.lower, known)):
+    if name not in known and (
+        by not in ("uuid", "partuuid") or name.lower() not in map(str.lower, known)
+    ):
         yield f"root={value} names nothing in {directory}; correct it in /etc/default/grub and run update-grub"
 
 
-def _parameter(run: Run, name: str) -> str | None:
+def _parameter(decision: Decision, name: str) -> str | None:
     """The last value that a parameter of the kernel has."""
     found = None
-    for word in words(run.plan.cmdline) if run.plan else ():
+    for word in words(decision.plan.cmdline) if decision.plan else ():
         if word == "--":
             break
         word = word.replace('"', "")
@@ -180,14 +187,14 @@ def _parameter(run: Run, name: str) -> str | None:
     return found
 
 
-def _tpm(run: Run) -> Iterator[str]:
+def _tpm(decision: Decision) -> Iterator[str]:
     """A jump leaves the TPM's registers as they are, and systemd extends some of them once more."""
-    if run.settings.allow_tpm.value or run.disks is None:
+    if decision.settings.allow_tpm.value or decision.disks is None:
         return
-    mount = run.disks.mounts.at("/")
+    mount = decision.disks.mounts.at("/")
     if mount is None or not mount.source.startswith(("/dev/mapper/", "/dev/dm-")):
         return
-    for device, registers in _tpm_bound(run, mount.source):
+    for device, registers in _tpm_bound(decision, mount.source):
         if set(registers) - {"7"}:
             yield (
                 f"{device} is unlocked by a TPM bound to its registers {'+'.join(registers)}, not to 7 alone: a jump "
@@ -195,16 +202,24 @@ def _tpm(run: Run) -> Iterator[str]:
             )
 
 
-def _tpm_bound(run: Run, root: str) -> Iterator[tuple[str, list[str]]]:
+def _tpm_bound(decision: Decision, root: str) -> Iterator[tuple[str, list[str]]]:
     """What the TPM unlocks below the root file system, and the registers it is bound to; ? where they are not known."""
-    sysroot = Sysroot(run.sysroot.root, is_host=run.sysroot.is_host)  # the times of device nodes say nothing
+    sysroot = Sysroot(
+        decision.sysroot.root, is_host=decision.sysroot.is_host
+    )  # the times of device nodes say nothing
     below = {f"/dev/{node}" for node in _below(sysroot, sysroot.resolve(root).rpartition("/")[2])}
-    table = list(_crypttab(run))
-    mine = [line for line in table if f"/dev/mapper/{line[0]}" == root or sysroot.resolve(line[1]) in below]
-    for _, device, options in mine or ([] if below else table):  # a logical volume in a root without /sys: any of them
+    table = list(_crypttab(decision))
+    mine = [
+        line
+        for line in table
+        if f"/dev/mapper/{line[0]}" == root or sysroot.resolve(line[1]) in below
+    ]
+    for _, device, options in mine or (
+        [] if below else table
+    ):  # a logical volume in a root without /sys: any of them
         device = sysroot.resolve(device)
         below.discard(device)
-        bound = [*_options(options), *_options(_parameter(run, "rd.luks.options") or "")]
+        bound = [*_options(options), *_options(_parameter(decision, "rd.luks.options") or "")]
         if any(key == "tpm2-device" for key, _ in bound):
             given = next((value for key, value in bound if key == "tpm2-pcrs"), None)
             found = _tokens(sysroot, device) if given is None else _registers(given)
@@ -221,9 +236,9 @@ def _below(sysroot: Sysroot, node: str) -> set[str]:
     return found
 
 
-def _crypttab(run: Run) -> Iterator[tuple[str, str, str]]:
+def _crypttab(decision: Decision) -> Iterator[tuple[str, str, str]]:
     """Name, device and options: crypttab(5)."""
-    for fields in _table(run.sysroot, "/etc/crypttab"):
+    for fields in _table(decision.sysroot, "/etc/crypttab"):
         if len(fields) >= 4:
             kind, equals, value = fields[1].partition("=")
             device = f"/dev/disk/by-{_BY[kind]}/{value}" if equals and kind in _BY else fields[1]
@@ -231,7 +246,9 @@ def _crypttab(run: Run) -> Iterator[tuple[str, str, str]]:
 
 
 def _options(text: str) -> Iterator[tuple[str, str]]:
-    for option in text.partition("=")[2].split(",") if re.match("[0-9a-f-]{36}=", text) else text.split(","):
+    for option in (
+        text.partition("=")[2].split(",") if re.match("[0-9a-f-]{36}=", text) else text.split(",")
+    ):
         key, _, value = option.partition("=")
         yield key, value
 
@@ -246,7 +263,9 @@ def _tokens(sysroot: Sysroot, device: str) -> list[str] | None:
             head = file.at(0, 4096)
             if head[:8] != b"LUKS\xba\xbe\0\2":
                 return None
-            text = file.at(4096, min(int.from_bytes(head[8:16], "big"), 4 << 20) - 4096).split(b"\0")[0]
+            text = file.at(4096, min(int.from_bytes(head[8:16], "big"), 4 << 20) - 4096).split(
+                b"\0"
+            )[0]
         found = [_token(token) for token in json.loads(text)["tokens"].values()]
     except SysrootError:
         return None
@@ -267,7 +286,9 @@ def _token(token: dict[str, Any]) -> list[str] | None:
         import base64
 
         protected = token["jwe"]["protected"]
-        clevis = json.loads(base64.urlsafe_b64decode(protected + "=" * (-len(protected) % 4)))["clevis"]
+        clevis = json.loads(base64.urlsafe_b64decode(protected + "=" * (-len(protected) % 4)))[
+            "clevis"
+        ]
         if clevis["pin"] == "tpm2":
             return _registers(str(clevis["tpm2"].get("pcr_ids", "")).replace(",", "+"))
     return None
@@ -282,23 +303,27 @@ def _registers(text: str) -> list[str]:
 # Where GRUB's files are
 
 
-def _two_configurations(run: Run) -> Iterator[str]:
+def _two_configurations(decision: Decision) -> Iterator[str]:
     both = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
-    if run.config is None or run.config.path not in both or not all(run.sysroot.is_file(path) for path in both):
+    if (
+        decision.config is None
+        or decision.config.path not in both
+        or not all(decision.sysroot.is_file(path) for path in both)
+    ):
         return
-    first, second = (run.sysroot.read(path) for path in both)
+    first, second = (decision.sysroot.read(path) for path in both)
     if first != second:
         yield f"{both[0]} and {both[1]} differ, and nothing tells which one GRUB reads; remove the other"
 
 
-def _not_mounted(run: Run) -> Iterator[str]:
-    if run.disks is None or not any(mount.device for mount in run.disks.mounts.all):
+def _not_mounted(decision: Decision) -> Iterator[str]:
+    if decision.disks is None or not any(mount.device for mount in decision.disks.mounts.all):
         return  # nothing tells what is mounted
-    efi = run.config is not None and run.config.platform == "efi"
+    efi = decision.config is not None and decision.config.platform == "efi"
     points = ("/boot", "/boot/efi", "/efi") if efi else ("/boot",)
-    wanted = {fields[1] for fields in _table(run.sysroot, "/etc/fstab") if len(fields) > 1}
+    wanted = {fields[1] for fields in _table(decision.sysroot, "/etc/fstab") if len(fields) > 1}
     for point in points:
-        if point in wanted and not any(mount.point == point for mount in run.disks.mounts.all):
+        if point in wanted and not any(mount.point == point for mount in decision.disks.mounts.all):
             yield f"{point} is in /etc/fstab but not mounted, so what GRUB reads is out of sight; `mount {point}`"
 
 
@@ -311,10 +336,13 @@ def _table(sysroot: Sysroot, path: str) -> list[list[str]]:
     return [fields for line in lines if (fields := line.split()) and not fields[0].startswith("#")]
 
 
-def _one_time_entry(run: Run) -> Iterator[str]:
+def _one_time_entry(decision: Decision) -> Iterator[str]:
     """Where save_env fails, next_entry stays, and is booted again and again."""
-    for problem in run.problems:
-        if problem.span and problem.message in ("diskfilter writes are not supported", "sparse file not allowed"):
+    for problem in decision.problems:
+        if problem.span and problem.message in (
+            "diskfilter writes are not supported",
+            "sparse file not allowed",
+        ):
             source = problem.span.source.text[problem.span.start : problem.span.end]
             if "next_entry" in source:
                 yield (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
 
-from kexec_hook.plugins.api import BootConfig, Objection, Run
+from kexec_hook.plugins.api import BootConfig, Decision, Objection
 from kexec_hook.system import efi
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
 
@@ -20,10 +20,23 @@ hookimpl = pluggy.HookimplMarker("kexec_hook")
 
 _ESPS = ("/boot/efi", "/efi", "/boot")
 # os-release ID -> the directory of its signed GRUB on the EFI system partition, where they differ.
-_VENDORS = {"rhel": "redhat", "ol": "redhat", "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse"}
+_VENDORS = {
+    "rhel": "redhat",
+    "ol": "redhat",
+    "opensuse-leap": "opensuse",
+    "opensuse-tumbleweed": "opensuse",
+}
 # GRUB's name of a processor -> what EFI calls it in names of loaders; and how many bits its firmware has.
-_CPUS = {"x86_64": ("x64", 64), "i386": ("ia32", 32), "arm64": ("aa64", 64), "riscv64": ("riscv64", 64)}
-_MACHINES = {"aarch64": "arm64", "riscv64": "riscv64"}  # uname -m where GRUB's name is neither x86_64 nor i386
+_CPUS = {
+    "x86_64": ("x64", 64),
+    "i386": ("ia32", 32),
+    "arm64": ("aa64", 64),
+    "riscv64": ("riscv64", 64),
+}
+_MACHINES = {
+    "aarch64": "arm64",
+    "riscv64": "riscv64",
+}  # uname -m where GRUB's name is neither x86_64 nor i386
 # What GRUB's loaders, and those that start them (shim, its fallback, the removable path), are called.
 _GRUBS = r"grub|gcd|shim|fb(x64|ia32|aa64|riscv64)\.efi$|boot(x64|ia32|aa64|riscv64)\.efi$"
 
@@ -33,7 +46,9 @@ class _Start(NamedTuple):
 
     platform: str
     cpu: str
-    stub: str = ""  # the directory on the ESP whose grub.cfg a signed GRUB reads; empty: there is none
+    stub: str = (
+        ""  # the directory on the ESP whose grub.cfg a signed GRUB reads; empty: there is none
+    )
     cmdpath: str = ""  # where GRUB was loaded from, as GRUB names it; empty: not known
     note: str = ""
 
@@ -44,10 +59,14 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
     release = os_release(sysroot)
     rhboot = _is_like(release, "fedora", "rhel")
     grub2 = rhboot or _is_like(release, "suse", "opensuse")
-    main = _directory(sysroot, ("/boot/grub2", "/boot/grub") if grub2 else ("/boot/grub", "/boot/grub2"))
+    main = _directory(
+        sysroot, ("/boot/grub2", "/boot/grub") if grub2 else ("/boot/grub", "/boot/grub2")
+    )
     modules = main or ("/boot/grub2" if grub2 else "/boot/grub")
     start = _start(sysroot, disks, release, modules)
-    found = [(directory, disks.grub_path(directory)) for directory in (start.stub, main) if directory]
+    found = [
+        (directory, disks.grub_path(directory)) for directory in (start.stub, main) if directory
+    ]
     directory, path = next(((directory, path) for directory, path in found if path), (None, None))
     if path is None:
         return None
@@ -67,21 +86,25 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
 
 
 @hookimpl
-def kexec_hook_objections(run: Run, sysroot: Sysroot) -> list[Objection]:
+def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """Where GRUB's paths mean something else, and where the firmware starts something else than this GRUB."""
-    found = [*_relative_paths(run), *(_other_loaders(sysroot) if sysroot.is_host else ())]
+    found = [*_relative_paths(decision), *(_other_loaders(sysroot) if sysroot.is_host else ())]
     return [Objection(reason, "grub") for reason in found]
 
 
 @hookimpl
-def kexec_hook_notes(run: Run, sysroot: Sysroot) -> list[str]:
-    return list(run.config.notes) if run.config else []
+def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str]:
+    return list(decision.config.notes) if decision.config else []
 
 
-def _relative_paths(run: Run) -> Iterator[str]:
+def _relative_paths(decision: Decision) -> Iterator[str]:
     """SUSE's and Fedora's GRUB (fs/btrfs.c, grub_btrfs_mount): paths from a subvolume, else from the default one."""
-    machine, disks = run.machine, run.disks
-    if machine is None or disks is None or (machine.get("btrfs_relative_path") or "")[:1] not in ("1", "y"):
+    machine, disks = decision.machine, decision.disks
+    if (
+        machine is None
+        or disks is None
+        or (machine.get("btrfs_relative_path") or "")[:1] not in ("1", "y")
+    ):
         return
     device = disks.device(machine.get("root") or "")
     if device and device.fs == "btrfs":
@@ -99,7 +122,9 @@ def _other_loaders(sysroot: Sysroot) -> Iterator[str]:
 
 def _is_grub(sysroot: Sysroot, loader: efi.Loader) -> bool:
     name = loader.path.rpartition("/")[2].lower()
-    return bool(re.match(_GRUBS, name)) or any(sysroot.is_file(f"{esp}{loader.directory}/grub.cfg") for esp in _ESPS)
+    return bool(re.match(_GRUBS, name)) or any(
+        sysroot.is_file(f"{esp}{loader.directory}/grub.cfg") for esp in _ESPS
+    )
 
 
 def os_release(sysroot: Sysroot) -> dict[str, str]:
@@ -153,7 +178,9 @@ def _wrong(sysroot: Sysroot, path: str) -> str:
     try:
         info = sysroot.stat(path)
         if info is None:
-            return f"{path} is a link that leads nowhere" if sysroot.readlink(path) is not None else ""
+            return (
+                f"{path} is a link that leads nowhere" if sysroot.readlink(path) is not None else ""
+            )
         kind = kind_of(info.st_mode)
     except SysrootError:
         return ""
@@ -176,7 +203,11 @@ def _start(sysroot: Sysroot, disks: RootDisks, release: dict[str, str], modules:
     place = stub or next((place for place in places if sysroot.is_dir(place)), "")
     where = disks.grub_path(place) if place else None
     hidden = any(_look(sysroot, f"{place}/grub.cfg") == "denied" for place in places)
-    note = "" if place or hidden else f"no EFI system partition with GRUB is mounted: it is taken to start in {modules}"
+    note = (
+        ""
+        if place or hidden
+        else f"no EFI system partition with GRUB is mounted: it is taken to start in {modules}"
+    )
     return _Start("efi", cpu, stub, str(where) if where else "", note)
 
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kexec_hook.kernel import images
-from kexec_hook.plugins.api import Objection, Run
+from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.state import record
 from kexec_hook.system.directory import StateError
 from kexec_hook.system.sysroot import Sysroot, SysrootError
@@ -17,22 +17,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 # The first process of a machine that has booted; in an image that is being built it is a shell, or a build tool.
-_INITS = ("systemd", "init", "openrc-init", "runit", "runit-init", "s6-svscan", "dinit", "shepherd", "finit")
+_INITS = (
+    "systemd",
+    "init",
+    "openrc-init",
+    "runit",
+    "runit-init",
+    "s6-svscan",
+    "dinit",
+    "shepherd",
+    "finit",
+)
 _RECORD = 64 << 10  # bytes that a record and what goes with it may take
 _CAP_SYS_BOOT = 22  # capabilities(7)
 _RELEASE_UPGRADES = r"do-release-upgrade|release-upgrader|\bleapp\b|system-upgrade"
 
 
-def objections(run: Run) -> Iterator[str | Objection]:
-    facts = Facts(run.sysroot)
+def objections(decision: Decision) -> Iterator[str | Objection]:
+    facts = Facts(decision.sysroot)
     for check in CHECKS:
-        yield from check(run, facts)
+        yield from check(decision, facts)
 
 
-def notes(run: Run) -> Iterator[str]:
-    facts = Facts(run.sysroot)
+def notes(decision: Decision) -> Iterator[str]:
+    facts = Facts(decision.sysroot)
     for note in NOTES:
-        yield from note(run, facts)
+        yield from note(decision, facts)
 
 
 class Facts:
@@ -66,30 +76,36 @@ class Facts:
 
     def cpu(self) -> list[str]:
         """What the first processor can do; the file is long where there are many, and takes its time."""
-        found = re.search(r"^(?:flags|Features)\s*:(.*)$", self.text("/proc/cpuinfo", 1 << 13) or "", re.MULTILINE)
+        found = re.search(
+            r"^(?:flags|Features)\s*:(.*)$", self.text("/proc/cpuinfo", 1 << 13) or "", re.MULTILINE
+        )
         return found[1].split() if found else []
 
 
 # Where we run
 
 
-def _suspended(run: Run, facts: Facts) -> Iterator[str]:
+def _suspended(decision: Decision, facts: Facts) -> Iterator[str]:
     value = os.environ.get("KEXEC_HOOK_SUSPEND", "")
     if value not in ("", "0"):
         yield f"KEXEC_HOOK_SUSPEND={value} is set where kexec-hook was called; unset it to stage"
 
 
-def _rights(run: Run, facts: Facts) -> Iterator[Objection]:
-    if not run.trigger.dry and _may_not_boot(facts):
-        yield Objection("loading a kernel needs root with CAP_SYS_BOOT; run kexec-hook as root", rights=True)
+def _rights(decision: Decision, facts: Facts) -> Iterator[Objection]:
+    if not decision.trigger.dry and _may_not_boot(facts):
+        yield Objection(
+            "loading a kernel needs root with CAP_SYS_BOOT; run kexec-hook as root", rights=True
+        )
 
 
 def _may_not_boot(facts: Facts) -> bool:
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", facts.text("/proc/self/status") or "", re.MULTILINE)
+    found = re.search(
+        r"^CapEff:\s*([0-9a-f]+)$", facts.text("/proc/self/status") or "", re.MULTILINE
+    )
     return bool(found) and not int(found[1], 16) >> _CAP_SYS_BOOT & 1  # type: ignore[index]
 
 
-def _elsewhere(run: Run, facts: Facts) -> Iterator[Objection]:
+def _elsewhere(decision: Decision, facts: Facts) -> Iterator[Objection]:
     """One sentence is enough: the first process of a container is no init either."""
     for check in (_container, _chroot, _image_build):
         found = [Objection(reason, elsewhere=True) for reason in check(facts)]
@@ -152,7 +168,7 @@ def _image_build(facts: Facts) -> Iterator[str]:
         yield f"the first process is {first} and no init, as where an image is built; run kexec-hook once it has booted"
 
 
-def _ostree(run: Run, facts: Facts) -> Iterator[str]:
+def _ostree(decision: Decision, facts: Facts) -> Iterator[str]:
     if facts.exists("/run/ostree-booted"):
         yield "this system is booted by ostree, which has a way of its own: `ostree admin upgrade --kexec`"
 
@@ -160,37 +176,37 @@ def _ostree(run: Run, facts: Facts) -> Iterator[str]:
 # What the kernel allows
 
 
-def _no_support(run: Run, facts: Facts) -> Iterator[str]:
+def _no_support(decision: Decision, facts: Facts) -> Iterator[str]:
     if facts.text("/sys/kernel/kexec_loaded") is None:
         yield "the running kernel cannot kexec (no /sys/kernel/kexec_loaded); boot one that has CONFIG_KEXEC_FILE"
-    if run.programs.find("kexec") is None:
-        yield f"there is no program kexec in {':'.join(run.programs.path)}; install kexec-tools"
+    if decision.programs.find("kexec") is None:
+        yield f"there is no program kexec in {':'.join(decision.programs.path)}; install kexec-tools"
 
 
-def _load_disabled(run: Run, facts: Facts) -> Iterator[str]:
+def _load_disabled(decision: Decision, facts: Facts) -> Iterator[str]:
     if facts.number("/proc/sys/kernel/kexec_load_disabled") == 1:
         yield "kernel.kexec_load_disabled is 1 until the next boot; take it out of sysctl.d to use kexec"
     if facts.number("/proc/sys/kernel/kexec_load_limit_reboot") == 0:
         yield "kernel.kexec_load_limit_reboot allows no more kernels to be loaded; the next boot allows them again"
 
 
-def _lockdown(run: Run, facts: Facts) -> Iterator[str]:
+def _lockdown(decision: Decision, facts: Facts) -> Iterator[str]:
     locked = re.search(r"\[(\w+)\]", facts.text("/sys/kernel/security/lockdown") or "")
-    if run.plan is None or locked is None or locked[1] == "none":
+    if decision.plan is None or locked is None or locked[1] == "none":
         return
     try:
-        with run.sysroot.window(run.plan.kernel) as file:
-            signed = images.read_kernel(file).signed
+        with decision.sysroot.window(decision.plan.kernel) as file:
+            signed = images.inspect_kernel(file).signed
     except (images.Damaged, SysrootError):
         return  # said elsewhere
     if not signed:
         yield (
-            f"the running kernel is locked down ({locked[1]}) and {run.plan.kernel} has no signature; "
+            f"the running kernel is locked down ({locked[1]}) and {decision.plan.kernel} has no signature; "
             "install a signed kernel, or reboot the ordinary way"
         )
 
 
-def _xen(run: Run, facts: Facts) -> Iterator[str]:
+def _xen(decision: Decision, facts: Facts) -> Iterator[str]:
     if facts.text("/sys/hypervisor/type") != "xen":
         return
     if "control_d" in (facts.text("/proc/xen/capabilities") or ""):
@@ -199,7 +215,7 @@ def _xen(run: Run, facts: Facts) -> Iterator[str]:
         yield "this is a paravirtualised guest of Xen, which cannot kexec; reboot the ordinary way"
 
 
-def _confidential(run: Run, facts: Facts) -> Iterator[str]:
+def _confidential(decision: Decision, facts: Facts) -> Iterator[str]:
     what = ""
     if facts.exists("/dev/sev-guest"):
         what = "SEV-SNP"
@@ -215,9 +231,11 @@ def _confidential(run: Run, facts: Facts) -> Iterator[str]:
         yield f"this is a confidential guest ({what}), which a kexec does not get out of; reboot the ordinary way"
 
 
-def _module(run: Run, facts: Facts) -> Iterator[str]:
-    unwanted = run.settings.decline_if_module
-    loaded = {line.split(" ")[0] for line in (facts.text("/proc/modules", 1 << 20) or "").splitlines()}
+def _module(decision: Decision, facts: Facts) -> Iterator[str]:
+    unwanted = decision.settings.decline_if_module
+    loaded = {
+        line.split(" ")[0] for line in (facts.text("/proc/modules", 1 << 20) or "").splitlines()
+    }
     for name in unwanted.value:
         if name in loaded:
             yield (
@@ -226,12 +244,14 @@ def _module(run: Run, facts: Facts) -> Iterator[str]:
             )
 
 
-def _memory(run: Run, facts: Facts) -> Iterator[str]:
-    found = re.search(r"^MemAvailable:\s*([0-9]+) kB$", facts.text("/proc/meminfo") or "", re.MULTILINE)
-    if run.plan is None or found is None:
+def _memory(decision: Decision, facts: Facts) -> Iterator[str]:
+    found = re.search(
+        r"^MemAvailable:\s*([0-9]+) kB$", facts.text("/proc/meminfo") or "", re.MULTILINE
+    )
+    if decision.plan is None or found is None:
         return
-    files = (run.plan.kernel, *(initrd.path for initrd in run.plan.initrds))
-    sizes = [info.st_size for path in files if (info := run.sysroot.stat(path))]
+    files = (decision.plan.kernel, *(initrd.path for initrd in decision.plan.initrds))
+    sizes = [info.st_size for path in files if (info := decision.sysroot.stat(path))]
     needed, available = 2 * sum(sizes) + (64 << 20), int(found[1]) << 10
     if available < needed:
         yield (
@@ -243,28 +263,30 @@ def _memory(run: Run, facts: Facts) -> Iterator[str]:
 # What else is going on
 
 
-def _loaded_by_another(run: Run, facts: Facts) -> Iterator[str]:
-    if run.trigger.force or facts.text("/sys/kernel/kexec_loaded") != "1":
+def _loaded_by_another(decision: Decision, facts: Facts) -> Iterator[str]:
+    if decision.trigger.force or facts.text("/sys/kernel/kexec_loaded") != "1":
         return
     try:
-        known = record.look(f"{str(run.sysroot.root).rstrip('/')}{record.DIRECTORY}", owner=run.owner)
+        known = record.look(
+            f"{str(decision.sysroot.root).rstrip('/')}{record.DIRECTORY}", owner=decision.owner
+        )
     except StateError as error:
-        if not run.trigger.dry:
+        if not decision.trigger.dry:
             yield f"the kernel holds an image, and whose it is cannot be known ({error}); `kexec-hook stage --force`"
         return
     if isinstance(known, record.NoRecord) and not known.found:
         yield "the kernel holds an image that kexec-hook did not load; `kexec-hook stage --force` replaces it"
 
 
-def _system_update(run: Run, facts: Facts) -> Iterator[str]:
+def _system_update(decision: Decision, facts: Facts) -> Iterator[str]:
     for path in ("/system-update", "/etc/system-update"):
-        if run.sysroot.stat(path, follow=False):
+        if decision.sysroot.stat(path, follow=False):
             yield f"an offline update waits for the next boot ({path}); reboot the ordinary way"
             return
 
 
-def _release_upgrade(run: Run, facts: Facts) -> Iterator[str]:
-    kernel = run.plan.kernel if run.plan else ""
+def _release_upgrade(decision: Decision, facts: Facts) -> Iterator[str]:
+    kernel = decision.plan.kernel if decision.plan else ""
     if re.search("/vmlinuz-upgrade[.][^/]*$", kernel):
         yield f"a release upgrade waits for the next boot ({kernel}); reboot the ordinary way"
         return
@@ -278,19 +300,26 @@ def _ancestors(facts: Facts) -> Iterator[str]:
     """The command lines of the processes that called us, the nearest first."""
     process = "self"
     for _ in range(16):
-        found = re.search(r"^PPid:\s*([0-9]+)$", facts.text(f"/proc/{process}/status") or "", re.MULTILINE)
+        found = re.search(
+            r"^PPid:\s*([0-9]+)$", facts.text(f"/proc/{process}/status") or "", re.MULTILINE
+        )
         if found is None or found[1] in ("0", "1"):
             return
         process = found[1]
         yield (facts.text(f"/proc/{process}/cmdline") or "").replace("\0", " ").strip()
 
 
-def _pending_writes(run: Run, facts: Facts) -> Iterator[str]:
+def _pending_writes(decision: Decision, facts: Facts) -> Iterator[str]:
     """GRUB's writes are made at shutdown; finalize itself runs while its unit goes down."""
-    if run.machine is None or run.plan is None or not run.machine.pending or run.trigger.source == "finalize":
+    if (
+        decision.machine is None
+        or decision.plan is None
+        or not decision.machine.pending
+        or decision.trigger.source == "finalize"
+    ):
         return
-    if not active(run.programs):
-        names = ", ".join(dict.fromkeys(write.name for write in run.machine.pending))
+    if not active(decision.programs):
+        names = ", ".join(dict.fromkeys(write.name for write in decision.machine.pending))
         yield (
             f"GRUB would write {names}, and {UNIT}, which does so at shutdown, is not active; "
             f"`systemctl enable --now {UNIT}`"
@@ -318,23 +347,25 @@ CHECKS = (
 # Notes
 
 
-def _no_rights(run: Run, facts: Facts) -> Iterator[str]:
-    if run.trigger.dry and _may_not_boot(facts):
+def _no_rights(decision: Decision, facts: Facts) -> Iterator[str]:
+    if decision.trigger.dry and _may_not_boot(facts):
         yield "this user may not load a kernel (CAP_SYS_BOOT); run kexec-hook as root to stage"
 
 
-def _virtual(run: Run, facts: Facts) -> Iterator[str]:
-    kind = facts.text("/sys/hypervisor/type") or ("hypervisor" if "hypervisor" in facts.cpu() else "")
+def _virtual(decision: Decision, facts: Facts) -> Iterator[str]:
+    kind = facts.text("/sys/hypervisor/type") or (
+        "hypervisor" if "hypervisor" in facts.cpu() else ""
+    )
     if kind or facts.exists("/proc/device-tree/hypervisor"):
         yield "this is a virtual machine, whose firmware is quick: a kexec gains little here"
 
 
-def _full(run: Run, facts: Facts) -> Iterator[str]:
+def _full(decision: Decision, facts: Facts) -> Iterator[str]:
     if facts.is_full("/run", _RECORD):
         yield "/run is full, and what is staged is recorded there; nothing can be staged until there is room"
 
 
-def _watchdog(run: Run, facts: Facts) -> Iterator[str]:
+def _watchdog(decision: Decision, facts: Facts) -> Iterator[str]:
     value = _system_conf(facts).get("KExecWatchdogSec", "off")
     if value in ("", "0", "off", "no"):
         yield "no watchdog ends a jump that hangs; KExecWatchdogSec= in /etc/systemd/system.conf.d sets one"
@@ -344,7 +375,11 @@ def _system_conf(facts: Facts) -> Mapping[str, str]:
     """systemd-system.conf(5): the file, then the snippets by their names, of which the later words count."""
     directories = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")
     main = next((path for d in directories[::-1] if facts.exists(path := f"{d}/system.conf")), "")
-    snippets = {name: f"{d}/system.conf.d/{name}" for d in directories for name in facts.names(f"{d}/system.conf.d")}
+    snippets = {
+        name: f"{d}/system.conf.d/{name}"
+        for d in directories
+        for name in facts.names(f"{d}/system.conf.d")
+    }
     found: dict[str, str] = {}
     for path in (main, *(snippets[name] for name in sorted(snippets) if name.endswith(".conf"))):
         for line in (facts.text(path) or "").splitlines() if path else ():

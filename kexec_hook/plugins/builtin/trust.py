@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from kexec_hook.plugins.api import Run
+from kexec_hook.plugins.api import Decision
 from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ _NO_OWNERS = ("vfat", "msdos", "exfat")  # every file there belongs to whom the 
 _MADE_UP = ("/proc/", "/sys/", "/dev/", "/run/")
 
 
-def objections(run: Run) -> Iterator[str]:
-    looked_at = list(_looked_at(run))
-    foreign = [path for path, info in looked_at if info.st_uid not in (0, run.owner)]
+def objections(decision: Decision) -> Iterator[str]:
+    looked_at = list(_looked_at(decision))
+    foreign = [path for path, info in looked_at if info.st_uid not in (0, decision.owner)]
     if foreign:
         yield f"{_shown(foreign)} does not belong to root, whose kernel it would choose; `chown root {foreign[0]}`"
     writable = [path for path, info in looked_at if _others_write(info)]
@@ -36,19 +36,24 @@ def _others_write(info: os.stat_result) -> bool:
     return bool(info.st_mode & 0o022)
 
 
-def _looked_at(run: Run) -> Iterator[tuple[str, os.stat_result]]:
+def _looked_at(decision: Decision) -> Iterator[tuple[str, os.stat_result]]:
     """What the decision read, the directories above it, and the program that loads."""
-    sysroot = Sysroot(run.sysroot.root, is_host=True)
-    paths = {above for path in run.sysroot.reads if not path.startswith(_MADE_UP) for above in _way_to(path)}
+    sysroot = Sysroot(decision.sysroot.root, is_host=True)
+    paths = {
+        above
+        for path in decision.sysroot.reads
+        if not path.startswith(_MADE_UP)
+        for above in _way_to(path)
+    }
     for path in sorted(paths):
-        mount = run.disks.mounts.at(path) if run.disks else None
+        mount = decision.disks.mounts.at(path) if decision.disks else None
         try:
             info = sysroot.stat(path, follow=False)
         except SysrootError:
             continue
         if info is not None and (mount is None or mount.type not in _NO_OWNERS):
             yield path, info
-    program = run.programs.find("kexec")
+    program = decision.programs.find("kexec")
     for path in _way_to(os.path.realpath(program)) if program else ():
         try:
             yield path, os.stat(path)
