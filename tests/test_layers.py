@@ -43,6 +43,8 @@ ROOMS = [
 # Who touches the world, and why these.
 OPENS_FILES = {
     "kexec_hook.system.sysroot": "everything below the root",
+    "kexec_hook.system.confine": "the root of its own in which a program is shut in",
+    "kexec_hook.system.fstest": "the memory files with what grub-fstest prints",
     "kexec_hook.system.directory": "our own directories, which it locks and writes",
     "kexec_hook.plugins.asking": "what installed packages say they bring",
     "kexec_hook.install": "the files that the package brings along, and where `hooks install` puts them",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import subprocess
 
+    from kexec_hook.system.confine import Confinement
+
 # The order of Debian's and Fedora's root shells; administrators' /usr/local is not trusted with a kernel.
 SYSTEM_PATH = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 KEPT = 1 << 20  # bytes of each output stream that are kept; the rest is read and dropped
@@ -71,13 +73,17 @@ class Programs(NamedTuple):
         stdin: bytes | None = None,
         env: Mapping[str, str] | None = None,
         pass_fds: Iterable[int] = (),
+        stdout: int | None = None,
+        confinement: Confinement | None = None,
         timeout: float = TIMEOUT,
         check: bool = True,
     ) -> Completed:
         """Run a program to its end; `check` makes a status other than 0 a ProcessError.
 
         It sees /dev/null (or the bytes `stdin`), /, `PATH`, `LC_ALL=C` and what `env` adds,
-        and of our files only `pass_fds`.  After `timeout` seconds its process group is killed.
+        and of our files only `pass_fds`; `confinement` takes its rights and most of its files away.
+        What it prints goes to the descriptor `stdout` where there is one, unbounded.
+        After `timeout` seconds its process group is killed.
         """
         argv = tuple(argv)
         program = self.find(argv[0])
@@ -86,9 +92,11 @@ class Programs(NamedTuple):
                 argv, f"cannot be run: no program {argv[0]} in {':'.join(self.path)}"
             )
         environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **(env or {})}
-        process = _start(program, argv, stdin is not None, environment, tuple(pass_fds))
+        process = _start(
+            program, argv, stdin is not None, environment, tuple(pass_fds), stdout, confinement
+        )
         try:
-            stdout, stderr, ended = _talk(process, stdin or b"", time.monotonic() + timeout)
+            output, stderr, ended = _talk(process, stdin or b"", time.monotonic() + timeout)
         except (
             BaseException
         ):  # an interrupt must not leave the program behind: it may be loading a kernel
@@ -101,7 +109,7 @@ class Programs(NamedTuple):
         if not ended:
             _kill(process)
             raise TimedOut(argv, f"did not end within {timeout:g} s and was killed", stderr=stderr)
-        result = Completed(argv, process.returncode, stdout, stderr)
+        result = Completed(argv, process.returncode, output, stderr)
         if check and result.status != 0:
             raise ProcessError(argv, _ending(result.status), result.status, stderr)
         return result
@@ -115,7 +123,13 @@ def shown(argv: Sequence[str]) -> str:
 
 
 def _start(
-    program: str, argv: tuple[str, ...], talking: bool, env: Mapping[str, str], fds: tuple[int, ...]
+    program: str,
+    argv: tuple[str, ...],
+    talking: bool,
+    env: Mapping[str, str],
+    fds: tuple[int, ...],
+    stdout: int | None,
+    confinement: Confinement | None,
 ) -> subprocess.Popen[bytes]:
     # Not at the top: half of all runs start no program, and the import takes longer than what they do.
     import subprocess
@@ -123,15 +137,17 @@ def _start(
     try:
         return subprocess.Popen(
             [_encode(word) for word in argv],
-            executable=_encode(program),
+            executable=_encode(confinement.program if confinement else program),
             stdin=subprocess.PIPE if talking else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
             bufsize=0,
             cwd="/",
             env={_encode(name): _encode(value) for name, value in env.items()},
             pass_fds=fds,
             start_new_session=True,
+            # Between fork and exec, where threads could be in the way; kexec-hook has none.
+            preexec_fn=confinement.enter if confinement else None,
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in a word
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,0 +1,60 @@
+"""Images of file systems, made without root: ext4, FAT and btrfs with the files of a directory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+UUID = "11111111-2222-4333-8444-555555555555"
+
+
+def _run(*argv: object) -> None:
+    subprocess.run([str(word) for word in argv], check=True, capture_output=True, timeout=60)
+
+
+def _need(*programs: str) -> None:
+    for program in programs:
+        if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin"):
+            pytest.skip(f"needs {program}")
+
+
+def _blank(image: Path, mebibytes: int) -> None:
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.unlink(missing_ok=True)
+    with open(image, "wb") as file:
+        file.truncate(mebibytes << 20)
+
+
+def ext4(
+    image: Path, files: Path, label: str = "DATA", mebibytes: int = 8, uuid: str = UUID
+) -> Path:
+    _need("mkfs.ext4")
+    _blank(image, mebibytes)
+    _run("mkfs.ext4", "-q", "-F", "-U", uuid, "-L", label, "-d", files, image)
+    return image
+
+
+def fat(image: Path, files: Path, label: str = "DATA", mebibytes: int = 8) -> Path:
+    _need("mkfs.vfat", "mcopy")
+    _blank(image, mebibytes)
+    _run("mkfs.vfat", "-i", "ABCD1234", "-n", label, image)
+    names = sorted(files.iterdir())
+    if names:
+        _run("mcopy", "-i", image, "-s", *names, "::")
+    return image
+
+
+def btrfs(
+    image: Path, files: Path, label: str = "DATA", mebibytes: int = 120, uuid: str = UUID
+) -> Path:
+    _need("mkfs.btrfs")
+    _blank(image, mebibytes)
+    _run("mkfs.btrfs", "-q", "-f", "-U", uuid, "-L", label, "--rootdir", files, image)
+    return image
+
+
+MAKERS: dict[str, Callable[..., Path]] = {"ext4": ext4, "fat": fat, "btrfs": btrfs}
