@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from kexec_hook.system.confine import confined, flush
-from kexec_hook.system.process import ProcessError, Programs, Completed, TimedOut
+from kexec_hook.system.process import Completed, ProcessError, Programs, TimedOut
 
 PROGRAMS = ("grub-fstest", "grub2-fstest")
 PACKAGES = "grub-common (Debian) or grub2-tools-extra (Fedora, EL)"
