@@ -13,6 +13,7 @@ from kexec_hook.commands import OK, hooks
 from kexec_hook.commands import reboot as rebooting
 from kexec_hook.commands import show as looking
 from kexec_hook.commands import stage as staging
+from kexec_hook.errors import KexecHookError
 from kexec_hook.system.host import Host
 
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
     try:
         code: int = args.run(host or Host(args.root), args)
         sys.stdout.flush()
-    except commands.expected_errors() as error:
+    except KexecHookError as error:
         return commands.fail(str(error))
     except BrokenPipeError:
         # Nobody reads on: not our failure, and nothing more can be said.

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from kexec_hook.errors import KexecHookError
 from kexec_hook.plugins.api import PackageManager
 from kexec_hook.system.sysroot import MissingError, NotPermittedError, Sysroot, SysrootError
 
@@ -33,7 +34,7 @@ _PLAIN = r"[A-Za-z0-9/._+-]+"
 State = Literal["installed", "outdated", "missing", "foreign", "unused"]
 
 
-class InstallError(Exception):
+class InstallError(KexecHookError):
     """A file could not be written or removed, or must not be; one sentence."""
 
 

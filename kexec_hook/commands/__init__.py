@@ -20,16 +20,6 @@ def fail(message: str, code: int = FAILED) -> int:
     return code
 
 
-def expected_errors() -> tuple[type[Exception], ...]:
-    """What modules raise for what the world does wrong; anything else is a bug and keeps its traceback."""
-    from kexec_hook.settings.conf import SettingsError
-    from kexec_hook.system.directory import StateError
-    from kexec_hook.system.kexec import KexecError
-    from kexec_hook.system.sysroot import SysrootError
-
-    return SettingsError, SysrootError, StateError, KexecError
-
-
 def as_json(answer: Any) -> str:
     import json
 

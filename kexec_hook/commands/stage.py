@@ -13,7 +13,6 @@ from kexec_hook.commands import (
     OK,
     as_json,
     decide_here,
-    expected_errors,
     fail,
     journal,
     load_plugins,
@@ -21,6 +20,7 @@ from kexec_hook.commands import (
     refuse,
     say_done,
 )
+from kexec_hook.errors import KexecHookError
 from kexec_hook.plugins.api import Trigger
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def run(host: Host, args: Namespace) -> int:
         print(f"kexec-hook: {error}")
         _look_again(host)
         return OK
-    except expected_errors() as error:
+    except KexecHookError as error:
         _run_failed(host, str(error))
         return OK
     except (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kexec_hook.decision.planning import given_plan, make_plan, release_of
+from kexec_hook.decision.planning import given_plan, loaded_plan, make_plan, release_of
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.flavours import FLAVOURS, platform_variables
@@ -12,6 +12,7 @@ from kexec_hook.grub.fuel import Fuel, Limit
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.menu import BootResult, boot_default, choose, evaluate, split_path, try_all
 from kexec_hook.grub.script.source import ScriptError
+from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import Plan
 from kexec_hook.plugins.api import BootConfig, Decision, Objection, Trigger
 from kexec_hook.system.pci import pci_devices
@@ -49,6 +50,8 @@ def decide(
     except _Refused as refused:
         decision = refused.decision or decision
         decision = decision._replace(objections=(*decision.objections, Objection(str(refused))))
+    except CmdlineError as error:
+        decision = decision._replace(objections=(*decision.objections, Objection(str(error))))
     if sysroot.is_host:
         for file in plugins.files:
             sysroot.stat(file)  # a changed plugin may decide otherwise
@@ -114,9 +117,11 @@ def _by_grub(decision: Decision, host: Host, plugins: Plugins) -> Decision:
         and decision.result
         and decision.result.ended in ("boot", "password")
     ):
-        decision = decision._replace(
-            plan=make_plan(decision.machine.loaded, disks, decision.sysroot, settings)
-        )
+        try:
+            plan = make_plan(decision.machine.loaded, disks, decision.sysroot, settings)
+        except CmdlineError as error:
+            raise _Refused(str(error), decision) from None
+        decision = decision._replace(plan=plan)
     return decision
 
 
@@ -210,7 +215,7 @@ def _entry_of(
         loaded = sample.machine.loaded
         if sample.outcome.how != "boot" or loaded is None or sample.entry.submenu:
             continue
-        plan = make_plan(loaded, decision.disks, decision.sysroot, decision.settings)
+        plan = loaded_plan(loaded, decision.disks, decision.sysroot)
         if plan is not None and plan.release:
             found.append((plan.release, sample.path))
     if how == "running":

@@ -15,7 +15,17 @@ from kexec_hook.system.sysroot import Sysroot
 def make_plan(
     loaded: Loaded, disks: RootDisks, sysroot: Sysroot, settings: Settings
 ) -> Plan | None:
-    """The plan for a Linux that GRUB loaded; None when one of its files is on no mounted file system."""
+    """The plan for a Linux that GRUB loaded, as the settings change it; None as loaded_plan.  Raises CmdlineError."""
+    plan = loaded_plan(loaded, disks, sysroot)
+    if plan is None:
+        return None
+    return plan._replace(
+        cmdline=edited(plan.cmdline, settings), kexec_args=tuple(settings.kexec_args.value)
+    )
+
+
+def loaded_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot) -> Plan | None:
+    """What GRUB loaded, its command line to the byte; None when one of its files is on no mounted file system."""
     if loaded.kind != "linux" or loaded.path is None:
         return None
     kernel = _host(disks, loaded.path)
@@ -25,15 +35,14 @@ def make_plan(
     devicetree = _host(disks, loaded.devicetree) if loaded.devicetree else ""
     if kernel is None or devicetree is None or not all(initrd.path for initrd in initrds):
         return None
-    cmdline = edited("BOOT_IMAGE=" + loaded.kcmdline, settings)
-    args = tuple(settings.kexec_args.value)
-    return Plan(kernel, initrds, cmdline, release_of(kernel, sysroot), devicetree or None, args)
+    cmdline = "BOOT_IMAGE=" + loaded.kcmdline
+    return Plan(kernel, initrds, cmdline, release_of(kernel, sysroot), devicetree or None)
 
 
 def given_plan(
     kernel: str, initrd: str, cmdline: str, release: str | None, settings: Settings
 ) -> Plan:
-    """The plan for files that GRUB has no say in; no initrd where it is empty."""
+    """The plan for files that GRUB has no say in; no initrd where it is empty.  Raises CmdlineError."""
     initrds = (InitrdFile(initrd),) if initrd else ()
     return Plan(
         kernel, initrds, edited(cmdline, settings), release, None, tuple(settings.kexec_args.value)
@@ -41,7 +50,10 @@ def given_plan(
 
 
 def edited(cmdline: str, settings: Settings) -> str:
-    """The command line as the administrator's settings change it; to the byte as it was where they do not."""
+    """The command line as the administrator's settings change it, to the byte as it was where they do not.
+
+    Raises CmdlineError.
+    """
     from kexec_hook.kernel.cmdline import edit_cmdline
 
     remove, append = settings.remove_parameters.value, settings.append_parameters.value

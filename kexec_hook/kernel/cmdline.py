@@ -13,11 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
+from kexec_hook.errors import KexecHookError
+
 _BLANKS = " \t\n\v\f\r"
 _WORD = re.compile(rf'(?:[^{_BLANKS}"]|"[^"]*(?:"|\Z))+')
 
 
-class CmdlineError(ValueError):
+class CmdlineError(KexecHookError):
     """A command line that cannot be edited; one sentence."""
 
 

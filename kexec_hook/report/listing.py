@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kexec_hook.decision.planning import make_plan
 from kexec_hook.grub.menu import Trial, try_all
+from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.report.explain import SCHEMA, write_text
 from kexec_hook.report.terminal import Style, safe
 
@@ -28,8 +29,12 @@ def _entries(decision: Decision) -> Iterator[dict[str, Any]]:
     titles: dict[tuple[int, ...], str] = {}
     for sample in try_all(decision.menu_machine):
         titles[sample.path] = sample.entry.title
-        plan = _plan(decision, sample.machine) if sample.outcome.how == "boot" else None
-        why = _not_bootable(sample, plan)
+        plan, why = None, ""
+        try:
+            plan = _plan(decision, sample.machine) if sample.outcome.how == "boot" else None
+        except CmdlineError as error:
+            why = str(error)
+        why = why or _not_bootable(sample, plan)
         yield {
             "path": ">".join(map(str, sample.path)),
             "titles": [titles[sample.path[: level + 1]] for level in range(len(sample.path))],

@@ -17,6 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from kexec_hook.errors import KexecHookError
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[^\s;&|<>()]+")
 _BLANKS = " \t"
@@ -29,7 +31,7 @@ class Assigned(NamedTuple):
     origin: str  # file:line of the name
 
 
-class SettingsError(Exception):
+class SettingsError(KexecHookError):
     """A settings file says something that cannot be understood; prints with file, line and a caret."""
 
     def __init__(self, message: str, text: str = "", column: int = 0, width: int = 1) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.plugins.api import Decision, Objection, Trigger
 from kexec_hook.settings.conf import Settings
@@ -34,10 +35,10 @@ def decide(host: Host, sysroot: Sysroot, settings: Settings, trigger: Trigger) -
         )
     plan = None
     if kernel is not None:
-        release = kdump.kernelver.value or host.running
-        words = (InitrdFile(initrd),) if initrd else ()
-        cmdline = panic_cmdline(kdump, host.cmdline)
-        plan = Plan(kernel, words, cmdline, release, None, kdump.kexec_args.value, panic=True)
+        try:
+            plan = _plan(host, kdump, kernel, initrd)
+        except CmdlineError as error:
+            objections.append(str(error))
     if sysroot.is_host:
         objections += _machine(host, trigger)
     return Decision(
@@ -50,6 +51,14 @@ def decide(host: Host, sysroot: Sysroot, settings: Settings, trigger: Trigger) -
         programs=host.programs,
         owner=host.owner,
     )
+
+
+def _plan(host: Host, kdump: KdumpSettings, kernel: str, initrd: str | None) -> Plan:
+    """Raises CmdlineError."""
+    release = kdump.kernelver.value or host.running
+    initrds = (InitrdFile(initrd),) if initrd else ()
+    cmdline = panic_cmdline(kdump, host.cmdline)
+    return Plan(kernel, initrds, cmdline, release, None, kdump.kexec_args.value, panic=True)
 
 
 def _machine(host: Host, trigger: Trigger) -> Iterator[str]:

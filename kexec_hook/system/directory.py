@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from kexec_hook.errors import KexecHookError
+
 LOCK = "lock"
 WAIT = 3.0  # seconds for another run to end
 LIMIT = 16 << 20  # bytes of a file of ours
@@ -19,7 +21,7 @@ _AGAIN = 0.02  # seconds between two looks at the lock
 _NEW = ".new"
 
 
-class StateError(Exception):
+class StateError(KexecHookError):
     """The directory or a file in it cannot be used; one sentence."""
 
 

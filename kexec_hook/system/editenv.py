@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from kexec_hook.errors import KexecHookError
 from kexec_hook.system.process import ProcessError, Programs
 
 # Debian and its kin; Fedora, RHEL, SUSE.
@@ -13,7 +14,7 @@ NAMES = ("grub-editenv", "grub2-editenv")
 TIMEOUT = 30.0  # seconds; it syncs the file to the disk
 
 
-class EditenvError(Exception):
+class EditenvError(KexecHookError):
     """The environment block was not read or not written; one sentence.  A failing program is the `__cause__`."""
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from kexec_hook.errors import KexecHookError
 from kexec_hook.system.confine import confined, flush
 from kexec_hook.system.process import Completed, ProcessError, Programs, TimedOut
 
@@ -38,7 +39,7 @@ Kind = Literal["file", "dir"]
 UNKNOWN = "cannot be read: unknown filesystem"
 
 
-class Unseen(Exception):
+class Unseen(KexecHookError):
     """What GRUB would find cannot be known; str() is the reason, a clause without a subject's name at its start."""
 
 

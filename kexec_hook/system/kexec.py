@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from kexec_hook.errors import KexecHookError
 from kexec_hook.system.host import Host
 from kexec_hook.system.process import ProcessError
 
@@ -16,7 +17,7 @@ CRASH_LOADED = "/sys/kernel/kexec_crash_loaded"
 _AUTO_SINCE = "2.0.20"
 
 
-class KexecError(Exception):
+class KexecError(KexecHookError):
     """kexec did not do it; one sentence with what it said.  The failing program is the `__cause__`."""
 
 

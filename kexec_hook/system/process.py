@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from kexec_hook.errors import KexecHookError
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -29,7 +31,7 @@ class Completed(NamedTuple):
     stderr: str
 
 
-class ProcessError(Exception):
+class ProcessError(KexecHookError):
     """A program was not there, did not start, did not end, or failed; one sentence, with the argv and what it said."""
 
     def __init__(

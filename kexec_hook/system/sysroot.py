@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from kexec_hook.errors import KexecHookError
+
 FILE_LIMIT = (
     64 << 20
 )  # bytes: configurations are read whole, kernels and initrds are only looked at
@@ -24,7 +26,7 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NOT_PERMITTED = (errno.EACCES, errno.EPERM)
 
 
-class SysrootError(Exception):
+class SysrootError(KexecHookError):
     """A file below the root that could not be used: which one, why, and what to do."""
 
     def __init__(self, path: str, reason: str, hint: str = "") -> None:

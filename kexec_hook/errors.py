@@ -1,0 +1,29 @@
+"""What the world does wrong: the root of our exceptions, which cli.py alone catches; anything else is a bug.
+
+    Exception
+    ├─ KexecHookError             str() is what the user reads: one sentence, where and what to do included
+    │  ├─ SysrootError            a file below the root: path, reason, hint            system/sysroot.py
+    │  │  ├─ MissingError
+    │  │  ├─ NotPermittedError
+    │  │  └─ TooLargeError
+    │  ├─ Unseen                  grub-fstest gave no answer                           system/fstest.py
+    │  ├─ StateError              /run/kexec-hook, /var/lib/kexec-hook                 system/directory.py
+    │  │  └─ Busy                 another process of ours holds the lock
+    │  ├─ ProcessError            a program: argv, what it did, status, stderr         system/process.py
+    │  │  ├─ ProgramNotFound
+    │  │  └─ TimedOut
+    │  ├─ KexecError              kexec(8) did not do it; __cause__ is the program     system/kexec.py
+    │  ├─ EditenvError            grub-editenv neither                                 system/editenv.py
+    │  ├─ SettingsError           a settings file, with file, line and a caret         settings/shellvars.py
+    │  ├─ CmdlineError            a command line that cannot be edited                 kernel/cmdline.py
+    │  └─ InstallError            a file that `hooks` cannot or must not write         install.py
+    └─ in grub/, GRUB's own errors: each is what GRUB would print, and `decide` makes an objection of those that end it
+
+Who raises one names it in its docstring as `Raises X`.
+"""
+
+from __future__ import annotations
+
+
+class KexecHookError(Exception):
+    """Something outside this program is wrong; one sentence for the user."""
