@@ -419,7 +419,7 @@ def test_files_that_vanish_after_grub_has_found_them(disk: Disk) -> None:
 
 UNPRIVILEGED = """
 import sys
-from tests.test_checks import Disk
+from tests.plugins.builtin.test_choice import Disk
 from pathlib import Path
 import os
 os.setuid(65534)
@@ -447,7 +447,7 @@ def test_what_may_not_be_read_is_a_note_in_a_dry_run_and_a_failure_in_a_real_one
         for path in (KERNEL, INITRD):
             (other.root / path.lstrip("/")).chmod(0o600)
         argv = [sys.executable, "-c", UNPRIVILEGED, str(other.root)]
-        here = Path(__file__).resolve().parents[1]
+        here = Path(__file__).resolve().parents[3]
         done = subprocess.run(argv, cwd=here, capture_output=True, text=True)
     note = str(
         [f"{path} could not be read with the rights of this user" for path in (KERNEL, INITRD)]
@@ -853,7 +853,7 @@ def test_a_fallback_is_noted(disk: Disk) -> None:
 
 # --- the documentation ---
 
-DOCS = Path(__file__).resolve().parents[1] / "docs/how-it-decides.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs/how-it-decides.md"
 BUILTIN = Path(files.__file__).parent
 
 
