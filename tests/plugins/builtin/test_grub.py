@@ -25,7 +25,7 @@ ESP_PART = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 ROOT_PART = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nID=debian\n'
 FEDORA = 'NAME="Fedora Linux"\nID=fedora\nVERSION_ID=44\nPLATFORM_ID="platform:f44"\n'
-STAND_INS = Path(__file__).resolve().parent / "roots/debian-12/tree/boot"
+STAND_INS = Path(__file__).resolve().parents[2] / "roots/debian-12/tree/boot"
 KERNEL = (STAND_INS / "vmlinuz-6.1.0-39-amd64").read_bytes()
 INITRD = (STAND_INS / "initrd.img-6.1.0-39-amd64").read_bytes()
 WORDS = "linux {}/vmlinuz root=/dev/sda2 prefix=$prefix root=$root\ninitrd {}/initrd.img"
