@@ -19,7 +19,7 @@ from kexec_hook.plugins.asking import Plugins
 from kexec_hook.settings.conf import load_settings
 from kexec_hook.system.host import Host
 
-ROOT = Path(__file__).parent / "roots/debian-12/tree"
+ROOT = Path(__file__).resolve().parents[1] / "roots/debian-12/tree"
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
 
