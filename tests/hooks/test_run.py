@@ -11,7 +11,7 @@ import pytest
 from kexec_hook.state.stamp import absent, format_stamp, watched
 from kexec_hook.system.sysroot import Identity, Sysroot
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 BEFORE = 60  # seconds: how much older than now a stamp is
 
