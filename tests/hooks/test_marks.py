@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHELLS = [[shell] for shell in ("dash", "bash") if shutil.which(shell)]
 SHELLS += [["bash", "--posix"]] if shutil.which("bash") else []
 SHELLS += [["busybox", "sh"]] if shutil.which("busybox") else []
