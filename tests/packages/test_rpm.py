@@ -115,7 +115,7 @@ def test_rpmlint_says_nothing_that_is_not_named(built: tuple[Chroot, dict[str, s
 def test_its_tests_pass_where_it_is_built(built: tuple[Chroot, dict[str, str]]) -> None:
     """%check, as in Fedora's builders: without network, rights over the kernel, and what is beside the package."""
     rpm_lab.build_kexec_hook(
-        built[0], "--with", "tests", "--define", "check_only tests/grub tests/test_settings.py"
+        built[0], "--with", "tests", "--define", "check_only tests/grub tests/settings/test_conf.py"
     )
 
 

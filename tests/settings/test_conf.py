@@ -27,7 +27,7 @@ from kexec_hook.settings.conf import (
 )
 from kexec_hook.system.sysroot import Sysroot
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "kexec_hook/data/kexec-hook.conf"
 DOCS = ROOT / "docs/settings.md"
 
