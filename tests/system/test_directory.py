@@ -16,7 +16,7 @@ import pytest
 
 from kexec_hook.system.directory import Busy, Directory, StateError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def python(code: str, *words: str) -> subprocess.Popen[str]:
