@@ -20,7 +20,7 @@ from kexec_hook.system.sysroot import (
     TooLargeError,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
