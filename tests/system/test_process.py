@@ -72,7 +72,7 @@ def test_bytes_arrive_whatever_the_locale_of_the_caller(bin: Bin) -> None:
         f"print(Programs({bin.programs.path!r}).run(('say', 'caf\\udce9 \\xe9')).stdout)"
     )
     env = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    root = Path(__file__).parent.parent
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, check=True
     )
@@ -228,7 +228,7 @@ def test_an_interrupt_leaves_nothing_running(bin: Bin, tmp_path: Path) -> None:
     bin.add("hang", f"echo $$ > {tmp_path}/pid; exec sleep 60\n")
     code = f"from kexec_hook.system.process import Programs; Programs({bin.programs.path!r}).run(('hang',))"
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], stderr=subprocess.DEVNULL
     ) as ours:
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()):
             time.sleep(0.02)
@@ -240,7 +240,7 @@ def test_importing_it_does_not_import_subprocess() -> None:
     code = "import sys, kexec_hook.system.process; print('subprocess' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-c", "import sys; sys.path.insert(0, '.'); " + code],
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
         check=True,
