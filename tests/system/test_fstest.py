@@ -427,7 +427,7 @@ def test_program_that_cannot_be_shut_in_is_not_run(
         "try: print(Image(Drivers(Programs((sys.argv[2],))), [sys.argv[3]]).kind('/flag'))\n"
         "except Unseen as e: print(e)"
     )
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     argv = [
         sys.executable,
         "-c",
