@@ -20,7 +20,7 @@ from kexec_hook.kernel.unpack import unpack_initrd
 from kexec_hook.system.process import Programs
 from tests.bootfiles import FILES, bzimage, cpio, elf, image, packed, zboot
 
-ROOTS = Path(__file__).resolve().parent / "roots"
+ROOTS = Path(__file__).resolve().parents[1] / "roots"
 
 
 class Bytes:
