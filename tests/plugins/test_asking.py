@@ -70,7 +70,7 @@ def test_raising_plugin_is_an_objection() -> None:
     ((by, reason),) = reasons(run(plugin(kexec_hook_objections=objections)))
     assert by == "mine0"
     assert reason.startswith("plugin mine0 failed: RuntimeError: out of coffee (")
-    assert "test_plugins.py:" in reason
+    assert "test_asking.py:" in reason
 
 
 def test_plugin_that_raises_elsewhere_is_named_and_passed_over() -> None:
