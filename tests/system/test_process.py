@@ -228,7 +228,9 @@ def test_an_interrupt_leaves_nothing_running(bin: Bin, tmp_path: Path) -> None:
     bin.add("hang", f"echo $$ > {tmp_path}/pid; exec sleep 60\n")
     code = f"from kexec_hook.system.process import Programs; Programs({bin.programs.path!r}).run(('hang',))"
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[2],
+        stderr=subprocess.DEVNULL,
     ) as ours:
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()):
             time.sleep(0.02)
