@@ -459,48 +459,13 @@ class Grub:
         """Let the menu boot its default, and fall back, until GRUB would have started something."""
         start = time.monotonic()
         map_file = self._configuration(config, settings, "0")
-        events = re.compile(
-            rf"(?P<key>{_ANY_KEY})|(?P<fallback>Falling back to `)|(?P<failed>Failed to boot both)"
-            r"|(?P<prompt>grub> )|(?P<menu>select which entry is highlighted)|(?P<auth>Enter username: )"
-            r"|(?P<boot>error: you need to load the kernel first\.)"
-        )
-        end = "exit"
         with _console(map_file, *_WIDE, self.seconds) as console:
             _expect(console, _ENV_END, "ended while it read the configuration")
-            body = segment = console.seen
+            body = console.seen
             # What the configuration itself loads is still there when an entry ends.
             at_top = _loaders(console.data[:body])
-            booted = loaded(at_top)
-            while True:
-                event = console.wait_for(events)
-                kind = event.lastgroup if event else None
-                stop = event.start() if event else len(console.data)
-                if kind == "key":
-                    console.press(" ")
-                    continue
-                if kind in (None, "auth", "prompt"):
-                    end = kind or "exit"
-                    break
-                booted = loaded((*at_top, *_loaders(console.data[segment:stop])))
-                if kind == "boot" and not booted:
-                    continue
-                if booted or kind != "fallback":
-                    end = kind
-                    break
-                segment = stop
-            if (
-                kind is None
-                and loaded((*at_top, *_loaders(console.data[segment:])))
-                and console.died()
-            ):
-                booted, end = (
-                    True,
-                    "booted",
-                )  # GRUB would not have come to the entry of `fallback` that is not there
-            elif kind is None and console.died():
-                raise GrubFailed("GRUB followed a null pointer")
+            booted, end, stop = _until_booted(console, at_top)
             output = console.data[:stop]
-            booted = booted and end not in ("exit", "auth", "prompt")
         loaders = _loaders(output[body:])
         _, errors = split_errors(clean(output))
         after = disk.read_file(self._image, grubenv) if grubenv else None
@@ -609,6 +574,70 @@ class Grub:
         if top.menus:
             below((), top.menus[0])
         return found
+
+
+def _until_booted(console: _Console, at_top: Sequence[Loader] = ()) -> tuple[bool, str, int]:
+    """Follow the menu until an entry has loaded something, or GRUB waits or ends: booted, how it ended, and where."""
+    events = re.compile(
+        rf"(?P<key>{_ANY_KEY})|(?P<fallback>Falling back to `)|(?P<failed>Failed to boot both)"
+        r"|(?P<prompt>grub> )|(?P<menu>select which entry is highlighted)|(?P<auth>Enter username: )"
+        r"|(?P<boot>error: you need to load the kernel first\.)"
+    )
+    segment = console.seen
+    while True:
+        event = console.wait_for(events)
+        kind = event.lastgroup if event else None
+        stop = event.start() if event else len(console.data)
+        if kind == "key":
+            console.press(" ")
+            continue
+        if kind in ("auth", "prompt"):
+            return False, kind or "", stop
+        found = (*at_top, *_loaders(console.data[segment:stop]))
+        if kind is None and loaded(found) and console.died():
+            return (
+                True,
+                "booted",
+                stop,
+            )  # GRUB would not have come to the entry of `fallback` that is not there
+        if kind is None:
+            if console.died():
+                raise GrubFailed("GRUB followed a null pointer")
+            return False, "exit", stop
+        booted = loaded(found)
+        if kind == "boot" and not booted:
+            continue
+        if booted or kind != "fallback":
+            return booted, kind, stop
+        segment = stop
+
+
+def boot_disks(
+    disks: Mapping[str, Path], directory: Path, settings: Mapping[str, str], seconds: float
+) -> BootRun:
+    """Boot whole disks as they are; save_env writes to them.  The configuration itself sets timeout to 0."""
+    start = time.monotonic()
+    # A loader opens its file; test -f only looks into the directory.
+    prelude = (
+        _settings(settings) + _PRELUDE.replace('[ -f "$', '[ -s "$') + 'source "$prefix/grub.cfg"\n'
+    )
+    judge = directory / "hd77"
+    with tempfile.TemporaryDirectory(dir=directory) as tmp:
+        Path(tmp, "grub.cfg").write_text(prelude)
+        disk.build_whole(judge, Path(tmp))
+    map_file = directory / "device.map"
+    map_file.write_text(
+        "".join(f"({name}) {image}\n" for name, image in {**disks, "hd77": judge}.items())
+    )
+    with _console(map_file, *_WIDE, seconds) as console:
+        booted, end, stop = _until_booted(console)
+        output = console.data[:stop]
+    _, errors = split_errors(clean(output))
+    loaders, seconds = _loaders(output), time.monotonic() - start
+    fell_back = "Falling back to `" in output
+    return BootRun(
+        {}, loaders, booted, "booted" if booted else end, errors, None, seconds, False, fell_back
+    )
 
 
 def _expect(console: _Console, pattern: Pattern[str], otherwise: str) -> None:
