@@ -150,6 +150,6 @@ def test_small_plugin_objects_while_its_file_is_there(site: Path, tree: Tree) ->
     assert found.sysroot.reads["/etc/no-kexec"] is None  # that it comes is noticed
     tree.write("etc/no-kexec")
     found = decided(Plugins(), tree.root)
-    assert ("no-kexec", "/etc/no-kexec is there; remove it") in [
-        (item.by, item.reason) for item in found.objections
+    assert ("no-kexec", "/etc/no-kexec is there", "no-kexec", "rm /etc/no-kexec") in [
+        (item.by, item.reason, item.code, item.fix) for item in found.objections
     ]

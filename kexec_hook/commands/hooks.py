@@ -35,7 +35,8 @@ def hooks(host: Host, args: Namespace) -> int:
     sysroot = host.sysroot()
     plugins = load_plugins()
     managers = plugins.package_managers()
-    for trouble in (*(objection.reason for objection in plugins.broken), *plugins.complaints):
+    troubles = [objection.reason for objection in plugins.broken]
+    for trouble in (*troubles, *(note.text for note in plugins.complaints)):
         print(f"kexec-hook: {trouble}", file=sys.stderr)
     known = [glue.SYSTEMD, *sorted(manager.name for manager in managers)]
     unknown = [name for name in args.names if name not in known]

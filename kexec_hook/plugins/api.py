@@ -61,6 +61,16 @@ class Objection(NamedTuple):
     by: str = "kexec-hook"
     rights: bool = False  # nothing was decided, for want of rights: a failure (exit 1), no decline
     elsewhere: bool = False  # we are in a container or chroot: what may be staged is the machine's, and none of ours
+    code: str = "plugin"  # a stable slug, listed in docs/how-it-decides.md; given by keyword
+    fix: str = ""  # one line: what to do, if possible a command; given by keyword
+
+
+class Note(NamedTuple):
+    """What the administrator should know, though it forbids nothing."""
+
+    text: str
+    code: str
+    fix: str = ""
 
 
 class Decision(NamedTuple):
@@ -80,7 +90,7 @@ class Decision(NamedTuple):
     plan: Plan | None = None
     problems: tuple[Problem, ...] = ()
     objections: tuple[Objection, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     programs: Programs = Programs()  # kexec, grub-editenv, systemctl
     owner: int = 0  # the user who must own what is believed: root
 

@@ -15,6 +15,7 @@ from kexec_hook.plugins.api import (
     API_VERSION,
     BootConfig,
     Decision,
+    Note,
     Objection,
     PackageManager,
     Trigger,
@@ -42,7 +43,7 @@ class Plugins:
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         self.broken: list[Objection] = []
-        self.complaints: list[str] = []
+        self.complaints: list[Note] = []
         self._installed: list[object] = []
         for name, plugin in _builtin():
             self._manager.register(plugin, name)
@@ -98,9 +99,9 @@ class Plugins:
                 found.append(Objection(f"plugin {name} failed: {_blame(error)}", name))
         return found
 
-    def notes(self, decision: Decision, sysroot: Sysroot) -> list[str]:
+    def notes(self, decision: Decision, sysroot: Sysroot) -> list[Note]:
         return [
-            str(note)
+            note if isinstance(note, Note) else Note(str(note), "plugin")
             for name, call in self._calls("kexec_hook_notes")
             for note in self._ask(name, call, decision=decision, sysroot=sysroot) or []
         ]
@@ -125,7 +126,8 @@ class Plugins:
         try:
             return call(**kwargs)
         except Exception as error:
-            self.complaints.append(f"plugin {name} failed and was passed over: {_blame(error)}")
+            text = f"plugin {name} failed and was passed over: {_blame(error)}"
+            self.complaints.append(Note(text, "plugin-failed"))
             return None
 
     def _load_installed(self) -> None:

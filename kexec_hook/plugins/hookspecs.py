@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from kexec_hook.plugins.api import BootConfig, Decision, Objection, PackageManager, Trigger
+from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection, PackageManager, Trigger
 
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks
@@ -41,7 +41,7 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
 
 
 @hookspec
-def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str]:  # type: ignore[empty-body]
+def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note | str]:  # type: ignore[empty-body]
     """What the administrator should know, though it forbids nothing."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kexec_hook.grub.menu import Choice
 from kexec_hook.grub.script.source import point
+from kexec_hook.report.reasons import lines_of, reasons_json
 from kexec_hook.report.terminal import Style, safe
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ def stage_json(
         "release": plan.release if plan else None,
         "env_writes": env_writes(decision),
         "commands": [] if decision.objections else [list(argv) for argv in commands],
-        "objections": [
-            {"reason": objection.reason, "by": objection.by} for objection in decision.objections
-        ],
         "problems": [_problem(problem) for problem in decision.problems],
-        "notes": list(decision.notes),
+        **reasons_json(decision),
     }
 
 
@@ -87,11 +85,15 @@ def stage_text(
 def _headline(decision: Decision, outcome: str, left: bool, style: Style) -> str:
     what = "a panic" if decision.trigger.panic else "the next reboot"
     if decision.objections:
-        reasons = "; ".join(safe(objection.reason) for objection in decision.objections)
+        reasons = [
+            line
+            for objection in decision.objections
+            for line in lines_of(style.bad("declined:"), objection.reason, objection.fix)
+        ]
         so = "Nothing is staged; the next reboot is an ordinary one."
         if decision.trigger.dry or decision.trigger.panic or left:
             so = f"Nothing {'would be' if decision.trigger.dry else 'was'} staged."
-        return f"{style.bad('declined:')} {reasons}\n{so} Found:"
+        return "\n".join((*reasons, f"{so} Found:"))
     said = {
         "would-stage": f"would stage: {what} would be a kexec into",
         "staged": f"staged: {what} is a kexec into",
@@ -136,7 +138,11 @@ def _fact(name: str, value: str, style: Style) -> str:
 
 
 def _remarks(decision: Decision, style: Style, *, verbose: bool) -> list[str]:
-    lines = [f"{style.key('note:')} {safe(note)}" for note in decision.notes]
+    lines = [
+        line
+        for note in decision.notes
+        for line in lines_of(style.key("note:"), note.text, note.fix)
+    ]
     shown = decision.problems if verbose else ()
     lines += [
         f"{style.key('GRUB would print:')} {safe(f'{problem.message} ({problem.span})')}"
@@ -244,15 +250,22 @@ def _chapters(decision: Decision) -> list[tuple[str, list[str]]]:
         ),
         ("errors that GRUB would print", [point(p.message, p.span) for p in decision.problems]),
         ("settings", list(_settings(decision))),
-        ("notes", list(decision.notes)),
+        ("notes", [_with_fix(note.text, note.fix) for note in decision.notes]),
         (
             "objections",
-            [f"{objection.reason} [{objection.by}]" for objection in decision.objections],
+            [
+                _with_fix(f"{objection.reason} [{objection.by}]", objection.fix)
+                for objection in decision.objections
+            ],
         ),
     ]
     if not decision.objections and decision.result:
         chapters.append(("verdict", ["nothing speaks against a kexec into this entry"]))
     return [(title, lines) for title, lines in chapters if lines]
+
+
+def _with_fix(text: str, fix: str) -> str:
+    return f"{text}\n  fix: {fix}" if fix else text
 
 
 def _settings(decision: Decision) -> Iterator[str]:

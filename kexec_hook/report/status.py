@@ -11,6 +11,7 @@ from kexec_hook.kernel import images
 from kexec_hook.kernel.releases import newest
 from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.report.explain import entry_json
+from kexec_hook.report.reasons import lines_of, reasons_json
 from kexec_hook.report.terminal import Style, safe
 from kexec_hook.staging.load import asked_for, decide_again, staged, still
 from kexec_hook.state import attempts, record
@@ -68,10 +69,7 @@ def status_json(
             {"release": name, "time": attempt.time}
             for name, attempt in sorted(_failed(host).items())
         ],
-        "objections": [
-            {"reason": objection.reason, "by": objection.by} for objection in decision.objections
-        ],
-        "notes": list(decision.notes),
+        **reasons_json(decision),
     }
 
 
@@ -266,11 +264,10 @@ def status_text(answer: dict[str, Any]) -> str:
             + "".join(f"; it {safe(w)}" for w in checked["unchecked"]),
         )
     lines += list(_advice(answer))
-    lines += [
-        f"{style.bad('objection:')} {safe(objection['reason'])}"
-        for objection in answer["objections"]
-    ]
-    lines += [f"{style.key('note:')} {safe(note)}" for note in answer["notes"]]
+    for objection in answer["objections"]:
+        lines += lines_of(style.bad("objection:"), objection["reason"], objection["fix"])
+    for note in answer["note_details"]:
+        lines += lines_of(style.key("note:"), note["text"], note["fix"])
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import InitrdFile, Plan
-from kexec_hook.plugins.api import Decision, Objection, Trigger
+from kexec_hook.plugins.api import Decision, Note, Objection, Trigger
 from kexec_hook.settings.conf import Settings
 from kexec_hook.settings.kdump import KdumpSettings, load_kdump, panic_cmdline, panic_files
 from kexec_hook.staging.load import Staging, initrd_argument
@@ -47,7 +47,7 @@ def decide(host: Host, sysroot: Sysroot, settings: Settings, trigger: Trigger) -
         settings,
         plan=plan,
         objections=tuple(Objection(reason, "panic") for reason in objections),
-        notes=tuple(_notes(kdump)),
+        notes=tuple(Note(text, "crash-kernel-settings") for text in _notes(kdump)),
         programs=host.programs,
         owner=host.owner,
     )

@@ -80,7 +80,7 @@ def test_plugin_that_raises_elsewhere_is_named_and_passed_over() -> None:
     found = run(plugin(kexec_hook_choose_entry=choose))
     assert not found.declined
     assert any(
-        note.startswith("plugin mine0 failed and was passed over: KeyError: 'x'")
+        note.text.startswith("plugin mine0 failed and was passed over: KeyError: 'x'")
         for note in found.notes
     )
 

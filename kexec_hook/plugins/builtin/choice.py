@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from kexec_hook.grub.commands.refused import describe
-from kexec_hook.plugins.api import Decision, Objection
+from kexec_hook.plugins.api import Decision, Note, Objection
 from kexec_hook.plugins.builtin import files
 from kexec_hook.system.sysroot import Sysroot
 
@@ -49,8 +49,8 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
 
 
 @hookimpl
-def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str]:
-    found = [note for notes in NOTES for note in notes(decision)]
+def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str | Note]:
+    found: list[str | Note] = [note for notes in NOTES for note in notes(decision)]
     if sysroot.is_host:
         from kexec_hook.plugins.builtin import host as machine
 

@@ -75,7 +75,7 @@ class Disk:
     def notes(self) -> list[str]:
         run = self.run()
         assert run.objections == ()
-        return list(run.notes)
+        return [note.text for note in run.notes]
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_an_unset_variable_in_a_snippet(disk: Disk, options: str, reason: str, n
     snippet = f"title a\nlinux /boot/vmlinuz-6.1\ninitrd /boot/initrd.img-6.1\noptions {options}\n"
     disk.put("boot/loader/entries/a.conf", snippet)
     run = disk.run()
-    notes = [found for found in run.notes if "is a guess" not in found]
+    notes = [found.text for found in run.notes if "is a guess" not in found.text]
     for found, wanted in (
         ([objection.reason for objection in run.objections], reason),
         (notes, note),
@@ -428,7 +428,7 @@ disk.root = Path(sys.argv[1])
 for dry in (True, False):
     run = disk.run(dry=dry)
     print([(found.reason, found.rights) for found in run.objections])
-    print(list(run.notes))
+    print([note.text for note in run.notes])
 """
 
 
@@ -847,7 +847,7 @@ def test_assumptions_about_disks_are_noted(disk: Disk) -> None:
 def test_a_fallback_is_noted(disk: Disk) -> None:
     disk.config("set fallback=1\nmenuentry 'Broken' {\n linux /gone\n}\n" + MENUENTRY)
     run = disk.run()
-    assert "GRUB's fallback would then try «Linux»" in run.notes
+    assert "GRUB's fallback would then try «Linux»" in [note.text for note in run.notes]
     assert run.declined
 
 

@@ -47,7 +47,7 @@ def reasons(box: Box, **trigger: Any) -> list[str]:
 
 
 def notes(box: Box, **trigger: Any) -> list[str]:
-    return list(run(box, **trigger).notes)
+    return [note.text for note in run(box, **trigger).notes]
 
 
 def remove(box: Box, path: str) -> None:

@@ -1,0 +1,35 @@
+"""Objections and notes, as lines for people and as data for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from kexec_hook.report.terminal import safe
+
+if TYPE_CHECKING:
+    from kexec_hook.plugins.api import Decision
+
+
+def reasons_json(decision: Decision) -> dict[str, Any]:
+    """`objections`, `notes` (sentences) and `note_details`, as docs/json.md describes them."""
+    return {
+        "objections": [
+            {
+                "reason": objection.reason,
+                "by": objection.by,
+                "code": objection.code,
+                "fix": objection.fix,
+            }
+            for objection in decision.objections
+        ],
+        "notes": [note.text for note in decision.notes],
+        "note_details": [note._asdict() for note in decision.notes],
+    }
+
+
+def lines_of(label: str, text: str, fix: str) -> Iterator[str]:
+    """One line that says it, and below it one line with what to do about it, where that is known."""
+    yield f"{label} {safe(text)}"
+    if fix:
+        yield f"  fix: {safe(fix)}"
