@@ -94,7 +94,7 @@ def named(decision: Decision) -> str:
     """The entry and its release: `Debian GNU/Linux, 6.1.0-56-amd64`."""
     from kexec_hook.report.terminal import safe
 
-    default = decision.result.default if decision.result else None
+    default = decision.default
     release = (decision.plan.release if decision.plan else None) or ""
     title = default.entries[-1].title if default else decision.plan.kernel if decision.plan else ""
     return safe(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.decision.planning import given_plan, loaded_plan, make_plan, release_of
 from kexec_hook.disks.root import RootDisks
@@ -10,15 +11,23 @@ from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.flavours import FLAVOURS, platform_variables
 from kexec_hook.grub.fuel import Fuel, Limit
 from kexec_hook.grub.machine import Machine
-from kexec_hook.grub.menu import BootResult, boot_default, choose, evaluate, split_path, try_all
+from kexec_hook.grub.menu import (
+    ENDLESS,
+    BootResult,
+    boot_default,
+    choose,
+    evaluate,
+    split_path,
+    try_all,
+)
 from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import Plan
-from kexec_hook.plugins.api import BootConfig, Decision, Objection, Trigger
+from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
 from kexec_hook.system.pci import pci_devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from kexec_hook.grub.disks import GrubPath
     from kexec_hook.kernel.releases import TailKey
@@ -32,97 +41,93 @@ def decide(
     host: Host, sysroot: Sysroot, settings: Settings, plugins: Plugins, trigger: Trigger
 ) -> Decision:
     """Everything up to the act; nothing is changed."""
-    decision = Decision(
-        trigger,
-        sysroot,
-        settings,
-        programs=host.programs,
-        owner=host.owner,
-        disks=RootDisks(sysroot),
-    )
+    disks = RootDisks(sysroot)
+    decision = Decision(trigger, sysroot, settings, disks, programs=host.programs, owner=host.owner)
     try:
-        if trigger.running:
-            decision = decision._replace(plan=_running_plan(host, sysroot, settings))
-        elif trigger.entry is None and settings.select.value.how == "kexec-default":
-            decision = decision._replace(plan=_kexec_default_plan(host, sysroot, settings))
-        else:
-            decision = _by_grub(decision, host, plugins)
+        decision = _answer(decision, host, plugins)
     except _Refused as refused:
-        decision = refused.decision or decision
-        decision = decision._replace(objections=(*decision.objections, Objection(str(refused))))
+        decision = decision._replace(objections=(Objection(str(refused)),))
     except CmdlineError as error:
-        decision = decision._replace(objections=(*decision.objections, Objection(str(error))))
+        decision = decision._replace(objections=(Objection(str(error)),))
     if sysroot.is_host:
         for file in plugins.files:
             sysroot.stat(file)  # a changed plugin may decide otherwise
-    decision = decision._replace(
-        objections=(*decision.objections, *map(Objection, _unwritable(decision)))
-    )
-    found = [*decision.objections, *plugins.objections(decision, sysroot)]
+    objections = [
+        *decision.objections,
+        *map(Objection, _unwritable(decision)),
+        *plugins.objections(decision, sysroot),
+    ]
+    if decision.plan is None and not objections:
+        objections = [Objection("nothing was found that kexec could load")]
     notes = [*decision.notes, *plugins.notes(decision, sysroot), *plugins.complaints]
     return decision._replace(
-        objections=tuple(dict.fromkeys(found)), notes=tuple(dict.fromkeys(notes))
+        objections=tuple(dict.fromkeys(objections)), notes=tuple(dict.fromkeys(notes))
     )
+
+
+class _Refused(Exception):
+    """There is nothing to plan, for this reason."""
+
+
+def _answer(decision: Decision, host: Host, plugins: Plugins) -> Decision:
+    """The plan, from whoever the administrator lets choose: GRUB mostly."""
+    sysroot, settings = decision.sysroot, decision.settings
+    if decision.trigger.running:
+        return decision._replace(plan=_running_plan(host, sysroot, settings))
+    if decision.trigger.entry is None and settings.select.value.how == "kexec-default":
+        return decision._replace(plan=_kexec_default_plan(host, sysroot, settings))
+    config = plugins.boot_config(sysroot, decision.disks)
+    if config is None:
+        raise _Refused(
+            "no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)"
+        )
+    return _ask_grub(decision, config, host, plugins)
 
 
 def _unwritable(decision: Decision) -> Iterator[str]:
     """What GRUB would write, and grub-editenv cannot write in its place."""
-    pending = decision.machine.pending if decision.machine and decision.plan else []
-    for path in dict.fromkeys(write.path for write in pending):
+    blocks = dict.fromkeys(write.path for write in decision.pending) if decision.plan else {}
+    for path in blocks:
         if not path.path.startswith("/"):
             yield f"GRUB would write its environment to the blocks {path}, which grub-editenv cannot do in its place"
         elif env_file(decision, path) is None:
             yield f"GRUB would write to {path}, which is on no mounted file system"
-    if len({write.path for write in pending}) > 1:
+    if len(blocks) > 1:
         yield "GRUB would write to more than one environment block, which cannot be done in one step"
 
 
 def env_file(decision: Decision, path: GrubPath) -> str | None:
     """Where an environment block is below the root."""
-    found = decision.disks.locate(path) if decision.disks else None
+    found = decision.disks.locate(path)
     return str(found.host) if found else None
 
 
-class _Refused(Exception):
-    """There is nothing to plan, for this reason; `run` is as far as it went."""
-
-    def __init__(self, reason: str, decision: Decision | None = None) -> None:
-        super().__init__(reason)
-        self.decision = decision
-
-
-def _by_grub(decision: Decision, host: Host, plugins: Plugins) -> Decision:
+def _ask_grub(decision: Decision, config: BootConfig, host: Host, plugins: Plugins) -> Decision:
     """What GRUB would boot, or another entry of its menu."""
-    disks, settings = decision.disks, decision.settings
-    assert disks is not None
-    config = plugins.boot_config(decision.sysroot, disks)
-    if config is None:
-        raise _Refused(
-            "no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)"
-        )
+    settings = decision.settings
     if settings.flavour.value:
         config = config._replace(flavour=settings.flavour.value)
-    decision = decision._replace(config=config)
-    machine = make_machine(config, disks)
+    machine = make_machine(config, decision.disks)
     try:
-        decision = _choose_and_enter(decision, machine, host, plugins)
+        evaluation, objections = _evaluate(decision, config, machine, host, plugins)
     except (Limit, ScriptError) as error:
-        decision = decision._replace(machine=machine, problems=tuple(machine.problems))
         where = f" ({error.span})" if error.span else ""
-        raise _Refused(f"GRUB's configuration: {error.message}{where}", decision) from None
-    decision = decision._replace(problems=tuple(decision.problems or machine.problems))
-    assert decision.machine is not None
-    if (
-        decision.machine.loaded
-        and decision.result
-        and decision.result.ended in ("boot", "password")
-    ):
-        try:
-            plan = make_plan(decision.machine.loaded, disks, decision.sysroot, settings)
-        except CmdlineError as error:
-            raise _Refused(str(error), decision) from None
-        decision = decision._replace(plan=plan)
-    return decision
+        return decision._replace(
+            evaluation=Evaluation(config, machine, machine, BootResult(ended=ENDLESS)),
+            problems=tuple(machine.problems),
+            objections=(Objection(f"GRUB's configuration: {error.message}{where}"),),
+        )
+    decision = decision._replace(
+        evaluation=evaluation, problems=tuple(machine.problems), objections=objections
+    )
+    loaded = evaluation.machine.loaded
+    if loaded is None or evaluation.result.ended not in ("boot", "password"):
+        return decision
+    try:
+        plan = make_plan(loaded, decision.disks, decision.sysroot, settings)
+    except CmdlineError as error:
+        return decision._replace(objections=(*objections, Objection(str(error))))
+    return decision._replace(plan=plan)
 
 
 def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
@@ -146,47 +151,59 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     return machine
 
 
-def _choose_and_enter(
-    decision: Decision, machine: Machine, host: Host, plugins: Plugins
-) -> Decision:
-    """Evaluate the configuration, pick the entry, and run it.  ScriptError where that has no end."""
-    assert decision.config is not None
-    ended = evaluate(machine, decision.config.config)
-    shown = machine.fork()
-    decision = decision._replace(machine=machine, menu_machine=shown)
+def _evaluate(
+    decision: Decision, config: BootConfig, machine: Machine, host: Host, plugins: Plugins
+) -> tuple[Evaluation, tuple[Objection, ...]]:
+    """Read the configuration, pick the entry, and run it.  ScriptError where that has no end."""
+    ended = evaluate(machine, config.config)
+    menu = machine.fork()
     if ended != "menu" or not machine.menu:
-        return decision._replace(result=BootResult(ended=ended if ended != "menu" else "no menu"))
-    wanted, by = _wanted(decision, machine, plugins)
-    indices: Sequence[int] = ()
-    if wanted is not None:
-        if not choose(machine.menu, wanted, machine.flavour).matched:
-            head = split_path(wanted)[0]
-            reason = f"{by} names no entry of GRUB's menu: {head!r} (`kexec-hook list` shows them)"
-            return decision._replace(
-                result=BootResult(ended="no such entry"), objections=(Objection(reason),)
-            )
-        machine.set("default", wanted)
-        decision = decision._replace(chosen_by=by)
-    elif decision.settings.select.value.how in ("newest", "running"):
-        how = decision.settings.select.value.how
-        indices = _entry_of(how, decision, machine, host, plugins)
-        if not indices:
-            reason = f"select = {how} ({decision.settings.select.origin}): no entry of GRUB's menu boots that kernel"
-            return decision._replace(
-                result=BootResult(ended="no such entry"), objections=(Objection(reason),)
-            )
-        decision = decision._replace(
-            chosen_by=f"select = {how} ({decision.settings.select.origin})"
-        )
+        result = BootResult(ended=ended if ended != "menu" else "no menu")
+        return Evaluation(config, menu, machine, result), ()
+    picked = _pick(decision, machine, host, plugins)
+    if picked.refusal:
+        result = BootResult(ended="no such entry")
+        return Evaluation(config, menu, machine, result), (Objection(picked.refusal),)
+    if picked.spec is not None:
+        machine.set("default", picked.spec)
     machine.executed = []
     before = machine.fork()
-    result = boot_default(machine, indices)
-    if result.ended == "password":
-        # For the eye alone: what the entry would load if somebody typed the password.
-        before.unset("superusers")
-        boot_default(before, indices)
-        decision = decision._replace(machine=before, problems=tuple(machine.problems))
-    return decision._replace(result=result)
+    result = boot_default(machine, picked.indices)
+    if result.ended != "password":
+        return Evaluation(config, menu, machine, result, picked.by), ()
+    # For the eye alone: what the entry would load if somebody typed the password.
+    before.unset("superusers")
+    boot_default(before, picked.indices)
+    return Evaluation(config, menu, before, result, picked.by), ()
+
+
+class _Picked(NamedTuple):
+    """An entry other than GRUB's default, by words or by its place in the menu; or why there is none."""
+
+    by: str = ""  # who wants it
+    spec: str | None = None
+    indices: Sequence[int] = ()
+    refusal: str = ""
+
+
+def _pick(decision: Decision, machine: Machine, host: Host, plugins: Plugins) -> _Picked:
+    wanted, by = _wanted(decision, machine, plugins)
+    if wanted is not None:
+        if choose(machine.menu or (), wanted, machine.flavour).matched:
+            return _Picked(by, wanted)
+        head = split_path(wanted)[0]
+        return _Picked(
+            refusal=f"{by} names no entry of GRUB's menu: {head!r} (`kexec-hook list` shows them)"
+        )
+    select = decision.settings.select
+    how = select.value.how
+    if how not in ("newest", "running"):
+        return _Picked()
+    by = f"select = {how} ({select.origin})"
+    indices = _entry_of(how, decision, machine, host, plugins)
+    if not indices:
+        return _Picked(refusal=f"{by}: no entry of GRUB's menu boots that kernel")
+    return _Picked(by, indices=indices)
 
 
 def _wanted(decision: Decision, machine: Machine, plugins: Plugins) -> tuple[str | None, str]:
@@ -209,7 +226,6 @@ def _entry_of(
     """The first entry, in the menu's order, of the newest or the running kernel; empty where there is none."""
     from kexec_hook.kernel.releases import release_key
 
-    assert decision.disks is not None
     found: list[tuple[str, tuple[int, ...]]] = []
     for sample in try_all(machine):
         loaded = sample.machine.loaded

@@ -13,6 +13,7 @@ from kexec_hook.grub.numbers import as_int, strtoul
 from kexec_hook.grub.values import Entry, Halted
 
 _DEEPEST_MENU = 8
+ENDLESS = "endless"  # it took more than an evaluation may spend
 
 
 class Choice:
@@ -133,11 +134,26 @@ class Tried(NamedTuple):
     choice: Choice
     outcome: Outcome
 
+    @property
+    def spec(self) -> str:
+        """As GRUB's `default` would name it by numbers: 1>2."""
+        return spec(self.path)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        return tuple(entry.title for entry in self.entries)
+
+
+def spec(path: Sequence[int]) -> str:
+    """Numbers from the top menu down, as GRUB's `default` takes them: 1>2."""
+    return ">".join(map(str, path))
+
 
 class BootResult:
     """What GRUB would do, left alone with a menu: the entries it tries in turn, the last one being what boots.
 
-    `ended` is boot, menu (GRUB waits for somebody), password, crash, or the command that left GRUB.
+    `ended` is boot, menu (GRUB waits for somebody), password, crash, or the command that left GRUB; and, where
+    GRUB did not get that far: no menu, missing (the configuration), no such entry, endless.
     """
 
     def __init__(self, ended: str = "menu") -> None:
@@ -175,7 +191,7 @@ def boot_default(machine: Machine, indices: Sequence[int] = ()) -> BootResult:
     """
     result = BootResult()
     if indices:
-        machine.set("default", ">".join(map(str, indices)))
+        machine.set("default", spec(indices))
     try:
         _show(machine, (), (), result, indices)
     except Halted as halted:
@@ -325,7 +341,7 @@ def try_all(machine: Machine, path: tuple[int, ...] = ()) -> Iterator[Trial]:
         except Limit as limit:
             # GRUB would come to this entry only if somebody chose it.
             machine.report(limit.message, limit.span, OK)
-            outcome = Outcome("endless")
+            outcome = Outcome(ENDLESS)
         yield Trial((*path, index), entry, trial, outcome)
         if outcome.how == "menu" and trial.menu is not machine.menu:
             if len(path) + 1 < _DEEPEST_MENU:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from kexec_hook.system.process import Programs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kexec_hook.disks.root import RootDisks
     from kexec_hook.grub.machine import Machine
-    from kexec_hook.grub.menu import BootResult
-    from kexec_hook.grub.values import Problem
+    from kexec_hook.grub.menu import BootResult, Tried
+    from kexec_hook.grub.values import EnvWrite, Problem
     from kexec_hook.kernel.plan import Plan
     from kexec_hook.settings.conf import Settings
     from kexec_hook.system.sysroot import Sysroot
@@ -73,21 +75,30 @@ class Note(NamedTuple):
     fix: str = ""
 
 
+class Evaluation(NamedTuple):
+    """What GRUB makes of its configuration: its menu, and what it or somebody else picks there."""
+
+    config: BootConfig
+    menu: Machine  # as it was when the menu was shown
+    machine: Machine  # as GRUB would have left it when it boots
+    result: BootResult
+    chosen_by: str = ""  # who wants another entry than GRUB's default
+
+    @property
+    def default(self) -> Tried | None:
+        """The entry that is asked for, whatever GRUB would try after it."""
+        return self.result.default
+
+
 class Decision(NamedTuple):
-    """One run up to, not including, its act; what is printed, explained and tested."""
+    """One answer, before anything is done: what would be loaded, and why it may not be."""
 
     trigger: Trigger
     sysroot: Sysroot
     settings: Settings
-    config: BootConfig | None = None
-    disks: RootDisks | None = None
-    machine: Machine | None = None  # as GRUB would have left it when it boots
-    menu_machine: Machine | None = None  # as it was when the menu was shown
-    result: BootResult | None = (
-        None  # None: GRUB was not asked (--running, select = kexec-default) or not understood
-    )
-    chosen_by: str = ""  # who wants another entry than GRUB's default
-    plan: Plan | None = None
+    disks: RootDisks
+    evaluation: Evaluation | None = None  # None: GRUB was not asked, or it has no configuration
+    plan: Plan | None = None  # what was found, also where it is declined
     problems: tuple[Problem, ...] = ()
     objections: tuple[Objection, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -95,5 +106,20 @@ class Decision(NamedTuple):
     owner: int = 0  # the user who must own what is believed: root
 
     @property
+    def accepted(self) -> Plan | None:
+        """The plan, where nothing forbids it; None: the decision is declined."""
+        return None if self.objections else self.plan
+
+    @property
     def declined(self) -> bool:
-        return bool(self.objections)
+        return self.accepted is None
+
+    @property
+    def default(self) -> Tried | None:
+        """The entry of GRUB's menu that the plan comes from."""
+        return self.evaluation.default if self.evaluation else None
+
+    @property
+    def pending(self) -> Sequence[EnvWrite]:
+        """What GRUB would write to its environment on the way, in its order."""
+        return self.evaluation.machine.pending if self.evaluation else ()

@@ -40,13 +40,13 @@ def stage_json(
 
 
 def entry_json(decision: Decision) -> dict[str, Any] | None:
-    default = decision.result.default if decision.result else None
+    default = decision.default
     if default is None:
         return None
     entry = default.entries[-1]
     return {
-        "path": ">".join(map(str, default.path)),
-        "titles": [item.title for item in default.entries],
+        "path": default.spec,
+        "titles": list(default.titles),
         "id": entry.id,
         "source": str(entry.span),
     }
@@ -54,9 +54,7 @@ def entry_json(decision: Decision) -> dict[str, Any] | None:
 
 def env_writes(decision: Decision) -> dict[str, str | None]:
     """What GRUB would write to grubenv on the way; None: the variable is deleted."""
-    return (
-        {write.name: write.value for write in decision.machine.pending} if decision.machine else {}
-    )
+    return {write.name: write.value for write in decision.pending}
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
@@ -104,14 +102,15 @@ def _headline(decision: Decision, outcome: str, left: bool, style: Style) -> str
 
 
 def _facts(decision: Decision, commands: Sequence[Sequence[str]], style: Style) -> Iterator[str]:
-    default = decision.result.default if decision.result else None
+    evaluation, default = decision.evaluation, decision.default
     if default is not None:
-        titles = " > ".join(safe(entry.title) for entry in default.entries)
-        path = ">".join(map(str, default.path))
-        yield _fact("entry", titles, style) + style.dim(f"  ({path}, {default.entries[-1].span})")
+        titles = " > ".join(map(safe, default.titles))
+        yield _fact("entry", titles, style) + style.dim(
+            f"  ({default.spec}, {default.entries[-1].span})"
+        )
     plan = decision.plan
     if plan is None:
-        for words in decision.machine.executed if decision.machine and default is not None else ():
+        for words in evaluation.machine.executed if evaluation and default is not None else ():
             yield _fact("GRUB runs", safe(" ".join(words)), style)
         return
     yield _fact("kernel", safe(plan.kernel), style) + style.dim(
@@ -158,18 +157,19 @@ def _remarks(decision: Decision, style: Style, *, verbose: bool) -> list[str]:
 
 def _why(decision: Decision) -> Iterator[str]:
     """In a few lines: which menu entry, and who said so."""
-    result, machine = decision.result, decision.menu_machine
-    if result is None or machine is None:
+    evaluation = decision.evaluation
+    if evaluation is None:
         return
+    result = evaluation.result
     for level, (choice, menu) in enumerate(result.choices):
         above = result.default.entries[level - 1].title if level and result.default else ""
         where = f"submenu «{above}»" if above else "menu"
         title = menu[choice.index].title
         yield f"{_chosen(choice)} of the {where}: «{title}»"
         if level == 0:
-            binding = machine.env.get("default")
-            if decision.chosen_by:
-                yield f"  wanted by {decision.chosen_by}"
+            binding = evaluation.menu.env.get("default")
+            if evaluation.chosen_by:
+                yield f"  wanted by {evaluation.chosen_by}"
             elif binding is not None:
                 yield from ("  " + line for line in evidence("default", binding))
 
@@ -235,7 +235,6 @@ def explain_json(
 
 def _chapters(decision: Decision) -> list[tuple[str, list[str]]]:
     """The chain of evidence, in the order in which GRUB meets it."""
-    pending = decision.machine.pending if decision.machine else []
     chapters = [
         ("configuration", list(_configuration(decision))),
         ("default", list(_why(decision))),
@@ -245,7 +244,7 @@ def _chapters(decision: Decision) -> list[tuple[str, list[str]]]:
             "grubenv",
             [
                 f"{write_text(write.name, write.value)} ({write.path}, {write.span})"
-                for write in pending
+                for write in decision.pending
             ],
         ),
         ("errors that GRUB would print", [point(p.message, p.span) for p in decision.problems]),
@@ -259,7 +258,7 @@ def _chapters(decision: Decision) -> list[tuple[str, list[str]]]:
             ],
         ),
     ]
-    if not decision.objections and decision.result:
+    if not decision.objections and decision.evaluation:
         chapters.append(("verdict", ["nothing speaks against a kexec into this entry"]))
     return [(title, lines) for title, lines in chapters if lines]
 
@@ -286,26 +285,27 @@ def write_text(name: str, value: str | None) -> str:
 
 
 def _configuration(decision: Decision) -> Iterator[str]:
-    config = decision.config
-    if config is None:
+    evaluation = decision.evaluation
+    if evaluation is None:
         return
+    config = evaluation.config
     yield f"{config.path}, which GRUB calls {config.config}"
     yield f"read as by GRUB's {config.flavour} flavour on {config.platform} ({config.cpu})"
     for name in ("next_entry", "saved_entry", "prev_saved_entry"):
-        binding = decision.menu_machine.env.get(name) if decision.menu_machine else None
+        binding = evaluation.menu.env.get(name)
         if binding is not None and binding.value:
             yield from evidence(name, binding)
 
 
 def _root(decision: Decision) -> Iterator[str]:
-    machine = decision.machine
-    binding = (
-        machine.env.get("root") if machine and decision.result and decision.result.default else None
-    )
-    if machine is None or binding is None:
+    evaluation = decision.evaluation
+    if evaluation is None or evaluation.default is None:
+        return
+    binding = evaluation.machine.env.get("root")
+    if binding is None:
         return
     yield from evidence("root", binding)
-    device = decision.disks.device(binding.value) if decision.disks else None
+    device = decision.disks.device(binding.value)
     if device is not None:
         known = ", ".join(
             filter(None, (device.fs, device.uuid and f"UUID {device.uuid}", device.label))
@@ -316,12 +316,14 @@ def _root(decision: Decision) -> Iterator[str]:
 
 
 def _loaded(decision: Decision) -> Iterator[str]:
-    machine = decision.machine
-    if machine is None or machine.loaded is None:
-        for words in machine.executed if machine else ():
+    evaluation = decision.evaluation
+    if evaluation is None:
+        return
+    loaded = evaluation.machine.loaded
+    if loaded is None:
+        for words in evaluation.machine.executed:
             yield "ran: " + " ".join(words)
         return
-    loaded = machine.loaded
     yield f"{loaded.call.name} {' '.join(loaded.words)} ({loaded.call.span})"
     for read in loaded.call.reads:
         if read.name != "root":

@@ -10,7 +10,7 @@ from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.disks import Disks, GrubPath
 from kexec_hook.grub.flavours import FLAVOURS, platform_variables
 from kexec_hook.grub.machine import Machine
-from kexec_hook.grub.menu import BootResult, boot_default, evaluate, try_all
+from kexec_hook.grub.menu import BootResult, boot_default, evaluate, spec, try_all
 from kexec_hook.grub.script.source import point, read_source
 from kexec_hook.grub.values import Entry, Halted, Problem
 
@@ -74,7 +74,7 @@ def configuration(machine: Machine, config: str, *, default_only: bool = False) 
         "entries": entries,
         "default": default
         and {
-            "path": _path(default.path),
+            "path": spec(default.path),
             "titles": [entry.title for entry in default.entries],
             "ids": [entry.id for entry in default.entries],
         },
@@ -115,13 +115,9 @@ def display(names: Mapping[str, str]) -> Any:
     return show
 
 
-def _path(path: Sequence[int]) -> str:
-    return ">".join(map(str, path))
-
-
 def _entry(path: Sequence[int], entry: Entry) -> dict[str, Any]:
     return {
-        "path": _path(path),
+        "path": spec(path),
         "title": entry.title,
         "id": entry.id,
         "submenu": entry.submenu,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kexec_hook.decision.planning import make_plan
-from kexec_hook.grub.menu import Trial, try_all
+from kexec_hook.grub.menu import ENDLESS, Trial, spec, try_all
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.report.explain import SCHEMA, write_text
 from kexec_hook.report.terminal import Style, safe
@@ -23,11 +23,12 @@ def entries_json(decision: Decision) -> dict[str, Any]:
 
 
 def _entries(decision: Decision) -> Iterator[dict[str, Any]]:
-    default = decision.result.default.path if decision.result and decision.result.default else ()
-    if decision.menu_machine is None:
+    evaluation = decision.evaluation
+    if evaluation is None or evaluation.result.ended == ENDLESS:
         return
+    default = evaluation.default.path if evaluation.default else ()
     titles: dict[tuple[int, ...], str] = {}
-    for sample in try_all(decision.menu_machine):
+    for sample in try_all(evaluation.menu):
         titles[sample.path] = sample.entry.title
         plan, why = None, ""
         try:
@@ -36,7 +37,7 @@ def _entries(decision: Decision) -> Iterator[dict[str, Any]]:
             why = str(error)
         why = why or _not_bootable(sample, plan)
         yield {
-            "path": ">".join(map(str, sample.path)),
+            "path": spec(sample.path),
             "titles": [titles[sample.path[: level + 1]] for level in range(len(sample.path))],
             "id": sample.entry.id,
             "submenu": sample.entry.submenu,
@@ -62,7 +63,7 @@ def by_release(
 
 
 def _plan(decision: Decision, machine: Machine) -> Plan | None:
-    if machine.loaded is None or decision.disks is None:
+    if machine.loaded is None:
         return None
     return make_plan(machine.loaded, decision.disks, decision.sysroot, decision.settings)
 

@@ -145,9 +145,9 @@ def _wrong(found: Staged, decision: Decision, loaded: bool) -> str:
         return "the kernel does not hold it any more"
     if found.state != "staged":
         return "loading it was interrupted"
-    if decision.declined or decision.plan is None:
+    if decision.accepted is None:
         return "now it would be declined"
-    if not still(found, staged(decision, decision.plan)):
+    if not still(found, staged(decision, decision.accepted)):
         return "GRUB would boot something else by now; the shutdown unit loads that"
     return ""
 

@@ -58,20 +58,21 @@ def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool =
     ours = isinstance(before, Staged) or before.found
     record.withdraw(held.state)  # of a shutdown that came to nothing
     try:
-        if decision.declined or decision.plan is None:
+        plan = decision.accepted
+        if plan is None:
             # A chroot may share /run with the machine.
             theirs = ours and any(objection.elsewhere for objection in decision.objections)
             if ours and not theirs:
                 forget(host, held)
             return Staging("declined", decision, image_loaded=theirs or Kexec(host).loaded())
-        wanted = staged(decision, decision.plan)
+        wanted = staged(decision, plan)
         if reload:
             Kexec(host).unload()  # before the load, so that memory need not hold both
         elif isinstance(before, Staged) and still(before, wanted) and Kexec(host).loaded():
             if before._replace(time=wanted.time) != wanted:
                 record.write_staged(held, wanted)
             return Staging("unchanged", decision)
-        return _load(host, held, decision, decision.plan, wanted)
+        return _load(host, held, decision, plan, wanted)
     except KexecError as error:
         return Staging("failed", decision, failure=str(error), image_loaded=Kexec(host).loaded())
 
@@ -84,16 +85,15 @@ def staged(decision: Decision, plan: Plan) -> Staged:
         *filter(None, [plan.devicetree]),
     ):
         decision.sysroot.stat(path)
-    default = decision.result.default if decision.result else None
-    pending = decision.machine.pending if decision.machine and decision.result else []
+    default, pending = decision.default, decision.pending
     return Staged(
         state="staged",
         version=__version__,
         time=time.time(),
         wanted=decision.trigger.entry,
         running=decision.trigger.running,
-        entry_path=">".join(map(str, default.path)) if default else "",
-        entry_titles=tuple(entry.title for entry in default.entries) if default else (),
+        entry_path=default.spec if default else "",
+        entry_titles=default.titles if default else (),
         entry_id=default.entries[-1].id if default else "",
         entry_source=str(default.entries[-1].span) if default else "",
         kernel=plan.kernel,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from kexec_hook.disks.root import RootDisks
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.plugins.api import Decision, Note, Objection, Trigger
@@ -45,6 +46,7 @@ def decide(host: Host, sysroot: Sysroot, settings: Settings, trigger: Trigger) -
         trigger,
         sysroot,
         settings,
+        RootDisks(sysroot),
         plan=plan,
         objections=tuple(Objection(reason, "panic") for reason in objections),
         notes=tuple(Note(text, "crash-kernel-settings") for text in _notes(kdump)),
@@ -94,13 +96,14 @@ def _notes(kdump: KdumpSettings) -> Iterator[str]:
 
 def act(host: Host, decision: Decision) -> Staging:
     """Load the crash kernel."""
-    if decision.declined or decision.plan is None:
+    plan = decision.accepted
+    if plan is None:
         return Staging("declined", decision)
     kexec = Kexec(host)
     started = time.monotonic()
     try:
-        with initrd_argument(decision.sysroot, decision.plan) as (initrd, fds):
-            kexec.load(decision.plan.below(decision.sysroot).argv(initrd), fds)
+        with initrd_argument(decision.sysroot, plan) as (initrd, fds):
+            kexec.load(plan.below(decision.sysroot).argv(initrd), fds)
         if not kexec.crash_loaded():
             raise KexecError(
                 "kexec said it had loaded the kernel, but /sys/kernel/kexec_crash_loaded says it has not"

@@ -89,7 +89,8 @@ def test_plugin_chooses_another_entry() -> None:
     found = run(plugin(kexec_hook_choose_entry=lambda menu, default, trigger: "1>4"))
     assert found.plan
     assert found.plan.kernel == "/boot/vmlinuz-6.1.0-9-amd64"
-    assert found.chosen_by == "plugin mine0"
+    assert found.evaluation is not None
+    assert found.evaluation.chosen_by == "plugin mine0"
 
 
 def test_entry_of_the_command_line_goes_before_a_plugins() -> None:

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from kexec_hook.grub.commands.refused import describe
-from kexec_hook.plugins.api import Decision, Note, Objection
+from kexec_hook.grub.menu import ENDLESS
+from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.plugins.builtin import files
 from kexec_hook.system.sysroot import Sysroot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kexec_hook.grub.menu import BootResult
-    from kexec_hook.grub.values import Binding, Call, Read
+    from kexec_hook.grub.menu import Tried
+    from kexec_hook.grub.script.source import Span
+    from kexec_hook.grub.values import Binding, Call, Loaded, Read
+    from kexec_hook.plugins.api import Decision, Evaluation
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
@@ -30,19 +33,17 @@ _LEAVES = {
 @hookimpl
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """About the choice always, about the machine only where the root is that of the running one."""
-    found = _named(
-        "checks",
-        (reason for check in CHECKS for reason in check(decision)) if decision.result else (),
-    )
+    evaluation = decision.evaluation
+    found: list[Objection] = []
+    if evaluation is not None and evaluation.result.ended != ENDLESS:
+        reasons = (reason for check in CHECKS for reason in check(decision, evaluation))
+        found = _named("checks", reasons)
     found += _named("files", files.objections(decision))
     if sysroot.is_host:
-        from kexec_hook.plugins.builtin import (
-            firmware,  # most runs on a directory need none of them
-            trust,
-        )
-        from kexec_hook.plugins.builtin import host as machine
+        # Most runs on a directory need none of them.
+        from kexec_hook.plugins.builtin import firmware, host, trust
 
-        found += _named("machine", machine.objections(decision))
+        found += _named("machine", host.objections(decision))
         found += _named("firmware", firmware.objections(decision))
         found += _named("trust", trust.objections(decision))
     return found
@@ -52,9 +53,9 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str | Note]:
     found: list[str | Note] = [note for notes in NOTES for note in notes(decision)]
     if sysroot.is_host:
-        from kexec_hook.plugins.builtin import host as machine
+        from kexec_hook.plugins.builtin import host
 
-        found += machine.notes(decision)
+        found += host.notes(decision)
     return found
 
 
@@ -65,152 +66,131 @@ def _named(by: str, reasons: Iterable[str | Objection]) -> list[Objection]:
     ]
 
 
-def title(decision: Decision) -> str:
+def title(evaluation: Evaluation) -> str:
     """The entry in question as the user knows it."""
-    default = decision.result.default if decision.result else None
-    return (
-        f"«{' > '.join(entry.title for entry in default.entries)}»"
-        if default
-        else "GRUB's default entry"
-    )
+    default = evaluation.default
+    return f"«{' > '.join(default.titles)}»" if default else "GRUB's default entry"
 
 
-def _no_menu(decision: Decision) -> Iterator[str]:
-    result = _result(decision)
-    assert decision.config is not None
+def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
+    result, path = evaluation.result, evaluation.config.path
     if result.default or result.ended == "no such entry":
         return
     if result.ended == "no menu":
         first = next(
             (f" ({found.message}, {found.span})" for found in decision.problems if found.span), ""
         )
-        yield f"{decision.config.path} makes no menu entry, so GRUB would wait at its prompt{first}; run update-grub"
+        yield f"{path} makes no menu entry, so GRUB would wait at its prompt{first}; run update-grub"
     elif result.ended == "missing":
-        yield f"{decision.config.path} cannot be read; run kexec-hook as root, or make it with update-grub"
+        yield f"{path} cannot be read; run kexec-hook as root, or make it with update-grub"
     elif result.ended == "boot":
-        yield f"{decision.config.path} boots without a menu, which is not followed; put that into a menuentry"
+        yield f"{path} boots without a menu, which is not followed; put that into a menuentry"
     else:
         what = _LEAVES.get(result.ended, "leaves GRUB")
-        yield f"{decision.config.path} ends before a menu, as `{result.ended}` {what}; put that into a menuentry"
+        yield f"{path} ends before a menu, as `{result.ended}` {what}; put that into a menuentry"
 
 
-def _entry(decision: Decision) -> Iterator[str]:
+def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
     """The default entry itself has to boot Linux; GRUB's fallback is not followed."""
-    result = _result(decision)
-    default, machine = result.default, decision.machine
-    if default is None or machine is None:
+    default, loaded = evaluation.default, evaluation.machine.loaded
+    if default is None:
         return
-    how = default.outcome.how
-    loaded = machine.loaded
+    named, how = title(evaluation), default.outcome.how
     if how == "password":
         yield (
-            f"{title(decision)} needs a password in GRUB, so it does not boot unattended; "
+            f"{named} needs a password in GRUB, so it does not boot unattended; "
             "give it --unrestricted, or choose another entry with grub-set-default"
         )
     elif how in _LEAVES:
-        yield f"{title(decision)} {_LEAVES[how]} ({how}) and boots no Linux; choose another entry with grub-set-default"
-    elif how == "boot" and loaded is not None and loaded.kind != "linux":
-        what = f"{describe(loaded.kind)} ({loaded.kind})"
-        yield f"{title(decision)} starts {what}, not Linux; choose another entry with grub-set-default"
+        yield f"{named} {_LEAVES[how]} ({how}) and boots no Linux; choose another entry with grub-set-default"
     elif how != "boot":
-        yield f"{title(decision)} does not boot in GRUB: {_failure(decision)}; choose another entry, or run update-grub"
-        return
-    if how == "boot" and loaded is not None and loaded.kind == "linux" and decision.plan is None:
-        yield f"{title(decision)} is out of reach: {_unreachable(decision)}; mount what it is on, or run update-grub"
+        why = _failure(decision, default)
+        yield f"{named} does not boot in GRUB: {why}; choose another entry, or run update-grub"
+    elif loaded is not None and loaded.kind != "linux":
+        what = f"{describe(loaded.kind)} ({loaded.kind})"
+        yield f"{named} starts {what}, not Linux; choose another entry with grub-set-default"
+    elif loaded is not None and decision.plan is None:
+        why = _unreachable(decision, loaded)
+        yield f"{named} is out of reach: {why}; mount what it is on, or run update-grub"
 
 
-def _result(decision: Decision) -> BootResult:
-    assert decision.result is not None
-    return decision.result
-
-
-def _failure(decision: Decision) -> str:
+def _failure(decision: Decision, default: Tried) -> str:
     """The first error of the default entry that explains why nothing boots."""
     from kexec_hook.grub.errors import FILE_NOT_FOUND, UNKNOWN_DEVICE
 
-    default = _result(decision).default
-    assert default is not None
-    inside = [
-        problem for problem in decision.problems if problem.span and problem.span.source is not None
-    ]
     names = {entry.span.source.name for entry in default.entries}
     inside = [
-        p
-        for p in inside
-        if p.span and p.span.source.name in names and _within(default.entries[-1].span, p.span)
+        (problem, problem.span)
+        for problem in decision.problems
+        if problem.span
+        and problem.span.source.name in names
+        and _within(default.entries[-1].span, problem.span)
     ]
-    fatal = [p for p in inside if p.errno in (FILE_NOT_FOUND, UNKNOWN_DEVICE)] or inside
-    if fatal:
-        return f"{fatal[-1].message} ({fatal[-1].span})"
+    fatal = [item for item in inside if item[0].errno in (FILE_NOT_FOUND, UNKNOWN_DEVICE)]
+    if fatal or inside:
+        problem, span = (fatal or inside)[-1]
+        return f"{problem.message} ({span})"
     if default.outcome.how == "menu":
         return "it leads to a menu that boots nothing by itself"
     return "it loads no kernel"
 
 
-def _within(entry: object, span: object) -> bool:
+def _within(entry: Span, span: Span) -> bool:
     """Body sources are cut from the file, so that lines, not offsets, are compared."""
-    from kexec_hook.grub.script.source import Span
-
-    assert isinstance(entry, Span)
-    assert isinstance(span, Span)
     first, last = entry.line, entry.source.number(max(entry.start, entry.end - 1))
     return first <= span.line <= last
 
 
-def _initrds(decision: Decision) -> Iterator[str]:
+def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
     """GRUB boots without an initrd that it could not load; the machine then does not find its root."""
-    machine, result = decision.machine, _result(decision)
-    if (
-        machine is None
-        or machine.loaded is None
-        or not result.booted
-        or machine.loaded.kind != "linux"
-    ):
+    machine, default = evaluation.machine, evaluation.default
+    loaded = _linux(evaluation)
+    if loaded is None or default is None:
         return
     wanted = [words for words in machine.executed if words[0].startswith("initrd")]
-    if wanted and machine.loaded.initrd_call is None:
-        yield f"{title(decision)} would lack its initrd: {_failure(decision)}; make it with update-initramfs or dracut"
-    elif wanted and wanted[-1][1:] != machine.loaded.initrd_call.args:  # type: ignore[union-attr]
-        why = _failure(decision)
-        yield f"{title(decision)} would lack its last initrd: {why}; make it with update-initramfs or dracut"
+    if not wanted:
+        return
+    if loaded.initrd_call is None:
+        which = "its initrd"
+    elif wanted[-1][1:] != loaded.initrd_call.args:
+        which = "its last initrd"
+    else:
+        return
+    why = _failure(decision, default)
+    yield f"{title(evaluation)} would lack {which}: {why}; make it with update-initramfs or dracut"
 
 
-def _unreachable(decision: Decision) -> str:
-    machine, disks = decision.machine, decision.disks
-    assert machine is not None
-    assert machine.loaded is not None
-    assert disks is not None
-    loaded = machine.loaded
+def _linux(evaluation: Evaluation) -> Loaded | None:
+    """The Linux that GRUB boots in the end; None where it boots something else, or nothing."""
+    loaded = evaluation.machine.loaded
+    if loaded is None or not evaluation.result.booted or loaded.kind != "linux":
+        return None
+    return loaded
+
+
+def _unreachable(decision: Decision, loaded: Loaded) -> str:
     for path in filter(None, (loaded.path, *(initrd.path for initrd in loaded.initrds))):
-        why = disks.why_missing(path)
+        why = decision.disks.why_missing(path)
         if why:
             return why
     return "its files are on no mounted file system"
 
 
-def _refused(decision: Decision) -> Iterator[str]:
-    machine = decision.machine
-    if machine is None:
-        return
-    for refusal in machine.refusals:
+def _refused(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
+    for refusal in evaluation.machine.refusals:
         yield f"{refusal.reason} ({refusal.span}), which a kexec cannot bring about; choose another entry"
-    for guess in machine.guesses:
+    for guess in evaluation.machine.guesses:
         yield f"what GRUB boots cannot be known: {guess.reason} ({guess.span}); take that out of the configuration"
 
 
-def _unset_words(decision: Decision) -> Iterator[str]:
+def _unset_words(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
     """A path or root= that an unset variable left empty is no accident that kexec should repeat."""
-    machine, result = decision.machine, _result(decision)
-    if (
-        machine is None
-        or machine.loaded is None
-        or machine.loaded.kind != "linux"
-        or not result.booted
-    ):
+    loaded = _linux(evaluation)
+    if loaded is None:
         return
-    calls = filter(None, (machine.loaded.call, machine.loaded.initrd_call))
+    calls = filter(None, (loaded.call, loaded.initrd_call))
     built = [(word, name, call.span) for call in calls for word, name in _built_from_unset(call)]
-    for word, read in _in_snippet(decision):
+    for word, read in _in_snippet(evaluation):
         name = unset_behind(read)
         if word.startswith("root=") and name:
             built.append((word, name, read.span))
@@ -218,10 +198,9 @@ def _unset_words(decision: Decision) -> Iterator[str]:
         yield f"{word} was built from ${name}, which is not set ({span}); set it, or correct the entry"
 
 
-def _in_snippet(decision: Decision) -> Iterator[tuple[str, Read]]:
+def _in_snippet(evaluation: Evaluation) -> Iterator[tuple[str, Read]]:
     """The variables that blscfg found written in the default's snippet, each with its word up to there."""
-    default = decision.result.default if decision.result else None
-    entry = default.entries[-1] if default else None
+    entry = evaluation.default.entries[-1] if evaluation.default else None
     for read in entry.reads if entry and entry.span.source.name.endswith(".conf") else ():
         source, start, end = read.span
         if (
@@ -265,14 +244,13 @@ CHECKS = (_no_menu, _entry, _initrds, _refused, _unset_words)
 
 
 def _assumed(decision: Decision) -> Iterator[str]:
-    if decision.disks is None:
-        return
     yield from decision.disks.assumed
-    machine = decision.machine
-    if machine and machine.loaded and machine.loaded.path:
-        device = decision.disks.device(machine.loaded.path.device)
-        if device and device.assumed and f"({device.name})" in machine.loaded.kcmdline:
-            yield f"GRUB's name for the disk is a guess: ({device.name}), {device.assumed}"
+    loaded = decision.evaluation.machine.loaded if decision.evaluation else None
+    if loaded is None or loaded.path is None:
+        return
+    device = decision.disks.device(loaded.path.device)
+    if device and device.assumed and f"({device.name})" in loaded.kcmdline:
+        yield f"GRUB's name for the disk is a guess: ({device.name}), {device.assumed}"
 
 
 def _denied(decision: Decision) -> Iterator[str]:
@@ -281,14 +259,13 @@ def _denied(decision: Decision) -> Iterator[str]:
 
 
 def _waits(decision: Decision) -> Iterator[str]:
-    machine = decision.menu_machine
-    if machine is None or not machine.menu:
+    if decision.evaluation is None or not decision.evaluation.menu.menu:
         return
     from kexec_hook.grub.errors import CommandError
     from kexec_hook.grub.numbers import as_int, strtoul
 
     try:
-        waits = as_int(strtoul(machine.get("timeout") or "")[0]) < 0
+        waits = as_int(strtoul(decision.evaluation.menu.get("timeout") or "")[0]) < 0
     except CommandError:
         waits = True
     if waits:
@@ -296,19 +273,19 @@ def _waits(decision: Decision) -> Iterator[str]:
 
 
 def _unset(decision: Decision) -> Iterator[str]:
-    machine = decision.machine
-    if machine is None or machine.loaded is None:
+    evaluation = decision.evaluation
+    if evaluation is None or evaluation.machine.loaded is None:
         return
-    for read in (*machine.loaded.call.reads, *(read for _, read in _in_snippet(decision))):
+    snippet = (read for _, read in _in_snippet(evaluation))
+    for read in (*evaluation.machine.loaded.call.reads, *snippet):
         if read.binding is None:
             yield f"${read.name} is not set and adds nothing to the command line ({read.span})"
 
 
 def _fallbacks(decision: Decision) -> Iterator[str]:
-    result = decision.result
-    if result and len(result.tried) > 1:
-        last = result.tried[-1]
-        yield f"GRUB's fallback would then try «{last.entries[-1].title}»"
+    tried = decision.evaluation.result.tried if decision.evaluation else []
+    if len(tried) > 1:
+        yield f"GRUB's fallback would then try «{tried[-1].entries[-1].title}»"
 
 
 NOTES = (_assumed, _denied, _waits, _unset, _fallbacks)

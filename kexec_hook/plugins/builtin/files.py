@@ -80,7 +80,7 @@ def _architectures(decision: Decision) -> tuple[str, ...]:
     running = _running(decision.sysroot)
     if running:
         return (running,)
-    return _STARTS.get(decision.config.cpu, ()) if decision.config else ()
+    return _STARTS.get(decision.evaluation.config.cpu, ()) if decision.evaluation else ()
 
 
 def _running(sysroot: Sysroot) -> str:
@@ -189,7 +189,7 @@ def _parameter(decision: Decision, name: str) -> str | None:
 
 def _tpm(decision: Decision) -> Iterator[str]:
     """A jump leaves the TPM's registers as they are, and systemd extends some of them once more."""
-    if decision.settings.allow_tpm.value or decision.disks is None:
+    if decision.settings.allow_tpm.value:
         return
     mount = decision.disks.mounts.at("/")
     if mount is None or not mount.source.startswith(("/dev/mapper/", "/dev/dm-")):
@@ -306,8 +306,8 @@ def _registers(text: str) -> list[str]:
 def _two_configurations(decision: Decision) -> Iterator[str]:
     both = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
     if (
-        decision.config is None
-        or decision.config.path not in both
+        decision.evaluation is None
+        or decision.evaluation.config.path not in both
         or not all(decision.sysroot.is_file(path) for path in both)
     ):
         return
@@ -317,9 +317,9 @@ def _two_configurations(decision: Decision) -> Iterator[str]:
 
 
 def _not_mounted(decision: Decision) -> Iterator[str]:
-    if decision.disks is None or not any(mount.device for mount in decision.disks.mounts.all):
+    if not any(mount.device for mount in decision.disks.mounts.all):
         return  # nothing tells what is mounted
-    efi = decision.config is not None and decision.config.platform == "efi"
+    efi = decision.evaluation is not None and decision.evaluation.config.platform == "efi"
     points = ("/boot", "/boot/efi", "/efi") if efi else ("/boot",)
     wanted = {fields[1] for fields in _table(decision.sysroot, "/etc/fstab") if len(fields) > 1}
     for point in points:

@@ -60,7 +60,7 @@ def _update(decision: Decision, facts: Sysroot) -> Iterator[str]:
         ):
             yield "fwupd has an update of the firmware waiting for the next boot; reboot the ordinary way"
             return
-    for mount in decision.disks.mounts.all if decision.disks else ():
+    for mount in decision.disks.mounts.all:
         directory = f"{mount.point.rstrip('/')}/EFI/UpdateCapsule"
         if mount.type == "vfat" and facts.listdir(directory):
             yield f"an update of the firmware waits in {directory}; reboot the ordinary way"

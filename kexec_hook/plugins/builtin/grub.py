@@ -94,19 +94,17 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
 
 @hookimpl
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str]:
-    return list(decision.config.notes) if decision.config else []
+    return list(decision.evaluation.config.notes) if decision.evaluation else []
 
 
 def _relative_paths(decision: Decision) -> Iterator[str]:
     """SUSE's and Fedora's GRUB (fs/btrfs.c, grub_btrfs_mount): paths from a subvolume, else from the default one."""
-    machine, disks = decision.machine, decision.disks
-    if (
-        machine is None
-        or disks is None
-        or (machine.get("btrfs_relative_path") or "")[:1] not in ("1", "y")
-    ):
+    if decision.evaluation is None:
         return
-    device = disks.device(machine.get("root") or "")
+    machine = decision.evaluation.machine
+    if (machine.get("btrfs_relative_path") or "")[:1] not in ("1", "y"):
+        return
+    device = decision.disks.device(machine.get("root") or "")
     if device and device.fs == "btrfs":
         where = machine.get("btrfs_subvol") or machine.get("btrfs_subvolid") or "the default one"
         yield f"GRUB's paths start at a subvolume of btrfs ({where}; btrfs_relative_path); reboot the ordinary way"

@@ -311,15 +311,11 @@ def _ancestors(facts: Facts) -> Iterator[str]:
 
 def _pending_writes(decision: Decision, facts: Facts) -> Iterator[str]:
     """GRUB's writes are made at shutdown; finalize itself runs while its unit goes down."""
-    if (
-        decision.machine is None
-        or decision.plan is None
-        or not decision.machine.pending
-        or decision.trigger.source == "finalize"
-    ):
+    pending = decision.pending if decision.plan else ()
+    if not pending or decision.trigger.source == "finalize":
         return
     if not active(decision.programs):
-        names = ", ".join(dict.fromkeys(write.name for write in decision.machine.pending))
+        names = ", ".join(dict.fromkeys(write.name for write in pending))
         yield (
             f"GRUB would write {names}, and {UNIT}, which does so at shutdown, is not active; "
             f"`systemctl enable --now {UNIT}`"

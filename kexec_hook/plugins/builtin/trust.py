@@ -46,7 +46,7 @@ def _looked_at(decision: Decision) -> Iterator[tuple[str, os.stat_result]]:
         for above in _way_to(path)
     }
     for path in sorted(paths):
-        mount = decision.disks.mounts.at(path) if decision.disks else None
+        mount = decision.disks.mounts.at(path)
         try:
             info = sysroot.stat(path, follow=False)
         except SysrootError:

@@ -523,7 +523,7 @@ def test_os_release_of_usr_counts_where_etc_has_none(machine):
 
 def objections(machine, *, is_host=True):
     sysroot = machine.sysroot(is_host=is_host)
-    run = Decision(Trigger(), sysroot, load_settings(sysroot))
+    run = Decision(Trigger(), sysroot, load_settings(sysroot), RootDisks(sysroot))
     return [objection.reason for objection in kexec_hook_objections(run, sysroot)]
 
 
