@@ -1,10 +1,11 @@
-"""What tests share: the corpus beside the checkout, and a builder for small trees."""
+"""What tests share: the corpus beside the checkout, and an empty tree to fill."""
 
 import os
 from pathlib import Path
-from typing import Union
 
 import pytest
+
+from tests.tree import Tree
 
 # It asserts for the tests of several machines; here, before anything imports it.
 pytest.register_assert_rewrite("tests.vm.scenarios")
@@ -25,42 +26,6 @@ def corpus() -> Path:
     if not name:
         pytest.skip("KEXEC_HOOK_CORPUS names no corpus")
     return Path(name)
-
-
-class Tree:
-    """A root directory that a test fills; `tree / "boot/vmlinuz"` is a path in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def __truediv__(self, path: str) -> Path:
-        return self.root / path.lstrip("/")
-
-    def __fspath__(self) -> str:
-        return str(self.root)
-
-    def __str__(self) -> str:
-        return str(self.root)
-
-    def write(self, path: str, content: Union[str, bytes] = b"") -> Path:
-        target = self / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.encode() if isinstance(content, str) else content)
-        return target
-
-    def link(self, path: str, to: str) -> Path:
-        target = self / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(to)
-        return target
-
-    def grubcfg(self, text: str) -> Path:
-        return self.write("boot/grub/grub.cfg", text)
-
-    def grubenv(self, *assignments: str) -> Path:
-        """An environment block of 1024 bytes, as grub-editenv makes it."""
-        block = "# GRUB Environment Block\n" + "".join(f"{line}\n" for line in assignments)
-        return self.write("boot/grub/grubenv", block.encode().ljust(1024, b"#"))
 
 
 @pytest.fixture

@@ -87,9 +87,9 @@ class Box:
             "run/systemd/system/.keep": "",
             "var/lib/.keep": "",
         }
-        for path, text in facts.items():
-            if not (self.root / path).exists():
-                self.put(path, text + "\n")
+        for fact, text in facts.items():
+            if not (self.root / fact).exists():
+                self.put(fact, text + "\n")
         self.programs("kexec", _KEXEC)
         self.programs("systemctl", _SYSTEMCTL)
         for name, text in {

@@ -15,8 +15,8 @@ import pytest
 
 from kexec_hook.cli import main, make_parser
 from tests.bootfiles import cpio
-from tests.conftest import Tree
 from tests.machine import Box
+from tests.tree import Tree
 
 ROOTS = Path(__file__).parent / "roots"
 DEBIAN = str(ROOTS / "debian-12/tree")

@@ -15,8 +15,8 @@ from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.settings.conf import load_settings
 from kexec_hook.system.host import Host
-from tests.conftest import Tree
 from tests.machine import Box
+from tests.tree import Tree
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/plugins.md"
 TREE = Path(__file__).resolve().parent / "roots/debian-12/tree"

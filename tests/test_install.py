@@ -18,8 +18,8 @@ from kexec_hook.install import PACKAGED, Glue, InstallError, Program
 from kexec_hook.plugins.api import PackageManager
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.system.sysroot import Sysroot
-from tests.conftest import Tree
 from tests.machine import Box
+from tests.tree import Tree
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUN = "/usr/lib/kexec-hook/run"

@@ -17,7 +17,7 @@ from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.disks import DiskError, GrubPath
 from kexec_hook.report import grubeval
 from kexec_hook.system.sysroot import Sysroot
-from tests.mounted import Machine
+from tests.tree import Tree
 
 pytestmark = [
     pytest.mark.oracle,
@@ -88,7 +88,7 @@ def we_say(disks: RootDisks, path: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def btrfs(tmp_path_factory):
+def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Subvolumes @, @home and @/nested, a snapshot of @, links in all directions; the default subvolume is @."""
     needs("mkfs.btrfs", "btrfs", "grub-fstest")
     directory = tmp_path_factory.mktemp("btrfs")
@@ -145,7 +145,9 @@ PATHS = [
     ],
     ids=["top", "default", "subvolumes", "nested", "snapshot"],
 )
-def test_btrfs_paths_start_at_the_top_whatever_is_mounted_or_the_default(btrfs, tmp_path, mounts):
+def test_btrfs_paths_start_at_the_top_whatever_is_mounted_or_the_default(
+    btrfs: Path, tmp_path: Path, mounts: dict[str, str]
+) -> None:
     """What a mount shows is what GRUB finds; what none shows is missing, never something else."""
     root = tmp_path / "root"
     found = 0
@@ -213,7 +215,7 @@ def file_system(image: Path, offset: int, size: int, scratch: Path) -> None:
     )
 
 
-def same_answers(image: Path, names: list[str], machine: Machine, scratch: Path) -> list[str]:
+def same_answers(image: Path, names: list[str], machine: Tree, scratch: Path) -> list[str]:
     """What grub-emu prints of the names on this disk, and that we print the same."""
     from tests.oracle.emu import Grub, missing
 
@@ -233,7 +235,7 @@ def same_answers(image: Path, names: list[str], machine: Machine, scratch: Path)
     return said.text.splitlines()
 
 
-def test_a_logical_volume_has_the_names_that_grub_gives_it(tmp_path):
+def test_a_logical_volume_has_the_names_that_grub_gives_it(tmp_path: Path) -> None:
     needs("pvcreate", "vgcreate", "lvcreate", "lvs", "losetup")
     image = tmp_path / "image"
     with open(image, "wb") as stream:
@@ -272,10 +274,10 @@ def test_a_logical_volume_has_the_names_that_grub_gives_it(tmp_path):
         subprocess.run(["losetup", "--detach", loop], check=True)
     file_system(image, int(start), 16 << 20, tmp_path / "files")
 
-    machine = Machine(tmp_path / "root").mount(
+    machine = Tree(tmp_path / "root").mount(
         "/", "/dev/mapper/my--vg-ro--ot", "ext2", device="254:0"
     )
-    machine.put("dev/dm-0", "boot/vmlinuz").link("dev/mapper/my--vg-ro--ot", "../dm-0").by(
+    machine.touch("dev/dm-0", "boot/vmlinuz").link("dev/mapper/my--vg-ro--ot", "../dm-0").by(
         "uuid", UUID, "dm-0"
     )
     machine.write(
@@ -295,7 +297,7 @@ def test_a_logical_volume_has_the_names_that_grub_gives_it(tmp_path):
     assert "lvm/my-vg-ro-ot has it not" in said
 
 
-def test_an_array_has_the_names_that_grub_gives_it(tmp_path):
+def test_an_array_has_the_names_that_grub_gives_it(tmp_path: Path) -> None:
     """RAID 1 with one of two disks; mdadm says that the superblock is a good one."""
     needs("mdadm")
     image, size, start = tmp_path / "image", 16 << 20, 1 << 20
@@ -311,9 +313,9 @@ def test_an_array_has_the_names_that_grub_gives_it(tmp_path):
     assert "3aaa0122:29827cfa:5331ad66:ca767371" in examined
 
     machine = (
-        Machine(tmp_path / "root")
+        Tree(tmp_path / "root")
         .mount("/", "/dev/md127", "ext2", device="9:127")
-        .put("dev/md127", "boot/vmlinuz")
+        .touch("dev/md127", "boot/vmlinuz")
     )
     machine.by("id", "md-uuid-3aaa0122:29827cfa:5331ad66:ca767371", "md127").by(
         "id", "md-name-debian:root", "md127"
@@ -348,7 +350,7 @@ def superblock(array: bytes, name: str, sectors: int, start: int) -> bytes:
     return bytes(block)
 
 
-def test_a_container_has_the_names_that_grub_gives_it(tmp_path):
+def test_a_container_has_the_names_that_grub_gives_it(tmp_path: Path) -> None:
     """LUKS 1 with a key of ours and AES in ECB, so that openssl can fill what no device-mapper opens."""
     needs("cryptsetup", "openssl", "grub-fstest")
     image, plain, key = tmp_path / "image", tmp_path / "plain", bytes(range(32))
@@ -381,8 +383,8 @@ def test_a_container_has_the_names_that_grub_gives_it(tmp_path):
         stream.write((tmp_path / "enc").read_bytes())
 
     name = f"luks-{ident}"
-    machine = Machine(tmp_path / "root").mount("/", f"/dev/mapper/{name}", "ext2", device="254:0")
-    machine.put("dev/dm-0", "boot/vmlinuz").link(f"dev/mapper/{name}", "../dm-0").by(
+    machine = Tree(tmp_path / "root").mount("/", f"/dev/mapper/{name}", "ext2", device="254:0")
+    machine.touch("dev/dm-0", "boot/vmlinuz").link(f"dev/mapper/{name}", "../dm-0").by(
         "uuid", UUID, "dm-0"
     )
     machine.write("sys/class/block/dm-0/dm/uuid", f"CRYPT-LUKS1-{ident.replace('-', '')}-{name}\n")

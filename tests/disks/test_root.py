@@ -1,5 +1,7 @@
 """The disks of a root: what GRUB calls them, and which file below the root a GRUB path means."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from kexec_hook.disks.mounts import Mounts, parse_mountinfo
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.disks import DiskError, GrubPath
 from kexec_hook.system.sysroot import Sysroot
-from tests.mounted import Machine
+from tests.tree import Tree
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-8888-7777-6666-555555555555"
@@ -18,12 +20,11 @@ GPT = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 
 
 @pytest.fixture
-def machine(tmp_path):
-    (tmp_path / "root").mkdir()
-    return Machine(tmp_path / "root")
+def machine(tmp_path: Path) -> Tree:
+    return Tree(tmp_path / "root")
 
 
-def where(disks, device, path):
+def where(disks: RootDisks, device: str, path: str) -> str | None:
     location = disks.locate(GrubPath(device, path))
     return str(location.host) if location else None
 
@@ -31,7 +32,7 @@ def where(disks, device, path):
 # --- mountinfo ---
 
 
-def test_odd_characters_in_mountinfo():
+def test_odd_characters_in_mountinfo() -> None:
     (mount,) = parse_mountinfo(
         "36 35 98:0 /with\\040blank\\134 /mnt\\011tab\\012nl rw,noatime master:1 - ext\\0404 /dev/a\\040b rw,x=\\054\n"
     )
@@ -54,24 +55,24 @@ def test_odd_characters_in_mountinfo():
         "36 35 0:4 net:[4026531833] /run/netns/x rw - nsfs nsfs rw",
     ],
 )
-def test_lines_that_show_no_directory_are_left_out(line):
+def test_lines_that_show_no_directory_are_left_out(line: str) -> None:
     assert parse_mountinfo(line + "\n1 0 8:2 / / rw - ext4 /dev/sda2") == parse_mountinfo(
         "1 0 8:2 / / rw - ext4 /dev/sda2"
     )
 
 
-def at(lines, path):
+def at(lines: list[str], path: str) -> str | None:
     mount = Mounts(parse_mountinfo("\n".join(lines))).at(path)
     return mount.source if mount else None
 
 
-def test_the_root_may_come_after_what_is_mounted_in_it():
+def test_the_root_may_come_after_what_is_mounted_in_it() -> None:
     lines = ["24 31 0:22 / /sys rw - sysfs sysfs rw", "31 1 8:2 / / rw - ext4 /dev/sda2 rw"]
     assert at(lines, "/sys/class") == "sysfs"
     assert at(lines, "/etc") == "/dev/sda2"
 
 
-def test_a_later_mount_hides_an_earlier_one_and_what_is_below_it():
+def test_a_later_mount_hides_an_earlier_one_and_what_is_below_it() -> None:
     lines = [
         "1 0 8:2 / / rw - ext4 /dev/sda2 rw",
         "2 1 8:3 / /boot rw - ext4 /dev/sda3 rw",
@@ -86,7 +87,7 @@ def test_a_later_mount_hides_an_earlier_one_and_what_is_below_it():
     assert at(lines, "/boot") == "/dev/sda5"
 
 
-def test_a_mount_below_a_hidden_one_is_hidden_too():
+def test_a_mount_below_a_hidden_one_is_hidden_too() -> None:
     lines = [
         "1 0 8:2 / / rw - ext4 /dev/sda2 rw",
         "2 1 8:1 / /boot/efi rw - vfat /dev/sda1 rw",
@@ -95,7 +96,7 @@ def test_a_mount_below_a_hidden_one_is_hidden_too():
     assert at(lines, "/boot/efi/EFI") == "/dev/sda3"
 
 
-def test_parents_out_of_sight_hang_on_the_top():
+def test_parents_out_of_sight_hang_on_the_top() -> None:
     lines = ["31 777 8:2 / / rw - ext4 /dev/sda2 rw", "32 888 8:3 / /boot rw - ext4 /dev/sda3 rw"]
     assert at(lines, "/boot/x") == "/dev/sda3"
 
@@ -104,15 +105,15 @@ def test_parents_out_of_sight_hang_on_the_top():
 
 
 @pytest.fixture
-def plain(machine):
+def plain(machine: Tree) -> Tree:
     machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by(
         "label", r"my\x20root\x2f\xc3\xa4", "sda2"
     )
     machine.by("partuuid", GPT, "sda2").by("uuid", OTHER, "sda3")
-    return machine.put("boot/vmlinuz-6.1", "boot/grub/grub.cfg")
+    return machine.touch("boot/vmlinuz-6.1", "boot/grub/grub.cfg")
 
 
-def test_boot_on_the_root_file_system(plain):
+def test_boot_on_the_root_file_system(plain: Tree) -> None:
     disks = plain.disks()
     assert disks.find("fs_uuid", UUID.upper()) == ["hd0,gpt2"]
     assert where(disks, "hd0,gpt2", "/boot/vmlinuz-6.1") == "/boot/vmlinuz-6.1"
@@ -128,14 +129,14 @@ def test_boot_on_the_root_file_system(plain):
     assert disks.assumed == ()
 
 
-def test_a_location_says_which_mount_made_it_reachable(plain):
+def test_a_location_says_which_mount_made_it_reachable(plain: Tree) -> None:
     location = plain.disks().locate(GrubPath("hd0,gpt2", "/boot/vmlinuz-6.1"))
     assert location is not None
     assert (location.mount.source, location.mount.point) == ("/dev/sda2", "/")
     assert location.host == Path("/boot/vmlinuz-6.1")
 
 
-def test_a_device_tells_what_udev_told(plain):
+def test_a_device_tells_what_udev_told(plain: Tree) -> None:
     disks = plain.disks()
     device = disks.device("hd0,gpt2")
     assert device is not None
@@ -147,7 +148,7 @@ def test_a_device_tells_what_udev_told(plain):
     assert disks.find("label", "") == []
 
 
-def test_a_partition_that_is_not_mounted_is_found_but_not_its_files(plain):
+def test_a_partition_that_is_not_mounted_is_found_but_not_its_files(plain: Tree) -> None:
     disks = plain.disks()
     (name,) = disks.find("fs_uuid", OTHER)
     assert name == "hd0,msdos3" or name == "hd0,gpt3"
@@ -161,7 +162,7 @@ def test_a_partition_that_is_not_mounted_is_found_but_not_its_files(plain):
     assert (caught.value.errno, caught.value.message) == (5, "file `/boot/vmlinuz' not found")
 
 
-def test_a_link_to_a_kernel_is_located_where_it_leads(plain):
+def test_a_link_to_a_kernel_is_located_where_it_leads(plain: Tree) -> None:
     plain.link("vmlinuz", "boot/vmlinuz-6.1")
     assert where(plain.disks(), "hd0,gpt2", "/vmlinuz") == "/boot/vmlinuz-6.1"
 
@@ -175,13 +176,15 @@ def test_a_link_to_a_kernel_is_located_where_it_leads(plain):
         ("hd7,gpt1", 12, "disk `hd7,gpt1' not found"),
     ],
 )
-def test_errors_of_devices_are_worded_as_grub_words_them(plain, name, errno, message):
+def test_errors_of_devices_are_worded_as_grub_words_them(
+    plain: Tree, name: str, errno: int, message: str
+) -> None:
     with pytest.raises(DiskError) as caught:
         plain.disks().read(GrubPath(name, "/x"))
     assert (caught.value.errno, caught.value.message) == (errno, message)
 
 
-def test_devices_come_in_grubs_order(plain):
+def test_devices_come_in_grubs_order(plain: Tree) -> None:
     plain.by("partuuid", GPT.replace("0", "1"), "sda1").by("uuid", "AAAA-BBBB", "nvme0n1p1")
     plain.by("partuuid", GPT.replace("0", "2"), "nvme0n1p1")
     names = [device.name for device in plain.disks().devices()]
@@ -197,14 +200,14 @@ def test_devices_come_in_grubs_order(plain):
 
 
 @pytest.fixture
-def separate(machine):
+def separate(machine: Tree) -> Tree:
     machine.mount("/", "/dev/mapper/vg-root", device="254:0").mount("/boot", "/dev/sda2")
     machine.link("dev/mapper/vg-root", "../dm-0").by("uuid", OTHER, "dm-0").by("uuid", UUID, "sda2")
     machine.by("partuuid", GPT, "sda2")
-    return machine.put("boot/vmlinuz-6.1", "boot/grub/grub.cfg", "etc/fstab")
+    return machine.touch("boot/vmlinuz-6.1", "boot/grub/grub.cfg", "etc/fstab")
 
 
-def test_boot_on_its_own_partition(separate):
+def test_boot_on_its_own_partition(separate: Tree) -> None:
     disks = separate.disks()
     assert disks.find("fs_uuid", UUID) == ["hd0,gpt2"]
     assert where(disks, "hd0,gpt2", "/vmlinuz-6.1") == "/boot/vmlinuz-6.1"
@@ -213,12 +216,12 @@ def test_boot_on_its_own_partition(separate):
     assert disks.list(GrubPath("hd0,gpt2", "/")) == ["grub/", "vmlinuz-6.1"]
 
 
-def test_a_link_named_boot_on_the_boot_partition(separate):
+def test_a_link_named_boot_on_the_boot_partition(separate: Tree) -> None:
     separate.link("boot/boot", ".")
     assert where(separate.disks(), "hd0,gpt2", "/boot/vmlinuz-6.1") == "/boot/vmlinuz-6.1"
 
 
-def test_a_logical_volume_has_its_names(separate):
+def test_a_logical_volume_has_its_names(separate: Tree) -> None:
     disks = separate.disks()
     hint = "lvmid/Vb3mHr-0jQm-0sZW-x2Yd-3Lhc-Wb5t-UoT3bK/qk8uZ1-Gm4B-2vXe-nC9r-1oJd-Ls6y-EwP0aF"
     assert disks.device("lvm/vg-root") is not None
@@ -230,7 +233,9 @@ def test_a_logical_volume_has_its_names(separate):
     assert where(disks, hint, "/etc/fstab") == "/etc/fstab"
 
 
-def test_the_host_files_under_a_mount_are_not_those_of_the_file_system_below(separate):
+def test_the_host_files_under_a_mount_are_not_those_of_the_file_system_below(
+    separate: Tree,
+) -> None:
     disks = separate.disks()
     assert where(disks, "lvm/vg-root", "/boot/vmlinuz-6.1") is None
     assert (
@@ -244,8 +249,8 @@ def test_the_host_files_under_a_mount_are_not_those_of_the_file_system_below(sep
         disks.list(GrubPath("lvm/vg-root", "/boot"))
 
 
-def test_a_host_link_into_another_file_system_is_broken_for_grub(separate):
-    separate.link("boot/outside", "/etc/fstab").link("boot/up", "../etc/fstab").put(
+def test_a_host_link_into_another_file_system_is_broken_for_grub(separate: Tree) -> None:
+    separate.link("boot/outside", "/etc/fstab").link("boot/up", "../etc/fstab").touch(
         "boot/etc/fstab"
     )
     disks = separate.disks()
@@ -256,11 +261,13 @@ def test_a_host_link_into_another_file_system_is_broken_for_grub(separate):
 
 
 @pytest.mark.parametrize("point", ["/boot/efi", "/efi"])
-def test_the_esp(machine, point):
+def test_the_esp(machine: Tree, point: str) -> None:
     machine.mount("/", "/dev/sda2").mount(point, "/dev/sda1", "vfat", device="8:1").by(
         "uuid", "5C1F-A3B2", "sda1"
     )
-    machine.by("uuid", UUID, "sda2").by("partuuid", GPT, "sda1").put(f"{point}/EFI/debian/grub.cfg")
+    machine.by("uuid", UUID, "sda2").by("partuuid", GPT, "sda1").touch(
+        f"{point}/EFI/debian/grub.cfg"
+    )
     disks = machine.disks()
     assert disks.find("fs_uuid", "5c1f-a3b2") == ["hd0,gpt1"]
     assert where(disks, "hd0,gpt1", "/efi/DEBIAN/grub.cfg") == f"{point}/EFI/debian/grub.cfg"
@@ -269,10 +276,10 @@ def test_the_esp(machine, point):
     assert (device.fs, device.uuid) == ("fat", "5c1f-a3b2")
 
 
-def test_a_bind_mount_of_a_directory_shows_only_that(machine):
+def test_a_bind_mount_of_a_directory_shows_only_that(machine: Tree) -> None:
     machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sda3")
     machine.mount("/boot", "/dev/sda3", root="/host/boot", device="8:3").by("partuuid", GPT, "sda3")
-    machine.put("boot/vmlinuz")
+    machine.touch("boot/vmlinuz")
     disks = machine.disks()
     assert where(disks, "hd0,gpt3", "/host/boot/vmlinuz") == "/boot/vmlinuz"
     assert where(disks, "hd0,gpt3", "/host/../host/./boot/vmlinuz") == "/boot/vmlinuz"
@@ -286,27 +293,27 @@ def test_a_bind_mount_of_a_directory_shows_only_that(machine):
     assert disks.grub_path("/boot/vmlinuz") == GrubPath("hd0,gpt3", "/host/boot/vmlinuz")
 
 
-def test_the_same_file_system_mounted_twice_is_seen_where_nothing_hides_it(machine):
+def test_the_same_file_system_mounted_twice_is_seen_where_nothing_hides_it(machine: Tree) -> None:
     machine.mount("/", "/dev/sda2", id=90).mount(
         "/boot", "/dev/sda3", id=91, parent=90, device="8:3"
     )
     machine.mount("/mnt/top", "/dev/sda2", id=92, parent=90).by("uuid", UUID, "sda2").by(
         "partuuid", GPT, "sda2"
     )
-    machine.put("mnt/top/boot/vmlinuz", "boot/vmlinuz")
+    machine.touch("mnt/top/boot/vmlinuz", "boot/vmlinuz")
     disks = machine.disks()
     assert where(disks, "hd0,gpt2", "/boot/vmlinuz") == "/mnt/top/boot/vmlinuz"
 
 
 @pytest.fixture
-def btrfs(machine):
+def btrfs(machine: Tree) -> Tree:
     machine.mount("/", "/dev/sda2", "btrfs", "/@", "0:25", "rw,subvolid=256,subvol=/@")
     machine.mount("/home", "/dev/sda2", "btrfs", "/@home", "0:25", "rw,subvolid=257,subvol=/@home")
     machine.by("uuid", UUID, "sda2").by("partuuid", GPT, "sda2")
-    return machine.put("boot/vmlinuz-6.1", "boot/grub/grub.cfg", "home/x")
+    return machine.touch("boot/vmlinuz-6.1", "boot/grub/grub.cfg", "home/x")
 
 
-def test_btrfs_starts_at_the_top_of_the_file_system(btrfs):
+def test_btrfs_starts_at_the_top_of_the_file_system(btrfs: Tree) -> None:
     disks = btrfs.disks()
     assert where(disks, "hd0,gpt2", "/@/boot/vmlinuz-6.1") == "/boot/vmlinuz-6.1"
     assert where(disks, "hd0,gpt2", "/@home/x") == "/home/x"
@@ -320,8 +327,8 @@ def test_btrfs_starts_at_the_top_of_the_file_system(btrfs):
     assert disks.list(GrubPath("hd0,gpt2", "/")) == ["@/", "@home/"]
 
 
-def test_a_nested_subvolume_is_a_directory_until_it_is_mounted_elsewhere(btrfs):
-    btrfs.put("var/lib/x")
+def test_a_nested_subvolume_is_a_directory_until_it_is_mounted_elsewhere(btrfs: Tree) -> None:
+    btrfs.touch("var/lib/x")
     assert where(btrfs.disks(), "hd0,gpt2", "/@/var/lib/x") == "/var/lib/x"
     btrfs.mount(
         "/boot",
@@ -340,22 +347,22 @@ def test_a_nested_subvolume_is_a_directory_until_it_is_mounted_elsewhere(btrfs):
     )
 
 
-def test_an_absolute_link_on_btrfs_starts_at_the_top(btrfs):
+def test_an_absolute_link_on_btrfs_starts_at_the_top(btrfs: Tree) -> None:
     btrfs.link("boot/abs", "/boot/vmlinuz-6.1").link("boot/top", "/@/boot/vmlinuz-6.1")
     disks = btrfs.disks()
     assert where(disks, "hd0,gpt2", "/@/boot/abs") is None
     assert where(disks, "hd0,gpt2", "/@/boot/top") == "/boot/vmlinuz-6.1"
 
 
-def test_dot_dot_does_not_leave_a_subvolume(btrfs):
+def test_dot_dot_does_not_leave_a_subvolume(btrfs: Tree) -> None:
     disks = btrfs.disks()
     assert where(disks, "hd0,gpt2", "/@/../@home/x") is None
     assert where(disks, "hd0,gpt2", "/@/../boot/vmlinuz-6.1") == "/boot/vmlinuz-6.1"
 
 
-def test_btrfs_on_two_devices_answers_on_both(machine):
+def test_btrfs_on_two_devices_answers_on_both(machine: Tree) -> None:
     machine.mount("/", "/dev/sdb2", "btrfs", "/@", "0:25", "rw,subvol=/@").by("uuid", UUID, "sda2")
-    machine.mkdir(f"sys/fs/btrfs/{UUID}/devices", "sys/fs/btrfs/features").put(
+    machine.mkdir(f"sys/fs/btrfs/{UUID}/devices", "sys/fs/btrfs/features").touch(
         f"sys/fs/btrfs/{UUID}/devices/sda2", f"sys/fs/btrfs/{UUID}/devices/sdb2", "boot/vmlinuz"
     )
     machine.by("partuuid", GPT, "sda2").by("partuuid", GPT.replace("0", "1"), "sdb2")
@@ -366,7 +373,7 @@ def test_btrfs_on_two_devices_answers_on_both(machine):
 
 
 @pytest.fixture
-def zfs(machine):
+def zfs(machine: Tree) -> Tree:
     machine.mount("/", "rpool/ROOT/debian", "zfs", device="0:30").by("uuid", "4660", "sda3").by(
         "label", "rpool", "sda3"
     )
@@ -374,10 +381,10 @@ def zfs(machine):
     machine.by("label", "bpool", "sda2").by("partuuid", GPT, "sda2").by(
         "partuuid", GPT.replace("0", "1"), "sda3"
     )
-    return machine.put("boot/vmlinuz-6.1", "etc/fstab")
+    return machine.touch("boot/vmlinuz-6.1", "etc/fstab")
 
 
-def test_zfs_names_data_sets(zfs):
+def test_zfs_names_data_sets(zfs: Tree) -> None:
     disks = zfs.disks()
     assert disks.find("label", "bpool") == ["hd0,gpt2"]
     assert disks.find("fs_uuid", "0000000000005678") == ["hd0,gpt2"]
@@ -398,16 +405,16 @@ def test_zfs_names_data_sets(zfs):
         ("/ROOT/debian@/../x", "can't resolve .."),
     ],
 )
-def test_what_zfs_does_not_show(zfs, path, why):
+def test_what_zfs_does_not_show(zfs: Tree, path: str, why: str) -> None:
     assert zfs.disks().why_missing(GrubPath("hd0,gpt3", path)) == f"(hd0,gpt3){path}: {why}"
 
 
-def test_an_unlocked_container_is_called_by_its_uuid(machine):
+def test_an_unlocked_container_is_called_by_its_uuid(machine: Tree) -> None:
     name = "luks-07f3d2c9-8c64-4e0f-9a3e-1d5b6a7f8e33"
     machine.mount("/", f"/dev/mapper/{name}").link(f"dev/mapper/{name}", "../dm-0").by(
         "uuid", UUID, "dm-0"
     )
-    machine.put("boot/vmlinuz")
+    machine.touch("boot/vmlinuz")
     disks = machine.disks()
     hint = "cryptouuid/07f3d2c98c644e0f9a3e1d5b6a7f8e33"
     assert disks.find("fs_uuid", UUID, [hint]) == [hint, "crypto0"]
@@ -421,9 +428,9 @@ def test_an_unlocked_container_is_called_by_its_uuid(machine):
     assert where(disks, f"cryptouuid/{name[5:]}", "/boot/vmlinuz") == "/boot/vmlinuz"
 
 
-def test_device_mapper_tells_what_a_name_is(machine):
+def test_device_mapper_tells_what_a_name_is(machine: Tree) -> None:
     machine.mount("/", "/dev/mapper/a-b").link("dev/mapper/a-b", "../dm-0").by("uuid", UUID, "dm-0")
-    machine.mkdir("sys/class/block/dm-0/dm").put("boot/vmlinuz")
+    machine.mkdir("sys/class/block/dm-0/dm").touch("boot/vmlinuz")
     (machine.root / "sys/class/block/dm-0/dm/uuid").write_text(f"CRYPT-LUKS2-{'ab' * 16}-a-b\n")
     assert machine.disks().find("fs_uuid", UUID) == ["crypto0"]
     (machine.root / "sys/class/block/dm-0/dm/uuid").write_text(
@@ -438,8 +445,8 @@ def test_device_mapper_tells_what_a_name_is(machine):
 @pytest.mark.parametrize(
     ("node", "extra", "name"), [("md0", "", "md/0"), ("md127", "boot", "md/boot")]
 )
-def test_an_array_has_its_names(machine, node, extra, name):
-    machine.mount("/", f"/dev/{node}").by("uuid", UUID, node).put("boot/vmlinuz")
+def test_an_array_has_its_names(machine: Tree, node: str, extra: str, name: str) -> None:
+    machine.mount("/", f"/dev/{node}").by("uuid", UUID, node).touch("boot/vmlinuz")
     if extra:
         machine.link(f"dev/md/{extra}", f"../{node}")
     disks = machine.disks()
@@ -450,18 +457,18 @@ def test_an_array_has_its_names(machine, node, extra, name):
     assert where(disks, "mduuid/0123456789abcdef", "/boot/vmlinuz") == "/boot/vmlinuz"
 
 
-def test_dev_root_is_found_by_its_number(machine):
+def test_dev_root_is_found_by_its_number(machine: Tree) -> None:
     machine.mount("/", "/dev/root", device="8:2").by("uuid", UUID, "sda2").link(
         "dev/block/8:2", "../sda2"
     )
-    assert machine.put("boot/vmlinuz").disks().find("fs_uuid", UUID) != []
+    assert machine.touch("boot/vmlinuz").disks().find("fs_uuid", UUID) != []
 
 
-def test_a_file_system_that_grub_cannot_read(machine):
+def test_a_file_system_that_grub_cannot_read(machine: Tree) -> None:
     machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sda3").by(
         "partuuid", GPT, "sda3"
     )
-    machine.mount("/srv", "/dev/sda3", "bcachefs", device="8:3").put("srv/x")
+    machine.mount("/srv", "/dev/sda3", "bcachefs", device="8:3").touch("srv/x")
     disks = machine.disks()
     assert disks.find("fs_uuid", OTHER) == []
     with pytest.raises(DiskError) as caught:
@@ -472,9 +479,11 @@ def test_a_file_system_that_grub_cannot_read(machine):
 # --- roots that tell little ---
 
 
-def test_a_root_without_mountinfo_is_one_file_system_that_answers_to_everything(machine):
-    disks = RootDisks(Sysroot(machine.put("boot/vmlinuz").root))
-    assert disks.assumed == ()
+def test_a_root_without_mountinfo_is_one_file_system_that_answers_to_everything(
+    machine: Tree,
+) -> None:
+    disks = RootDisks(Sysroot(machine.touch("boot/vmlinuz").root))
+    assert list(disks.assumed) == []
     assert disks.find("fs_uuid", UUID, ["hd0,gpt2"]) == ["hd0,gpt2", "hd0,gpt2"]
     assert disks.find("label", "anything") == ["hd0,gpt2"]
     assert where(disks, "hd0,gpt2", "/boot/vmlinuz") == "/boot/vmlinuz"
@@ -486,8 +495,8 @@ def test_a_root_without_mountinfo_is_one_file_system_that_answers_to_everything(
     assert device.assumed == "from the hint of a search"
 
 
-def test_without_a_hint_it_is_hd0_and_any_partition_of_it(machine):
-    disks = RootDisks(Sysroot(machine.put("boot/vmlinuz").root))
+def test_without_a_hint_it_is_hd0_and_any_partition_of_it(machine: Tree) -> None:
+    disks = RootDisks(Sysroot(machine.touch("boot/vmlinuz").root))
     assert disks.find("fs_uuid", UUID) == ["hd0"]
     assert where(disks, "hd0,msdos5", "/boot/vmlinuz") == "/boot/vmlinuz"
     assert where(disks, "hd1,msdos1", "/boot/vmlinuz") is None
@@ -498,17 +507,17 @@ def test_without_a_hint_it_is_hd0_and_any_partition_of_it(machine):
 
 
 @pytest.mark.parametrize("text", ["", "garbage\n", "\0\0\0"])
-def test_a_mountinfo_without_a_mount_is_none(machine, text):
-    machine.mkdir("proc/self").put("boot/vmlinuz")
+def test_a_mountinfo_without_a_mount_is_none(machine: Tree, text: str) -> None:
+    machine.mkdir("proc/self").touch("boot/vmlinuz")
     (machine.root / "proc/self/mountinfo").write_text(text)
     assert RootDisks(Sysroot(machine.root)).find("fs_uuid", UUID) == ["hd0"]
 
 
-def test_a_container_whose_root_is_no_disk_still_answers(machine):
+def test_a_container_whose_root_is_no_disk_still_answers(machine: Tree) -> None:
     machine.mount("/", "overlay", "overlay", device="0:50").mount(
         "/etc/hosts", "/dev/vda1", root="/docker/hosts"
     )
-    machine.by("uuid", OTHER, "vda1").put("boot/vmlinuz")
+    machine.by("uuid", OTHER, "vda1").touch("boot/vmlinuz")
     disks = machine.disks()
     (name,) = disks.find("fs_uuid", UUID)
     assert where(disks, name, "/boot/vmlinuz") == "/boot/vmlinuz"
@@ -516,8 +525,8 @@ def test_a_container_whose_root_is_no_disk_still_answers(machine):
     assert disks.find("fs_uuid", OTHER) != [name]
 
 
-def test_without_links_of_udev_boot_is_what_is_searched_for(machine):
-    machine.mount("/", "/dev/sda3", device="8:3").mount("/boot", "/dev/sda2").put("boot/vmlinuz")
+def test_without_links_of_udev_boot_is_what_is_searched_for(machine: Tree) -> None:
+    machine.mount("/", "/dev/sda3", device="8:3").mount("/boot", "/dev/sda2").touch("boot/vmlinuz")
     disks = machine.disks()
     (name,) = disks.find("fs_uuid", UUID)
     assert where(disks, name, "/vmlinuz") == "/boot/vmlinuz"
@@ -526,8 +535,8 @@ def test_without_links_of_udev_boot_is_what_is_searched_for(machine):
     )
 
 
-def test_a_chroot_whose_mount_is_out_of_sight(machine):
-    machine.put("boot/vmlinuz")
+def test_a_chroot_whose_mount_is_out_of_sight(machine: Tree) -> None:
+    machine.touch("boot/vmlinuz")
     disks = machine.disks()
     (name,) = disks.find("fs_uuid", UUID)
     assert where(disks, name, "/boot/vmlinuz") == "/boot/vmlinuz"
@@ -536,22 +545,22 @@ def test_a_chroot_whose_mount_is_out_of_sight(machine):
     )
 
 
-def test_a_live_proc_inside_the_root_is_seen_from_inside(machine):
+def test_a_live_proc_inside_the_root_is_seen_from_inside(machine: Tree) -> None:
     at = machine.root
-    machine.lines = [
+    machine.mounts = [
         "1 0 8:9 / / rw - ext4 /dev/sdz9 rw",
         f"2 1 8:2 / {at} rw - ext4 /dev/sda2 rw",
         f"3 2 8:3 / {at}/boot rw - ext4 /dev/sda3 rw",
     ]
-    machine.by("uuid", UUID, "sda3").put("boot/vmlinuz")
+    machine.by("uuid", UUID, "sda3").touch("boot/vmlinuz")
     disks = machine.disks()
     (name,) = disks.find("fs_uuid", UUID)
     assert where(disks, name, "/vmlinuz") == "/boot/vmlinuz"
 
 
-def test_a_live_proc_that_tells_of_other_places_is_not_believed(machine):
-    machine.lines = ["1 0 8:9 / / rw - ext4 /dev/sdz9 rw"]
-    machine.mkdir("proc/77").link("proc/self", "77").put("boot/vmlinuz")
+def test_a_live_proc_that_tells_of_other_places_is_not_believed(machine: Tree) -> None:
+    machine.mounts = ["1 0 8:9 / / rw - ext4 /dev/sdz9 rw"]
+    machine.mkdir("proc/77").link("proc/self", "77").touch("boot/vmlinuz")
     disks = machine.disks()
     disks.find("fs_uuid", UUID)
     assert disks.assumed == (
@@ -562,7 +571,7 @@ def test_a_live_proc_that_tells_of_other_places_is_not_believed(machine):
 # --- names ---
 
 
-def test_the_hint_of_a_search_gives_the_name(plain):
+def test_the_hint_of_a_search_gives_the_name(plain: Tree) -> None:
     disks = plain.disks()
     assert disks.find("fs_uuid", UUID, ["hd1,gpt2", "hd0,gpt2"])[0] == "hd1,gpt2"
     device = disks.device("hd1,gpt2")
@@ -572,9 +581,11 @@ def test_the_hint_of_a_search_gives_the_name(plain):
 
 
 @pytest.mark.parametrize("hint", ["hd1,gpt2", "hd0,gpt2", "hd0,msdos2", "hd0,2"])
-def test_a_name_that_was_given_out_stays_true_when_a_hint_tells_a_better_one(machine, hint):
+def test_a_name_that_was_given_out_stays_true_when_a_hint_tells_a_better_one(
+    machine: Tree, hint: str
+) -> None:
     """$prefix is made before the configuration runs its first search."""
-    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sdb2").put(
+    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("uuid", OTHER, "sdb2").touch(
         "boot/vmlinuz"
     )
     disks = machine.disks()
@@ -587,25 +598,25 @@ def test_a_name_that_was_given_out_stays_true_when_a_hint_tells_a_better_one(mac
     assert where(disks, other, "/boot/vmlinuz") is None
 
 
-def test_a_hint_that_names_another_partition_is_not_believed(plain):
+def test_a_hint_that_names_another_partition_is_not_believed(plain: Tree) -> None:
     disks = plain.disks()
     assert disks.find("fs_uuid", UUID, ["hd0,gpt3", "hd0,msdos2", "hd0", "", "fd0"]) == ["hd0,gpt2"]
 
 
-def test_a_hint_is_answered_as_it_was_written(plain):
+def test_a_hint_is_answered_as_it_was_written(plain: Tree) -> None:
     assert plain.disks().find("fs_uuid", UUID, ["hd0,2"]) == ["hd0,2", "hd0,gpt2"]
     assert plain.disks().find("fs_uuid", UUID, ["hd2,"]) == ["hd2,gpt2", "hd2,gpt2"]
 
 
-def test_a_name_that_was_given_out_does_not_change_any_more(plain):
+def test_a_name_that_was_given_out_does_not_change_any_more(plain: Tree) -> None:
     disks = plain.disks()
     assert disks.find("fs_uuid", UUID) == ["hd0,gpt2"]
     assert disks.find("fs_uuid", UUID, ["hd1,gpt2"]) == ["hd0,gpt2"]
 
 
-def test_two_disks_change_places_when_a_hint_says_so(machine):
+def test_two_disks_change_places_when_a_hint_says_so(machine: Tree) -> None:
     machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("partuuid", GPT, "sda2")
-    machine.by("uuid", OTHER, "sdb1").by("partuuid", GPT.replace("0", "1"), "sdb1").put(
+    machine.by("uuid", OTHER, "sdb1").by("partuuid", GPT.replace("0", "1"), "sdb1").touch(
         "boot/vmlinuz"
     )
     disks = machine.disks()
@@ -614,7 +625,7 @@ def test_two_disks_change_places_when_a_hint_says_so(machine):
     assert where(disks, "hd1,gpt2", "/boot/vmlinuz") == "/boot/vmlinuz"
 
 
-def test_a_name_of_nativedisk_is_known_once_a_search_told_it(plain):
+def test_a_name_of_nativedisk_is_known_once_a_search_told_it(plain: Tree) -> None:
     disks = plain.disks()
     assert disks.device("ahci0,gpt2") is None
     assert disks.find("fs_uuid", UUID, ["hd0,gpt2", "ahci0,gpt2"])[0] == "hd0,gpt2"
@@ -623,7 +634,7 @@ def test_a_name_of_nativedisk_is_known_once_a_search_told_it(plain):
     assert device.name == "hd0,gpt2"
 
 
-def test_boot_image_goes_before_hints(plain):
+def test_boot_image_goes_before_hints(plain: Tree) -> None:
     plain.cmdline("BOOT_IMAGE=(hd3,gpt2)/boot/vmlinuz-6.1 root=/dev/sda2 quiet")
     disks = plain.disks()
     assert disks.find("fs_uuid", UUID, ["hd0,gpt2"]) == ["hd3,gpt2"]
@@ -632,7 +643,7 @@ def test_boot_image_goes_before_hints(plain):
     assert device.assumed == ""
 
 
-def test_boot_image_counts_also_when_its_kernel_was_removed(plain):
+def test_boot_image_counts_also_when_its_kernel_was_removed(plain: Tree) -> None:
     plain.cmdline("quiet BOOT_IMAGE=(hd3,gpt2)/boot/vmlinuz-5.10")
     assert plain.disks().grub_path("/boot") == GrubPath("hd3,gpt2", "/boot")
 
@@ -649,29 +660,31 @@ def test_boot_image_counts_also_when_its_kernel_was_removed(plain):
         "",
     ],
 )
-def test_a_boot_image_that_does_not_fit_is_not_believed(plain, line):
+def test_a_boot_image_that_does_not_fit_is_not_believed(plain: Tree, line: str) -> None:
     plain.cmdline(line)
     assert plain.disks().find("fs_uuid", UUID) == ["hd0,gpt2"]
 
 
-def test_boot_image_names_the_disk_that_holds_its_kernel(separate):
+def test_boot_image_names_the_disk_that_holds_its_kernel(separate: Tree) -> None:
     separate.cmdline("BOOT_IMAGE=(hd1,gpt2)/vmlinuz-6.1 root=/dev/mapper/vg-root")
     assert separate.disks().grub_path("/boot") == GrubPath("hd1,gpt2", "/")
 
 
 @pytest.mark.parametrize(("partuuid", "name"), [(GPT, "hd0,gpt2"), ("0a1b2c3d-02", "hd0,msdos2")])
-def test_the_form_of_a_partuuid_tells_the_partition_map(machine, partuuid, name):
+def test_the_form_of_a_partuuid_tells_the_partition_map(
+    machine: Tree, partuuid: str, name: str
+) -> None:
     machine.mount("/", "/dev/nvme0n1p2").by("uuid", UUID, "nvme0n1p2").by(
         "partuuid", partuuid, "nvme0n1p2"
     )
-    assert machine.put("boot/x").disks().find("fs_uuid", UUID) == [name]
+    assert machine.touch("boot/x").disks().find("fs_uuid", UUID) == [name]
 
 
 @pytest.mark.parametrize(("efi", "name"), [(False, "hd0,msdos2"), (True, "hd0,gpt2")])
 def test_an_unknown_partition_map_is_assumed_from_the_firmware_until_a_hint_tells(
-    machine, efi, name
-):
-    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").put("boot/x")
+    machine: Tree, efi: bool, name: str
+) -> None:
+    machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").touch("boot/x")
     if efi:
         machine.mkdir("sys/firmware/efi")
     disks = machine.disks()
@@ -699,7 +712,7 @@ def test_an_unknown_partition_map_is_assumed_from_the_firmware_until_a_hint_tell
         ("mapper/vg-root1", ("mapper/vg-root1", 0)),
     ],
 )
-def test_nodes_are_split_into_disk_and_partition(node, parts):
+def test_nodes_are_split_into_disk_and_partition(node: str, parts: tuple[str, int]) -> None:
     assert split_node(node) == parts
 
 
@@ -715,7 +728,7 @@ def test_nodes_are_split_into_disk_and_partition(node, parts):
         ("a\\", ("a\\", "")),
     ],
 )
-def test_names_are_split_at_the_first_bare_comma(name, parts):
+def test_names_are_split_at_the_first_bare_comma(name: str, parts: tuple[str, str]) -> None:
     assert split(name) == parts
 
 
@@ -730,25 +743,25 @@ def test_names_are_split_at_the_first_bare_comma(name, parts):
         ("gpt2x", ("", 0)),
     ],
 )
-def test_partitions_are_numbered_as_strtoul_reads_them(part, number):
+def test_partitions_are_numbered_as_strtoul_reads_them(part: str, number: tuple[str, int]) -> None:
     assert part_of(part) == number
 
 
 # --- hostile and odd ---
 
 
-def test_mount_points_with_blanks_and_links_out_of_the_root(machine, tmp_path):
+def test_mount_points_with_blanks_and_links_out_of_the_root(machine: Tree, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     machine.mount("/", "/dev/sda2").by("uuid", UUID, "sda2").by("partuuid", GPT, "sda2")
     machine.mkdir("my mnt").link("my mnt/out", str(tmp_path / "secret")).link("boot", str(tmp_path))
-    machine.lines.append(f"99 {machine.root_id()} 8:3 / /my\\040mnt rw - ext4 /dev/sda3 rw")
+    machine.mounts.append(f"99 {machine.root_id()} 8:3 / /my\\040mnt rw - ext4 /dev/sda3 rw")
     machine.by("uuid", OTHER, "sda3").by("partuuid", GPT.replace("0", "1"), "sda3")
     disks = machine.disks()
     assert where(disks, "hd0,gpt3", "/out") is None
     assert where(disks, "hd0,gpt2", "/boot/secret") is None
 
 
-def test_links_of_udev_that_lead_astray_are_ignored(plain):
+def test_links_of_udev_that_lead_astray_are_ignored(plain: Tree) -> None:
     plain.link(f"dev/disk/by-uuid/{'a' * 8}", "/etc/passwd").link("dev/disk/by-uuid/loop", "loop")
     plain.link("dev/disk/by-uuid/up", "../../../../../../etc")
     disks = plain.disks()
@@ -756,13 +769,13 @@ def test_links_of_udev_that_lead_astray_are_ignored(plain):
     assert disks.find("fs_uuid", "up") == []
 
 
-def test_loop_devices_of_snaps_are_no_disks_of_grub(plain):
+def test_loop_devices_of_snaps_are_no_disks_of_grub(plain: Tree) -> None:
     plain.mount("/snap/core", "/dev/loop0", "squashfs", device="7:0")
     assert not any("loop" in device.name for device in plain.disks().devices())
     assert [d.name for d in plain.disks().devices() if "," not in d.name] == ["hd0"]
 
 
-def test_what_was_read_is_remembered(plain):
+def test_what_was_read_is_remembered(plain: Tree) -> None:
     disks = plain.disks()
     disks.find("fs_uuid", UUID)
     disks.read(GrubPath("hd0,gpt2", "/boot/grub/grub.cfg"))
@@ -774,7 +787,7 @@ def test_what_was_read_is_remembered(plain):
     assert not any(path.startswith("/proc/") for path in reads)
 
 
-def test_a_file_that_vanishes_after_it_was_seen_is_not_found(plain):
+def test_a_file_that_vanishes_after_it_was_seen_is_not_found(plain: Tree) -> None:
     disks = plain.disks()
     path = GrubPath("hd0,gpt2", "/boot/vmlinuz-6.1")
     assert disks.stat(path) is not None
@@ -784,7 +797,7 @@ def test_a_file_that_vanishes_after_it_was_seen_is_not_found(plain):
     assert (caught.value.errno, caught.value.message) == (5, "file `/boot/vmlinuz-6.1' not found")
 
 
-def test_the_running_machine_can_be_asked():
+def test_the_running_machine_can_be_asked() -> None:
     disks = RootDisks(Sysroot("/"))
     disks.devices()
     disks.grub_path("/boot")

@@ -179,7 +179,7 @@ class Patterns:
             ")",
         ]
         brackets = ["[ab]", "[^a]", "[a-c]", "[]a]", "[a-]", "[[:alpha:]]", "[[.a.]-c]", "[[=a=]]"]
-        return random.choice([*"aaaabbbbcc", *signs, *brackets])
+        return random.choice(list("aaaabbbbcc") + signs + brackets)
 
 
 @pytest.mark.oracle

@@ -249,7 +249,7 @@ def differences(place: Path, files: Path, scratch: Path) -> list[str]:
         if number < len(entries) and entries[number]["submenu"]:
             continue
         theirs = grub.boot(number)
-        mine = (
+        mine: dict[str, Any] = (
             entries[number if number < len(entries) else 0]
             if entries
             else {"title": "", "id": "", "executed": []}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 NAMES = st.sampled_from(["a", "b", "_x1", "root", "default", "menuentry_id_option"])
 # Without a newline; NUL ends a line, which is what read_source says, not the parser.
-LETTERS = st.characters(blacklist_characters="\0\r\n", blacklist_categories=("Cs",))
+LETTERS = st.characters(blacklist_characters="\0\r\n", blacklist_categories=["Cs"])
 TEXT = st.text(LETTERS, max_size=12)
 
 _TOKENS = re.findall(

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from kexec_hook.grub.grubenv import SIGNATURE, BadBlock, replace, variables
 
 NAMES = st.text("abcXYZ_019.-", min_size=1, max_size=8)
-VALUES = st.text(
-    st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=30
-)
+VALUES = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=30)
 # Also what no grub-editenv writes.
 BROKEN = st.one_of(st.binary(max_size=60), st.text("ab=\n\r\\# ", max_size=40).map(str.encode))
 

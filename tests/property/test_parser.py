@@ -103,9 +103,10 @@ def test_a_plain_block_is_one_that_parses(text: str) -> None:
     end = QuickBlocks(block, lambda text: parts(units(text))).end(block.index("{") + 1)
     if end >= 0:
         (unit,) = units(block[: end + 1])
-        assert [command.block and command.block.end for command in commands(unit.statements)] == [
-            end
-        ]
+        (command,) = commands(unit.statements)
+        assert isinstance(command, Command)
+        assert command.block
+        assert command.block.end == end
 
 
 @given(WORDS)

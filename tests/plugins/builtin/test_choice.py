@@ -63,8 +63,8 @@ class Disk:
         block = "# GRUB Environment Block\n" + "".join(f"{line}\n" for line in lines)
         self.put("boot/grub/grubenv", block.ljust(1024, "#"))
 
-    def run(self, *, host: bool = False, **trigger: Any) -> Decision:
-        host = Host(str(self.root), Programs(()), os.geteuid(), host)
+    def run(self, *, is_host: bool = False, **trigger: Any) -> Decision:
+        host = Host(str(self.root), Programs(()), os.geteuid(), is_host)
         sysroot = host.sysroot()
         plugins = Plugins(installed=False)
         return decide(host, sysroot, load_settings(sysroot), plugins, Trigger(**trigger))
@@ -323,7 +323,7 @@ def test_a_kernel_for_another_machine_than_the_running_one(
 ) -> None:
     disk.put(KERNEL, kernel)
     disk.put("proc/sys/kernel/arch", running + "\n")
-    found = [reason for reason in disk.reasons(host=True) if reason.startswith(KERNEL)]
+    found = [reason for reason in disk.reasons(is_host=True) if reason.startswith(KERNEL)]
     assert found == ([f"{KERNEL} is a kernel for {other}; choose another entry"] if other else [])
 
 
@@ -483,7 +483,7 @@ def test_a_root_that_is_not_there(disk: Disk, root: str, where: str, host: bool)
     for by, name in (("label", "my\\x20root"), ("partuuid", "0d8a-01"), ("partlabel", "root")):
         disk.link(f"dev/disk/by-{by}/{name}", "../../sda2")
     disk.parameters(f"root=UUID={UUID} root={root}")
-    found = [reason for reason in disk.reasons(host=host) if "root=" in reason]
+    found = [reason for reason in disk.reasons(is_host=host) if "root=" in reason]
     assert found == [f"root={root} names nothing in /dev/disk/by-{where}; {CORRECT}"]
 
 
@@ -517,7 +517,7 @@ def test_a_root_that_is_there_or_is_not_for_us_to_know(disk: Disk, root: str) ->
 def test_a_root_without_links_of_udev_knows_no_labels(disk: Disk) -> None:
     disk.parameters("root=LABEL=other")
     assert disk.reasons() == []
-    found = [reason for reason in disk.reasons(host=True) if "root=" in reason]
+    found = [reason for reason in disk.reasons(is_host=True) if "root=" in reason]
     assert found == [f"root=LABEL=other names nothing in /dev/disk/by-label; {CORRECT}"]
 
 
@@ -541,7 +541,7 @@ def test_a_root_after_two_dashes_is_for_init(disk: Disk) -> None:
 )
 def test_a_device_is_looked_for_on_the_running_machine(disk: Disk, root: str, there: bool) -> None:
     disk.parameters(f"root={root}")
-    found = [reason for reason in disk.reasons(host=True) if "root=" in reason]
+    found = [reason for reason in disk.reasons(is_host=True) if "root=" in reason]
     assert found == ([] if there else [f"root={root} names a device that is not there; {CORRECT}"])
 
 

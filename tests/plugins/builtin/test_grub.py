@@ -9,7 +9,7 @@ import pytest
 
 from kexec_hook.cli import main
 from kexec_hook.disks.root import RootDisks
-from kexec_hook.plugins.api import Decision, Trigger
+from kexec_hook.plugins.api import BootConfig, Decision, Trigger
 from kexec_hook.plugins.builtin.grub import (
     kexec_hook_boot_config,
     kexec_hook_objections,
@@ -17,7 +17,7 @@ from kexec_hook.plugins.builtin.grub import (
 )
 from kexec_hook.settings.conf import load_settings
 from kexec_hook.system import efi
-from tests.mounted import GLOBAL, Machine, load_option
+from tests.tree import GLOBAL, Tree, load_option
 
 UUID = "11111111-2222-3333-4444-555555555555"
 ESP = "0FC6-3DAF"
@@ -32,12 +32,12 @@ WORDS = "linux {}/vmlinuz root=/dev/sda2 prefix=$prefix root=$root\ninitrd {}/in
 
 
 @pytest.fixture
-def machine(tmp_path):
+def machine(tmp_path: Path) -> Tree:
     """A PC whose disk has a GPT; its second partition is the root."""
-    root = tmp_path / "root"
-    root.mkdir()
     machine = (
-        Machine(root).mount("/", "/dev/sda2").put("dev/sda1", "dev/sda2", "dev/sda3", "dev/dm-0")
+        Tree(tmp_path / "root")
+        .mount("/", "/dev/sda2")
+        .touch("dev/sda1", "dev/sda2", "dev/sda3", "dev/dm-0")
     )
     return (
         machine.by("uuid", UUID, "sda2")
@@ -47,25 +47,31 @@ def machine(tmp_path):
 
 
 @pytest.fixture
-def uefi(machine):
+def uefi(machine: Tree) -> Tree:
     """The same with an EFI system partition, which is the first."""
     machine.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1").efi()
     return machine.by("uuid", ESP, "sda1").by("partuuid", ESP_PART, "sda1")
 
 
-def locate(machine, *, is_host=False):
+def look(machine: Tree, *, is_host: bool = False) -> BootConfig | None:
     sysroot = machine.sysroot(is_host=is_host)
     return kexec_hook_boot_config(sysroot, RootDisks(sysroot))
 
 
-def cfg(machine, path, body=WORDS, boot="/boot"):
+def locate(machine: Tree, *, is_host: bool = False) -> BootConfig:
+    found = look(machine, is_host=is_host)
+    assert found is not None
+    return found
+
+
+def cfg(machine: Tree, path: str, body: str = WORDS, boot: str = "/boot") -> Tree:
     """A configuration with one entry, and what it loads."""
     text = body.format(boot, boot) if "{}" in body else body
     machine.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
     return machine.write(path, f"menuentry Linux {{\n{text}\n}}\n")
 
 
-def booted(machine, capsys):
+def booted(machine: Tree, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """The words of the command line by their names, as stage says them."""
     machine.sysroot()
     assert main(["--root", str(machine.root), "stage", "--dry-run", "--json"]) == 0
@@ -76,7 +82,7 @@ def booted(machine, capsys):
 # --- the directory ---
 
 
-def test_boot_on_the_root_file_system(machine, capsys):
+def test_boot_on_the_root_file_system(machine: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     cfg(machine, "boot/grub/grub.cfg")
     found = locate(machine)
     assert found.path == "/boot/grub/grub.cfg"
@@ -87,7 +93,7 @@ def test_boot_on_the_root_file_system(machine, capsys):
     assert (words["prefix"], words["root"]) == ("(hd0,gpt2)/boot/grub", "hd0,gpt2")
 
 
-def test_boot_on_a_partition_of_its_own(machine, capsys):
+def test_boot_on_a_partition_of_its_own(machine: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     machine.mount("/boot", "/dev/sda3", device="8:3").by("partuuid", ESP_PART, "sda3").by(
         "uuid", "x-y", "sda3"
     )
@@ -102,22 +108,24 @@ def test_boot_on_a_partition_of_its_own(machine, capsys):
     )
 
 
-def test_boot_in_a_subvolume(tmp_path, capsys):
-    machine = Machine(tmp_path).mount(
+def test_boot_in_a_subvolume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = Tree(tmp_path).mount(
         "/", "/dev/sda2", "btrfs", root="/@", options="rw,subvolid=256,subvol=/@"
     )
-    machine.by("partuuid", ROOT_PART, "sda2").by("uuid", UUID, "sda2").put("dev/sda2")
+    machine.by("partuuid", ROOT_PART, "sda2").by("uuid", UUID, "sda2").touch("dev/sda2")
     cfg(machine, "boot/grub/grub.cfg", boot="/@/boot")
     assert locate(machine).prefix == "(hd0,gpt2)/@/boot/grub"
     assert booted(machine, capsys)["BOOT_IMAGE"] == "/@/boot/vmlinuz"
 
 
-def test_paths_that_start_at_a_subvolume_are_not_followed(tmp_path, capsys):
+def test_paths_that_start_at_a_subvolume_are_not_followed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """openSUSE writes `set btrfs_relative_path="yes"`; / at the top may hold another kernel of that name."""
     machine = (
-        Machine(tmp_path)
+        Tree(tmp_path)
         .mount("/", "/dev/sda2", "btrfs", options="rw,subvolid=5,subvol=/")
-        .put("dev/sda2")
+        .touch("dev/sda2")
     )
     cfg(machine, "boot/grub2/grub.cfg", boot="/boot")
     config = (tmp_path / "boot/grub2/grub.cfg").read_text()
@@ -133,9 +141,9 @@ def test_paths_that_start_at_a_subvolume_are_not_followed(tmp_path, capsys):
     )
 
 
-def test_boot_on_zfs(tmp_path, capsys):
-    machine = Machine(tmp_path).mount("/", "rpool/ROOT/debian", "zfs", device="0:30")
-    machine.by("partuuid", ROOT_PART, "sda2").by("label", "rpool", "sda2").put("dev/sda2")
+def test_boot_on_zfs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = Tree(tmp_path).mount("/", "rpool/ROOT/debian", "zfs", device="0:30")
+    machine.by("partuuid", ROOT_PART, "sda2").by("label", "rpool", "sda2").touch("dev/sda2")
     cfg(machine, "boot/grub/grub.cfg", boot="/ROOT/debian@/boot")
     assert locate(machine).prefix == "(hd0,gpt2)/ROOT/debian@/boot/grub"
     assert booted(machine, capsys)["BOOT_IMAGE"] == "/ROOT/debian@/boot/vmlinuz"
@@ -151,7 +159,9 @@ def test_boot_on_zfs(tmp_path, capsys):
         ("", "/boot/grub/grub.cfg"),
     ],
 )
-def test_of_two_directories_the_distribution_says_which(machine, release, expected):
+def test_of_two_directories_the_distribution_says_which(
+    machine: Tree, release: str, expected: str
+) -> None:
     cfg(machine, "boot/grub/grub.cfg")
     cfg(machine, "boot/grub2/grub.cfg")
     assert locate(machine.write("etc/os-release", release)).path == expected
@@ -159,18 +169,18 @@ def test_of_two_directories_the_distribution_says_which(machine, release, expect
 
 @pytest.mark.parametrize("directory", ["grub", "grub2"])
 @pytest.mark.parametrize("release", [DEBIAN, FEDORA])
-def test_of_one_directory_nobody_needs_to_say(machine, directory, release):
+def test_of_one_directory_nobody_needs_to_say(machine: Tree, directory: str, release: str) -> None:
     cfg(machine, f"boot/{directory}/grub.cfg")
     assert locate(machine.write("etc/os-release", release)).path == f"/boot/{directory}/grub.cfg"
 
 
-def test_no_configuration(machine):
-    assert locate(machine) is None
-    assert locate(machine.mkdir("boot/grub")) is None
+def test_no_configuration(machine: Tree) -> None:
+    assert look(machine) is None
+    assert look(machine.mkdir("boot/grub")) is None
 
 
 @pytest.mark.parametrize("odd", ["directory", "dangling link", "looping link"])
-def test_what_is_no_file_is_still_the_place(machine, odd):
+def test_what_is_no_file_is_still_the_place(machine: Tree, odd: str) -> None:
     if odd == "directory":
         machine.mkdir("boot/grub2/grub.cfg")
     else:
@@ -181,12 +191,13 @@ def test_what_is_no_file_is_still_the_place(machine, odd):
     )
 
 
-def test_a_root_without_mountinfo_is_taken_as_it_lies(tmp_path):
-    machine = cfg(Machine(tmp_path), "boot/grub/grub.cfg")
+def test_a_root_without_mountinfo_is_taken_as_it_lies(tmp_path: Path) -> None:
+    machine = cfg(Tree(tmp_path), "boot/grub/grub.cfg")
     (tmp_path / "proc/self/mountinfo").unlink(missing_ok=True)
     from kexec_hook.system.sysroot import Sysroot
 
     found = kexec_hook_boot_config(Sysroot(machine.root), RootDisks(Sysroot(machine.root)))
+    assert found is not None
     assert (found.path, found.prefix) == ("/boot/grub/grub.cfg", "(hd0)/boot/grub")
 
 
@@ -213,8 +224,8 @@ LVM = (
         ),
     ],
 )
-def test_a_volume_is_known_by_its_id(tmp_path, name, uuid, device):
-    machine = Machine(tmp_path).mount("/", f"/dev/mapper/{name}", device="254:0").put("dev/dm-0")
+def test_a_volume_is_known_by_its_id(tmp_path: Path, name: str, uuid: str, device: str) -> None:
+    machine = Tree(tmp_path).mount("/", f"/dev/mapper/{name}", device="254:0").touch("dev/dm-0")
     machine.link(f"dev/mapper/{name}", "../dm-0").by("uuid", UUID, "dm-0")
     if uuid:
         machine.write("sys/class/block/dm-0/dm/uuid", uuid + "\n")
@@ -223,11 +234,11 @@ def test_a_volume_is_known_by_its_id(tmp_path, name, uuid, device):
     assert locate(machine).cmdpath == "(hd0)", "the BIOS starts from a disk"
 
 
-def test_an_array_is_known_by_its_id(tmp_path):
+def test_an_array_is_known_by_its_id(tmp_path: Path) -> None:
     machine = (
-        Machine(tmp_path)
+        Tree(tmp_path)
         .mount("/", "/dev/md127", device="9:127")
-        .put("dev/md127")
+        .touch("dev/md127")
         .by("uuid", UUID, "md127")
     )
     cfg(machine, "boot/grub/grub.cfg")
@@ -249,7 +260,7 @@ FEDORA_STUB = (
 )
 
 
-def test_debians_stub_leads_to_boot(uefi, capsys):
+def test_debians_stub_leads_to_boot(uefi: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
     found = locate(uefi)
     assert found.path == "/boot/efi/EFI/debian/grub.cfg"
@@ -261,13 +272,13 @@ def test_debians_stub_leads_to_boot(uefi, capsys):
     assert words["root"] == "hd0,gpt2"
 
 
-def test_fedoras_stub_leads_to_boot(tmp_path, capsys):
-    machine = Machine(tmp_path).mount("/", "/dev/sda3", "btrfs", root="/root", device="0:35").efi()
+def test_fedoras_stub_leads_to_boot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = Tree(tmp_path).mount("/", "/dev/sda3", "btrfs", root="/root", device="0:35").efi()
     machine.mount("/boot", "/dev/sda2", id=50).mount(
         "/boot/efi", "/dev/sda1", "vfat", device="8:1", parent=50
     )
     for number, uuid, partuuid in (("1", ESP, ESP_PART), ("2", UUID, ROOT_PART)):
-        machine.put(f"dev/sda{number}").by("uuid", uuid, f"sda{number}").by(
+        machine.touch(f"dev/sda{number}").by("uuid", uuid, f"sda{number}").by(
             "partuuid", partuuid, f"sda{number}"
         )
     machine.write("etc/os-release", FEDORA).write("boot/efi/EFI/fedora/grub.cfg", FEDORA_STUB)
@@ -277,13 +288,15 @@ def test_fedoras_stub_leads_to_boot(tmp_path, capsys):
     assert words["prefix"] == "(hd0,gpt2)/grub2"
 
 
-def test_fedoras_stub_does_not_leave_the_disk(tmp_path, capsys):
+def test_fedoras_stub_does_not_leave_the_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """--root-dev-only (CVE-2023-4001): what has the UUID on another disk is not booted."""
-    machine = Machine(tmp_path).mount("/", "/dev/sda3", "btrfs", root="/root", device="0:35").efi()
+    machine = Tree(tmp_path).mount("/", "/dev/sda3", "btrfs", root="/root", device="0:35").efi()
     machine.mount("/boot", "/dev/sdb2", id=50).mount(
         "/boot/efi", "/dev/sda1", "vfat", device="8:1", parent=50
     )
-    machine.put("dev/sda1", "dev/sdb2").by("uuid", UUID, "sdb2").by("uuid", ESP, "sda1").by(
+    machine.touch("dev/sda1", "dev/sdb2").by("uuid", UUID, "sdb2").by("uuid", ESP, "sda1").by(
         "partuuid", ESP_PART, "sda1"
     )
     machine.write("etc/os-release", FEDORA).write("boot/efi/EFI/fedora/grub.cfg", FEDORA_STUB)
@@ -293,7 +306,7 @@ def test_fedoras_stub_does_not_leave_the_disk(tmp_path, capsys):
     assert f"no such device: {UUID} (/boot/efi/EFI/fedora/grub.cfg:1)" in capsys.readouterr().out
 
 
-def test_the_whole_configuration_on_the_esp(uefi, capsys):
+def test_the_whole_configuration_on_the_esp(uefi: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     """Fedora up to 33 and RHEL 8: EFI/fedora/grub.cfg is grub2-mkconfig's, and grubenv lies beside it."""
     body = f"search --fs-uuid --set=root {UUID}\n" + WORDS
     uefi.write("etc/os-release", FEDORA.replace("44", "33"))
@@ -303,7 +316,9 @@ def test_the_whole_configuration_on_the_esp(uefi, capsys):
     assert (words["prefix"], words["root"]) == ("(hd0,gpt1)/EFI/fedora", "hd0,gpt2")
 
 
-def test_without_a_stub_grub_install_has_written_where_boot_is(uefi, capsys):
+def test_without_a_stub_grub_install_has_written_where_boot_is(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An unsigned image: its prefix is (,gpt2)/boot/grub, and it was loaded from the ESP."""
     cfg(uefi, "boot/grub/grub.cfg").mkdir("boot/efi/EFI/debian")
     found = locate(uefi)
@@ -313,7 +328,7 @@ def test_without_a_stub_grub_install_has_written_where_boot_is(uefi, capsys):
     assert words["prefix"] == "(hd0,gpt2)/boot/grub"
 
 
-def test_a_stub_on_no_fat_was_never_read_by_a_firmware(machine):
+def test_a_stub_on_no_fat_was_never_read_by_a_firmware(machine: Tree) -> None:
     """The ESP is not mounted, and below its mount point something was left over."""
     cfg(machine, "boot/grub/grub.cfg").efi().write(
         "boot/efi/EFI/debian/grub.cfg", "set prefix=(hd9)/\n"
@@ -326,19 +341,20 @@ def test_a_stub_on_no_fat_was_never_read_by_a_firmware(machine):
 
 
 @pytest.mark.parametrize("point", ["/efi", "/boot", "/mnt/my esp"])
-def test_the_esp_is_wherever_fat_is_mounted(machine, point):
+def test_the_esp_is_wherever_fat_is_mounted(machine: Tree, point: str) -> None:
     machine.mount(point.replace(" ", "\\040"), "/dev/sda1", "vfat", device="8:1").efi()
     machine.by("partuuid", ESP_PART, "sda1")
     cfg(machine, "boot/grub/grub.cfg").write(f"{point}/EFI/debian/grub.cfg", DEBIAN_STUB)
     assert locate(machine).path == f"{point}/EFI/debian/grub.cfg"
 
 
-def test_without_mountinfo_the_usual_places_are_looked_at(tmp_path):
+def test_without_mountinfo_the_usual_places_are_looked_at(tmp_path: Path) -> None:
     from kexec_hook.system.sysroot import Sysroot
 
-    machine = Machine(tmp_path).efi().write("etc/os-release", DEBIAN)
+    machine = Tree(tmp_path).efi().write("etc/os-release", DEBIAN)
     cfg(machine, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
     found = kexec_hook_boot_config(Sysroot(machine.root), RootDisks(Sysroot(machine.root)))
+    assert found is not None
     assert (found.path, found.prefix) == (
         "/boot/efi/EFI/debian/grub.cfg",
         "(hd0)/boot/efi/EFI/debian",
@@ -358,13 +374,13 @@ def test_without_mountinfo_the_usual_places_are_looked_at(tmp_path):
         ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "opensuse"),
     ],
 )
-def test_the_vendor_names_the_directory(uefi, release, directory):
+def test_the_vendor_names_the_directory(uefi: Tree, release: str, directory: str) -> None:
     uefi.write("etc/os-release", release).write(f"boot/efi/EFI/{directory}/grub.cfg", DEBIAN_STUB)
     cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/fremd/grub.cfg", "")
     assert locate(uefi).path == f"/boot/efi/EFI/{directory}/grub.cfg"
 
 
-def test_what_the_firmware_has_started_goes_before_the_vendor(uefi):
+def test_what_the_firmware_has_started_goes_before_the_vendor(uefi: Tree) -> None:
     """Two systems on one disk: GRUB of the other one has this system in its menu."""
     cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
     cfg(uefi, "boot/efi/EFI/ubuntu/grub.cfg")
@@ -374,7 +390,7 @@ def test_what_the_firmware_has_started_goes_before_the_vendor(uefi):
     assert locate(uefi.variable("BootCurrent", b"\1\0")).path == "/boot/efi/EFI/debian/grub.cfg"
 
 
-def test_the_removable_path_starts_a_grub_that_knows_its_vendor(uefi):
+def test_the_removable_path_starts_a_grub_that_knows_its_vendor(uefi: Tree) -> None:
     """grub-install --force-extra-removable: the image is copied to EFI/BOOT, its prefix stays /EFI/debian."""
     cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB).mkdir(
         "boot/efi/EFI/BOOT"
@@ -383,7 +399,7 @@ def test_the_removable_path_starts_a_grub_that_knows_its_vendor(uefi):
     assert locate(uefi).path == "/boot/efi/EFI/debian/grub.cfg"
 
 
-def test_a_mounted_esp_that_the_firmware_did_not_use_is_not_looked_at(uefi):
+def test_a_mounted_esp_that_the_firmware_did_not_use_is_not_looked_at(uefi: Tree) -> None:
     cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
     other = "deadbeef-f81f-11d2-ba4b-00a0c93ec93b"
     uefi.option(1, "debian", other, "\\EFI\\debian\\shimx64.efi").variable("BootCurrent", b"\1\0")
@@ -405,21 +421,23 @@ def test_a_mounted_esp_that_the_firmware_did_not_use_is_not_looked_at(uefi):
         (64, "boot/grub/i386-pc/normal.mod", "x86_64"),
     ],
 )
-def test_the_processor_is_that_of_the_firmware(uefi, bits, file, cpu):
+def test_the_processor_is_that_of_the_firmware(uefi: Tree, bits: int, file: str, cpu: str) -> None:
     cfg(uefi, "boot/grub/grub.cfg").write("boot/efi/EFI/debian/grub.cfg", DEBIAN_STUB)
-    found = locate(uefi.efi(bits).put(file))
+    found = locate(uefi.efi(bits).touch(file))
     assert (found.platform, found.cpu) == ("efi", cpu)
 
 
-def test_without_efi_it_is_a_bios(machine):
-    cfg(machine, "boot/grub/grub.cfg").put(
+def test_without_efi_it_is_a_bios(machine: Tree) -> None:
+    cfg(machine, "boot/grub/grub.cfg").touch(
         "boot/grub/x86_64-efi/normal.mod", "boot/efi/EFI/debian/grub.cfg"
     )
     found = locate(machine)
     assert (found.path, found.platform, found.cpu) == ("/boot/grub/grub.cfg", "pc", "i386")
 
 
-def test_entries_depend_on_platform_and_processor(uefi, capsys):
+def test_entries_depend_on_platform_and_processor(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
     body = "linux {}/vmlinuz root=/dev/sda2 on=$grub_cpu-$grub_platform"
     cfg(uefi.efi(32), "boot/grub/grub.cfg", body.replace("{}", "/boot"))
     assert booted(uefi, capsys)["on"] == "i386-efi"
@@ -456,7 +474,7 @@ def test_entries_depend_on_platform_and_processor(uefi, capsys):
         (b"\x7fELF" + bytes(range(256)), "upstream"),
     ],
 )
-def test_the_distribution_tells_the_flavour(machine, release, flavour):
+def test_the_distribution_tells_the_flavour(machine: Tree, release: str, flavour: str) -> None:
     cfg(machine, "boot/grub/grub.cfg").write("etc/os-release", release)
     assert locate(machine).flavour == flavour
 
@@ -475,14 +493,14 @@ def test_the_distribution_tells_the_flavour(machine, release, flavour):
         ("", "upstream"),
     ],
 )
-def test_the_installed_grub_tells_its_version(machine, version, flavour):
+def test_the_installed_grub_tells_its_version(machine: Tree, version: str, flavour: str) -> None:
     cfg(machine, "boot/grub/grub.cfg").write(
         "boot/grub/i386-pc/modinfo.sh", f"#!/bin/bash\n\n# Version\n{version}\n"
     )
     assert locate(machine).flavour == flavour
 
 
-def test_what_was_installed_goes_before_what_could_be(machine):
+def test_what_was_installed_goes_before_what_could_be(machine: Tree) -> None:
     """The package was upgraded, and grub-install has not run."""
     cfg(machine, "boot/grub/grub.cfg").write(
         "usr/lib/grub/i386-pc/modinfo.sh", 'grub_version="2.14"\n'
@@ -492,13 +510,15 @@ def test_what_was_installed_goes_before_what_could_be(machine):
     assert locate(machine).flavour == "upstream"
 
 
-def test_the_modules_of_this_platform_go_first(uefi):
+def test_the_modules_of_this_platform_go_first(uefi: Tree) -> None:
     cfg(uefi, "boot/grub/grub.cfg").write("boot/grub/i386-pc/modinfo.sh", 'grub_version="2.06"\n')
     uefi.write("boot/grub/x86_64-efi/modinfo.sh", 'grub_version="2.14"\n')
     assert locate(uefi).flavour == "upstream-2.14"
 
 
-def test_a_setting_goes_before_everything(machine, capsys):
+def test_a_setting_goes_before_everything(
+    machine: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
     """rhboot takes an id before a number."""
     cfg(machine, "boot/grub/grub.cfg", "linux /boot/vmlinuz root=/dev/sda2 first=yes")
     config = (machine.root / "boot/grub/grub.cfg").read_text()
@@ -509,19 +529,19 @@ def test_a_setting_goes_before_everything(machine, capsys):
     assert booted(machine, capsys)["first"] == "no"
 
 
-def test_os_release_of_usr_counts_where_etc_has_none(machine):
+def test_os_release_of_usr_counts_where_etc_has_none(machine: Tree) -> None:
     (machine.root / "etc/os-release").unlink()
     machine.write("usr/lib/os-release", FEDORA)
     assert os_release(machine.sysroot())["ID"] == "fedora"
     machine.mkdir("etc/os-release")
     assert os_release(machine.sysroot())["ID"] == "fedora"
-    assert os_release(Machine(machine.root / "usr").sysroot()) == {}
+    assert os_release(Tree(machine.root / "usr").sysroot()) == {}
 
 
 # --- the firmware ---
 
 
-def objections(machine, *, is_host=True):
+def objections(machine: Tree, *, is_host: bool = True) -> list[str]:
     sysroot = machine.sysroot(is_host=is_host)
     run = Decision(Trigger(), sysroot, load_settings(sysroot), RootDisks(sysroot))
     return [objection.reason for objection in kexec_hook_objections(run, sysroot)]
@@ -538,8 +558,8 @@ def objections(machine, *, is_host=True):
         "\\EFI\\own\\loader.efi",
     ],
 )
-def test_grub_and_what_starts_it_is_no_objection(uefi, path):
-    uefi.option(0x1F, "x", ESP_PART, path).variable("BootCurrent", b"\x1f\0").put(
+def test_grub_and_what_starts_it_is_no_objection(uefi: Tree, path: str) -> None:
+    uefi.option(0x1F, "x", ESP_PART, path).variable("BootCurrent", b"\x1f\0").touch(
         "boot/efi/EFI/own/grub.cfg"
     )
     assert objections(uefi) == []
@@ -553,7 +573,7 @@ def test_grub_and_what_starts_it_is_no_objection(uefi, path):
         "\\EFI\\refind\\refind_x64.efi",
     ],
 )
-def test_a_machine_that_grub_did_not_start_is_an_objection(uefi, path):
+def test_a_machine_that_grub_did_not_start_is_an_objection(uefi: Tree, path: str) -> None:
     uefi.option(0xA, "Other", ESP_PART, path).variable("BootCurrent", b"\x0a\0")
     shown = path.replace("\\", "/")
     assert objections(uefi) == [
@@ -562,7 +582,7 @@ def test_a_machine_that_grub_did_not_start_is_an_objection(uefi, path):
     assert objections(uefi, is_host=False) == []
 
 
-def test_a_promise_for_the_next_boot_is_an_objection(uefi):
+def test_a_promise_for_the_next_boot_is_an_objection(uefi: Tree) -> None:
     uefi.option(3, "Windows Boot Manager", ESP_PART, "\\EFI\\Microsoft\\Boot\\bootmgfw.efi")
     assert objections(uefi) == []
     uefi.variable("BootNext", b"\3\0")
@@ -571,7 +591,7 @@ def test_a_promise_for_the_next_boot_is_an_objection(uefi):
     ]
 
 
-def test_load_options_are_read_as_efibootdump_reads_them(uefi):
+def test_load_options_are_read_as_efibootdump_reads_them(uefi: Tree) -> None:
     uefi.option(1, "debian", ESP_PART, "\\EFI\\debian\\shimx64.efi").variable(
         "BootCurrent", b"\1\0"
     )
@@ -581,7 +601,7 @@ def test_load_options_are_read_as_efibootdump_reads_them(uefi):
     assert efi.promised(uefi.sysroot()) is None
 
 
-def test_an_msdos_disk_is_named_as_udev_names_it(uefi):
+def test_an_msdos_disk_is_named_as_udev_names_it(uefi: Tree) -> None:
     drive = (
         bytes((4, 1, 42, 0))
         + bytes((2, 0, 0, 0))
@@ -594,7 +614,7 @@ def test_an_msdos_disk_is_named_as_udev_names_it(uefi):
     assert efi.started_by(uefi.sysroot()) == efi.Loader("x", "12345678-02", "")
 
 
-def test_torn_variables_are_none(uefi):
+def test_torn_variables_are_none(uefi: Tree) -> None:
     whole = load_option("debian", ESP_PART, "\\EFI\\debian\\shimx64.efi")
     uefi.variable("BootCurrent", b"\1\0")
     for length in range(len(whole)):
