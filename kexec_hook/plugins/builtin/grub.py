@@ -11,6 +11,7 @@ import pluggy
 
 from kexec_hook.plugins.api import BootConfig, Decision, Objection
 from kexec_hook.system import efi
+from kexec_hook.system.distribution import os_release, system_ids
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
 
 if TYPE_CHECKING:
@@ -125,29 +126,8 @@ def _is_grub(sysroot: Sysroot, loader: efi.Loader) -> bool:
     )
 
 
-def os_release(sysroot: Sysroot) -> dict[str, str]:
-    """os-release(5), the plain assignments that it asks for; empty where there is no such file."""
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        try:
-            text = sysroot.text(path, limit=1 << 16)
-        except SysrootError:
-            continue
-        found = {}
-        for line in text.splitlines():
-            name, equals, value = line.strip().partition("=")
-            if equals and not name.startswith("#"):
-                found[name] = value.strip().strip("\"'")
-        return found
-    return {}
-
-
 def _is_like(release: dict[str, str], *ids: str) -> bool:
-    return any(word in ids for word in _ids(release))
-
-
-def _ids(release: dict[str, str]) -> list[str]:
-    """What the system is, and then what it is like, the closest first."""
-    return [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
+    return any(word in ids for word in system_ids(release))
 
 
 def _directory(sysroot: Sysroot, directories: tuple[str, ...]) -> str | None:
@@ -193,7 +173,7 @@ def _start(sysroot: Sysroot, disks: RootDisks, release: dict[str, str], modules:
         return _Start("pc", "i386", cmdpath="(hd0)")
     loader = efi.started_by(sysroot)
     directories = [loader.directory] if loader and loader.directory else []
-    directories += [f"/EFI/{_VENDORS.get(name, name)}" for name in _ids(release) if name]
+    directories += [f"/EFI/{_VENDORS.get(name, name)}" for name in system_ids(release) if name]
     esps = [esp for esp in _esps(disks) if not loader or _is_on(disks, esp, loader.partuuid)]
     places = [f"{esp}{directory}" for directory in directories for esp in esps]
     stub = next((place for place in places if sysroot.is_file(f"{place}/grub.cfg")), "")

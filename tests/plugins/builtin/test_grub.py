@@ -13,7 +13,6 @@ from kexec_hook.plugins.api import BootConfig, Decision, Trigger
 from kexec_hook.plugins.builtin.grub import (
     kexec_hook_boot_config,
     kexec_hook_objections,
-    os_release,
 )
 from kexec_hook.settings.conf import load_settings
 from kexec_hook.system import efi
@@ -527,15 +526,6 @@ def test_a_setting_goes_before_everything(
     assert booted(machine, capsys)["first"] == "yes"
     machine.write("etc/kexec-hook.conf", "flavour = rhboot\n")
     assert booted(machine, capsys)["first"] == "no"
-
-
-def test_os_release_of_usr_counts_where_etc_has_none(machine: Tree) -> None:
-    (machine.root / "etc/os-release").unlink()
-    machine.write("usr/lib/os-release", FEDORA)
-    assert os_release(machine.sysroot())["ID"] == "fedora"
-    machine.mkdir("etc/os-release")
-    assert os_release(machine.sysroot())["ID"] == "fedora"
-    assert os_release(Tree(machine.root / "usr").sysroot()) == {}
 
 
 # --- the firmware ---
