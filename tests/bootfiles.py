@@ -122,3 +122,30 @@ def packed(data: bytes, *argv: str) -> bytes:
     if not shutil.which(argv[0]):
         pytest.skip(f"there is no {argv[0]}")
     return subprocess.run(argv, input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def uki(
+    *sections: tuple[str, bytes], stub: str | None = "257.9-1", certificates: bool = False
+) -> bytes:
+    """A unified kernel image: an EFI program with these sections, in this order (PE/COFF, UAPI.5)."""
+    magic = [(".sdmagic", f"#### LoaderInfo: systemd-stub {stub} ####".encode())] if stub else []
+    parts = [*magic, *sections]
+    optional = 112 + 8 * 16
+    start = -(-(0x80 + 24 + optional + 40 * len(parts)) // 512) * 512
+    table, body = b"", b""
+    for name, data in parts:
+        stored = data.ljust(-(-len(data) // 512) * 512, b"\0")
+        place = start + len(body)
+        table += name.encode().ljust(8, b"\0")
+        table += struct.pack(
+            "<IIIIIIHHI", len(data), place, len(stored), place, 0, 0, 0, 0, 0x40000040
+        )
+        body += stored
+    directories = [(0, 0)] * 16
+    directories[4] = (start + len(body), 16) if certificates else (0, 0)
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
+    head = head.ljust(0x80, b"\0") + b"PE\0\0"
+    head += struct.pack("<HHIIIHH", 0x8664, len(parts), 0, 0, 0, optional, 0x22)
+    head += struct.pack("<H", 0x20B).ljust(108, b"\0") + struct.pack("<I", 16)
+    head += b"".join(struct.pack("<II", *directory) for directory in directories)
+    return (head + table).ljust(start, b"\0") + body + b"certificate....." * certificates
