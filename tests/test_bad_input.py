@@ -11,11 +11,12 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Union
 
 import pytest
 
 from kexec_hook.cli import main
+from tests.tree import Content, Tree
 
 ROOTS = Path(__file__).resolve().parent / "roots"
 STAND_INS = ROOTS / "debian-12/tree/boot"
@@ -49,8 +50,17 @@ class Told(NamedTuple):
         return " ".join((self.out + self.err).split())
 
 
+Root = Union[str, "os.PathLike[str]"]
+
+
+class Ask(Protocol):
+    """Run a command on a root, within a minute; what it prints is plain text."""
+
+    def __call__(self, root: Root, *argv: str) -> Told: ...
+
+
 @pytest.fixture
-def boot(tree):
+def boot(tree: Tree) -> Tree:
     """A root with a kernel and an initrd, and no configuration yet."""
     tree.write("boot/vmlinuz", (STAND_INS / "vmlinuz-6.1.0-39-amd64").read_bytes())
     tree.write("boot/initrd.img", (STAND_INS / "initrd.img-6.1.0-39-amd64").read_bytes())
@@ -58,12 +68,10 @@ def boot(tree):
 
 
 @pytest.fixture
-def ask(capsys):
-    """Run a command on a root, within a minute; what it prints is plain text."""
-
-    def run(root, *argv: str) -> Told:
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    def run(root: Root, *argv: str) -> Told:
         with deadline(60):
-            status = main(["--root", str(root), *argv])
+            status = main(["--root", os.fspath(root), *argv])
         told = Told(status, *capsys.readouterr())
         assert "Traceback" not in told.out + told.err
         assert moves_the_cursor(told.out + told.err) == []
@@ -94,7 +102,7 @@ def moves_the_cursor(text: str) -> list[str]:
     )
 
 
-def boots(ask, root, title: str) -> None:
+def boots(ask: Ask, root: Root, title: str) -> None:
     """All commands agree that this entry is the default and that it boots."""
     for command in COMMANDS:
         assert ask(root, *command).status == 0
@@ -104,7 +112,7 @@ def boots(ask, root, title: str) -> None:
     ] == [title]
 
 
-def declines(ask, root, *words: str, entries: bool = False) -> None:
+def declines(ask: Ask, root: Root, *words: str, entries: bool = False) -> None:
     """All commands decline, and say these words."""
     for command in COMMANDS:
         told = ask(root, *command)
@@ -120,7 +128,7 @@ def declines(ask, root, *words: str, entries: bool = False) -> None:
 # --- grubenv ---
 
 
-def test_without_grubenv_there_is_no_saved_entry(boot, ask):
+def test_without_grubenv_there_is_no_saved_entry(boot: Tree, ask: Ask) -> None:
     boot.grubcfg(SAVED + TWO)
     boots(ask, boot, "One")
     assert "file `/boot/grub/grubenv' not found" in ask(boot, "-v", "stage", "--dry-run").text
@@ -142,13 +150,15 @@ def test_without_grubenv_there_is_no_saved_entry(boot, ask):
         (SIGNATURE + "saved_entry=\x1b[2Jtwo\n", "One"),
     ],
 )
-def test_a_torn_grubenv_tells_as_much_as_grub_reads_of_it(boot, ask, block, title):
+def test_a_torn_grubenv_tells_as_much_as_grub_reads_of_it(
+    boot: Tree, ask: Ask, block: Content, title: str
+) -> None:
     boot.grubcfg(SAVED + TWO)
     boot.write("boot/grub/grubenv", block)
     boots(ask, boot, title)
 
 
-def test_a_grubenv_too_large_to_look_at_leaves_the_choice_unknown(boot, ask):
+def test_a_grubenv_too_large_to_look_at_leaves_the_choice_unknown(boot: Tree, ask: Ask) -> None:
     boot.grubcfg(SAVED + TWO)
     make_odd(boot / "boot/grub/grubenv", "100 MB")
     told = ask(boot, "stage", "--dry-run")
@@ -158,7 +168,7 @@ def test_a_grubenv_too_large_to_look_at_leaves_the_choice_unknown(boot, ask):
 
 
 @pytest.mark.parametrize("odd", ["directory", "fifo", "dangling link", "looping link"])
-def test_what_is_no_grubenv_says_nothing(boot, ask, odd):
+def test_what_is_no_grubenv_says_nothing(boot: Tree, ask: Ask, odd: str) -> None:
     boot.grubcfg(SAVED + TWO)
     make_odd(boot / "boot/grub/grubenv", odd)
     boots(ask, boot, "One")
@@ -201,12 +211,12 @@ def make_odd(path: Path, odd: str) -> None:
         ("100 MB", "is larger than 64 MiB"),
     ],
 )
-def test_what_is_no_configuration_is_named(boot, ask, odd, why):
+def test_what_is_no_configuration_is_named(boot: Tree, ask: Ask, odd: str, why: str) -> None:
     make_odd(boot / "boot/grub/grub.cfg", odd)
     declines(ask, boot, "/boot/grub/grub.cfg cannot be read", f"/boot/grub/grub.cfg {why}")
 
 
-def test_no_configuration_at_all(boot, ask):
+def test_no_configuration_at_all(boot: Tree, ask: Ask) -> None:
     declines(ask, boot, "no GRUB configuration was found", "/boot/grub, /boot/grub2")
 
 
@@ -223,12 +233,12 @@ def test_no_configuration_at_all(boot, ask):
     ],
     ids=["empty", "blank", "comment", "zeros", "bytes", "utf-16", "brace"],
 )
-def test_a_configuration_without_a_menu(boot, ask, content):
+def test_a_configuration_without_a_menu(boot: Tree, ask: Ask, content: bytes) -> None:
     boot.write("boot/grub/grub.cfg", content)
     declines(ask, boot, "/boot/grub/grub.cfg makes no menu entry")
 
 
-def test_a_configuration_that_was_cut_off_keeps_its_whole_entries(boot, ask):
+def test_a_configuration_that_was_cut_off_keeps_its_whole_entries(boot: Tree, ask: Ask) -> None:
     """Each cut gives an answer; with both entries whole it is the first one's."""
     for length in range(0, len(TWO), 7):
         boot.grubcfg(TWO[:length])
@@ -242,21 +252,21 @@ def test_a_configuration_that_was_cut_off_keeps_its_whole_entries(boot, ask):
 # --- odd bytes ---
 
 
-def test_carriage_returns_are_not_seen(boot, ask):
+def test_carriage_returns_are_not_seen(boot: Tree, ask: Ask) -> None:
     boot.grubcfg((SAVED + TWO).replace("\n", "\r\n"))
     boot.grubenv("saved_entry=two")
     boots(ask, boot, "Two")
     assert json.loads(ask(boot, "stage", "--dry-run", "--json").out)["cmdline"].endswith(" second")
 
 
-def test_a_grubenv_with_carriage_returns_names_nothing(boot, ask):
+def test_a_grubenv_with_carriage_returns_names_nothing(boot: Tree, ask: Ask) -> None:
     """GRUB reads it as a block: the value is `two` and a carriage return."""
     boot.grubcfg(SAVED + TWO)
     boot.grubenv("saved_entry=two\r")
     boots(ask, boot, "One")
 
 
-def test_invalid_utf_8_is_kept_to_the_byte_and_shown_harmlessly(boot, ask):
+def test_invalid_utf_8_is_kept_to_the_byte_and_shown_harmlessly(boot: Tree, ask: Ask) -> None:
     boot.write(
         "boot/grub/grub.cfg",
         TWO.encode().replace(b"first", b"x=\xff\xc3").replace(b"One", b"On\xe9"),
@@ -275,7 +285,9 @@ HOSTILE = "'\x1b[2J\x1b]0;owned\x07\x1b]52;c;eA==\x07\x08\x9b31m\u202etxt\u2028'
 
 
 @pytest.mark.parametrize("where", ["One", "one", "first", "/boot/vmlinuz", "Two"])
-def test_titles_ids_and_words_with_escape_codes_are_made_harmless(boot, ask, where):
+def test_titles_ids_and_words_with_escape_codes_are_made_harmless(
+    boot: Tree, ask: Ask, where: str
+) -> None:
     boot.grubcfg(
         TWO.replace(where, HOSTILE, 1)
         + "echo "
@@ -299,7 +311,7 @@ def test_titles_ids_and_words_with_escape_codes_are_made_harmless(boot, ask, whe
             )
 
 
-def test_a_file_name_with_escape_codes_is_made_harmless(boot, ask):
+def test_a_file_name_with_escape_codes_is_made_harmless(boot: Tree, ask: Ask) -> None:
     boot.grubcfg("set default=two\nsource $prefix/" + HOSTILE + "\n" + TWO)
     boot.write("boot/grub/" + HOSTILE.strip("'"), "nonsense (\n")
     assert ask(boot, "-v", "stage", "--dry-run").status == 0
@@ -309,7 +321,7 @@ def test_a_file_name_with_escape_codes_is_made_harmless(boot, ask):
 # --- no end ---
 
 
-def test_a_file_that_sources_itself_ends_where_grub_gives_up(boot, ask):
+def test_a_file_that_sources_itself_ends_where_grub_gives_up(boot: Tree, ask: Ask) -> None:
     """`maximum recursion depth exceeded`, 64 nodes deep; what was defined until then is the menu."""
     boot.grubcfg(TWO + "source $prefix/grub.cfg\n")
     boots(ask, boot, "One")
@@ -319,13 +331,13 @@ def test_a_file_that_sources_itself_ends_where_grub_gives_up(boot, ask):
     )
 
 
-def test_two_files_that_source_each_other(boot, ask):
+def test_two_files_that_source_each_other(boot: Tree, ask: Ask) -> None:
     boot.grubcfg(TWO + "source $prefix/other.cfg\n")
     boot.write("boot/grub/other.cfg", "source $prefix/grub.cfg\n")
     assert ask(boot, "stage", "--dry-run").status == 0
 
 
-def test_a_file_that_enters_itself(boot, ask):
+def test_a_file_that_enters_itself(boot: Tree, ask: Ask) -> None:
     """configfile opens a menu of its own each time; GRUB would never show the first."""
     boot.grubcfg(TWO + "configfile $prefix/grub.cfg\n")
     assert ask(boot, "stage", "--dry-run").status in (0, 3)
@@ -340,7 +352,7 @@ def test_a_file_that_enters_itself(boot, ask):
         ("while true; do menuentry x { true; }; done", "this runs for ever"),
     ],
 )
-def test_what_has_no_end_is_declined_and_points(boot, ask, loop, why):
+def test_what_has_no_end_is_declined_and_points(boot: Tree, ask: Ask, loop: str, why: str) -> None:
     boot.grubcfg(TWO + loop + "\n")
     told = ask(boot, "stage", "--dry-run")
     assert told.status == 3
@@ -348,7 +360,7 @@ def test_what_has_no_end_is_declined_and_points(boot, ask, loop, why):
     assert "(/boot/grub/grub.cfg:9)" in told.text
 
 
-def test_the_body_of_an_entry_without_end_is_declined_and_points(boot, ask):
+def test_the_body_of_an_entry_without_end_is_declined_and_points(boot: Tree, ask: Ask) -> None:
     boot.grubcfg(TWO.replace("    linux", "    while true; do true; done\n    linux", 1))
     told = ask(boot, "stage", "--dry-run")
     assert told.status == 3
@@ -360,20 +372,20 @@ def test_the_body_of_an_entry_without_end_is_declined_and_points(boot, ask):
     )
 
 
-def test_a_line_of_megabytes_is_not_printed(boot, ask):
+def test_a_line_of_megabytes_is_not_printed(boot: Tree, ask: Ask) -> None:
     boot.grubcfg(TWO + "a=" + "x" * (5 << 20) + "\nb={" + "y" * (5 << 20) + "\n")
     for command in (("stage", "--dry-run"), ("explain",)):
         ask(boot, "-v", *command)
 
 
-def test_a_title_of_megabytes_is_not_printed(boot, ask):
+def test_a_title_of_megabytes_is_not_printed(boot: Tree, ask: Ask) -> None:
     """GRUB itself takes words of up to 8191 bytes."""
     boot.grubcfg(TWO.replace("One", "T" * 8000).replace("first", "f" * 8000))
     for command in COMMANDS:
         assert ask(boot, *command).status in (0, 3)
 
 
-def test_deep_nesting(boot, ask):
+def test_deep_nesting(boot: Tree, ask: Ask) -> None:
     boot.grubcfg(
         TWO + "if true; then\n" * 5000 + "fi\n" * 5000 + "submenu x {\n" * 300 + "}\n" * 300
     )
@@ -388,7 +400,7 @@ def test_deep_nesting(boot, ask):
     "odd", ["directory", "fifo", "socket", "dangling link", "looping link", "link out"]
 )
 @pytest.mark.parametrize("name", ["vmlinuz", "initrd.img"])
-def test_a_kernel_or_initrd_that_is_no_file(boot, ask, odd, name):
+def test_a_kernel_or_initrd_that_is_no_file(boot: Tree, ask: Ask, odd: str, name: str) -> None:
     boot.grubcfg(TWO)
     (boot / f"boot/{name}").unlink()
     make_odd(boot / f"boot/{name}", odd)
@@ -406,7 +418,7 @@ def test_a_kernel_or_initrd_that_is_no_file(boot, ask, odd, name):
         "etc/fstab",
     ],
 )
-def test_odd_files_around_do_not_matter(boot, ask, name, odd):
+def test_odd_files_around_do_not_matter(boot: Tree, ask: Ask, name: str, odd: str) -> None:
     boot.grubcfg(TWO)
     make_odd(boot / name, odd)
     assert ask(boot, "stage", "--dry-run").status == 0
@@ -415,23 +427,27 @@ def test_odd_files_around_do_not_matter(boot, ask, name, odd):
 # --- snippets of the Boot Loader Specification ---
 
 
+Snippets = tuple[Path, Path, Path]  # the root, the snippet of its older kernel, and of its newest
+
+
 @pytest.fixture(params=["fedora-bls", "bls-2.14"])
-def snippets(request, tmp_path):
-    """A tree whose kernels come from snippets; those of the older and of the newest kernel."""
+def snippets(request: pytest.FixtureRequest, tmp_path: Path) -> Snippets:
+    """A tree whose kernels come from snippets."""
     shutil.copytree(ROOTS / request.param / "tree", tmp_path / "tree", symlinks=True)
-    return tmp_path / "tree", *sorted((tmp_path / "tree/boot/loader/entries").iterdir())
+    older, newest = sorted((tmp_path / "tree/boot/loader/entries").iterdir())
+    return tmp_path / "tree", older, newest
 
 
 def lines_of(path: Path) -> list[str]:
     return path.read_text().splitlines(keepends=True)
 
 
-def kernels(ask, root) -> list[str]:
+def kernels(ask: Ask, root: Root) -> list[str]:
     said = json.loads(ask(root, "list", "--json").out)
     return [entry["kernel"] for entry in said["entries"] if entry["kernel"]]
 
 
-def test_a_snippet_without_its_kernel_makes_no_entry(snippets, ask):
+def test_a_snippet_without_its_kernel_makes_no_entry(snippets: Snippets, ask: Ask) -> None:
     root, older, newest = snippets
     newest.write_text("".join(line for line in lines_of(newest) if not line.startswith("linux")))
     assert [name.split("/")[3] for name in kernels(ask, root)] == [
@@ -440,7 +456,7 @@ def test_a_snippet_without_its_kernel_makes_no_entry(snippets, ask):
     assert ask(root, "stage", "--dry-run").status == 0
 
 
-def test_a_blank_line_ends_a_snippet(snippets, ask):
+def test_a_blank_line_ends_a_snippet(snippets: Snippets, ask: Ask) -> None:
     """commands/blscfg.c and blsuki.c: what follows a blank line, or a key without a value, is not read."""
     root, _, newest = snippets
     lines = lines_of(newest)
@@ -450,7 +466,7 @@ def test_a_blank_line_ends_a_snippet(snippets, ask):
         assert len(kernels(ask, root)) == 1
 
 
-def test_a_snippet_that_was_cut_off(snippets, ask):
+def test_a_snippet_that_was_cut_off(snippets: Snippets, ask: Ask) -> None:
     """Wherever it ends, all commands answer; without the whole name of its kernel it does not boot."""
     root, older, newest = snippets
     whole = newest.read_bytes()
@@ -466,7 +482,7 @@ def test_a_snippet_that_was_cut_off(snippets, ask):
 
 
 @pytest.mark.parametrize("odd", ["directory", "fifo", "dangling link", "looping link", "100 MB"])
-def test_what_is_no_snippet_makes_no_entry(snippets, ask, odd):
+def test_what_is_no_snippet_makes_no_entry(snippets: Snippets, ask: Ask, odd: str) -> None:
     root, _, newest = snippets
     make_odd(newest.with_name("zzz-9.9.9.conf"), odd)
     told = ask(root, "stage", "--dry-run")
@@ -474,7 +490,7 @@ def test_what_is_no_snippet_makes_no_entry(snippets, ask, odd):
     assert len(kernels(ask, root)) <= 2
 
 
-def test_a_snippet_with_escape_codes_and_torn_characters(snippets, ask):
+def test_a_snippet_with_escape_codes_and_torn_characters(snippets: Snippets, ask: Ask) -> None:
     root, _, newest = snippets
     text = newest.read_bytes().replace(b"title      ", b"title      \x1b[2J\xff\x9b\xc3")
     newest.write_bytes(text.replace(b"rhgb", b"\x1b]0;x\x07").replace(b"quiet", b"\xe9\x1b[1m"))
@@ -487,7 +503,7 @@ def test_a_snippet_with_escape_codes_and_torn_characters(snippets, ask):
 
 
 @pytest.fixture
-def public(boot):
+def public(boot: Tree) -> Iterator[Path]:
     """A copy of the root where others can get at it: pytest's own directories are root's alone."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
@@ -510,14 +526,16 @@ def nobody() -> Iterator[None]:
         os.setegid(0)
 
 
-def as_nobody(ask, root, *argv: str) -> Told:
+def as_nobody(ask: Ask, root: Root, *argv: str) -> Told:
     ask(root, *argv)  # so that everything is imported by now
     with nobody():
         return ask(root, *argv)
 
 
 @pytest.mark.parametrize("forbidden", ["boot/grub/grub.cfg", "boot/grub"])
-def test_a_configuration_that_may_not_be_read_is_named(public, ask, forbidden):
+def test_a_configuration_that_may_not_be_read_is_named(
+    public: Path, ask: Ask, forbidden: str
+) -> None:
     """Debian's grub.cfg with a password in it, and Fedora's /boot/grub2."""
     (public / "boot/grub").mkdir()
     (public / "boot/grub/grub.cfg").write_text(TWO)
@@ -533,7 +551,7 @@ def test_a_configuration_that_may_not_be_read_is_named(public, ask, forbidden):
 @pytest.mark.parametrize(
     "forbidden", ["boot/vmlinuz", "etc/os-release", "boot/efi", "boot/grub/grubenv"]
 )
-def test_other_files_that_may_not_be_read_are_noted(public, ask, forbidden):
+def test_other_files_that_may_not_be_read_are_noted(public: Path, ask: Ask, forbidden: str) -> None:
     """Ubuntu's kernels, the mounted ESP: a dry run says what it could not look at, and what it knows."""
     (public / "boot/grub").mkdir()
     (public / "boot/grub/grub.cfg").write_text(SAVED + TWO)
@@ -553,7 +571,7 @@ def test_other_files_that_may_not_be_read_are_noted(public, ask, forbidden):
     assert "could not be read with the rights of this user" in told.text
 
 
-def test_the_running_machine_can_be_asked_by_anybody(ask):
+def test_the_running_machine_can_be_asked_by_anybody(ask: Ask) -> None:
     told = as_nobody(ask, "/", "stage", "--dry-run")
     assert told.status in (0, 3)
     told = as_nobody(ask, "/", "stage", "--dry-run", "--json")

@@ -1,33 +1,26 @@
 """The disks of grub-eval: directories as partitions, followed as GRUB's drivers follow a path."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Union
 
 import pytest
 
 from kexec_hook.cli import main
 from kexec_hook.disks.directories import Partition, PartitionDisks
-from kexec_hook.grub.disks import Device, DiskError, GrubPath, Stat
+from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Stat
+from tests.tree import Tree
+
+Answer = Union[bytes, tuple[int, str]]
 
 
-def put(root, path, content="x"):
-    target = root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content.encode() if isinstance(content, str) else content)
-    return target
-
-
-def link(root, path, to):
-    target = root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.symlink_to(to)
-
-
-def one(root, path, **partition):
+def one(root: Tree, path: str, fs: str = "ext2") -> Answer:
     """What the first partition says to reading a path: its bytes, or GRUB's number and words."""
-    disks = PartitionDisks([Partition(root, **partition)])
+    disks = PartitionDisks([Partition(root.root, fs=fs)])
     try:
         return disks.read(GrubPath("hd0,gpt1", path))
     except DiskError as error:
@@ -37,7 +30,7 @@ def one(root, path, **partition):
 # --- devices ---
 
 
-def test_the_disk_comes_first_and_then_the_last_partition(tmp_path):
+def test_the_disk_comes_first_and_then_the_last_partition(tmp_path: Path) -> None:
     disks = PartitionDisks([Partition(tmp_path, "U", "L"), Partition(tmp_path)])
     assert disks.devices() == [
         Device("hd0"),
@@ -47,7 +40,7 @@ def test_the_disk_comes_first_and_then_the_last_partition(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["hd0,gpt2", "hd0,2", "hd0,0x2", "hd0,gpt02", "hd0,gpt 2"])
-def test_a_partition_has_several_names(tmp_path, name):
+def test_a_partition_has_several_names(tmp_path: Path, name: str) -> None:
     device = PartitionDisks([Partition(tmp_path), Partition(tmp_path)]).device(name)
     assert device is not None
     assert device.name == "hd0,gpt2"
@@ -69,7 +62,7 @@ def test_a_partition_has_several_names(tmp_path, name):
         ("hd0,", "no such partition"),
     ],
 )
-def test_other_names_are_not_there(tmp_path, name, message):
+def test_other_names_are_not_there(tmp_path: Path, name: str, message: str) -> None:
     disks = PartitionDisks([Partition(tmp_path), Partition(tmp_path)])
     assert disks.device(name) is None
     with pytest.raises(DiskError) as caught:
@@ -77,7 +70,7 @@ def test_other_names_are_not_there(tmp_path, name, message):
     assert (caught.value.errno, caught.value.message) == (12, message)
 
 
-def test_the_whole_disk_is_a_device_without_a_file_system(tmp_path):
+def test_the_whole_disk_is_a_device_without_a_file_system(tmp_path: Path) -> None:
     disks = PartitionDisks([Partition(tmp_path)])
     assert disks.device("hd0") == Device("hd0")
     assert disks.stat(GrubPath("hd0", "/")) is None
@@ -95,12 +88,14 @@ def test_the_whole_disk_is_a_device_without_a_file_system(tmp_path):
         ("d::only a label", ("d", "", "only a label")),
     ],
 )
-def test_an_extra_partition_is_a_directory_a_uuid_and_a_label(text, expected):
+def test_an_extra_partition_is_a_directory_a_uuid_and_a_label(
+    text: str, expected: tuple[str, str, str]
+) -> None:
     partition = Partition.parse(text)
     assert (str(partition.directory), partition.uuid, partition.label) == expected
 
 
-def test_a_directory_with_a_colon_in_its_name_is_one(tmp_path):
+def test_a_directory_with_a_colon_in_its_name_is_one(tmp_path: Path) -> None:
     (tmp_path / "a:b").mkdir()
     assert Partition.parse(f"{tmp_path}/a:b") == Partition(tmp_path / "a:b")
 
@@ -109,10 +104,9 @@ def test_a_directory_with_a_colon_in_its_name_is_one(tmp_path):
 
 
 @pytest.fixture
-def three(tmp_path):
+def three(tmp_path: Path) -> PartitionDisks:
     for name in "abc":
-        put(tmp_path / name, "only-" + name)
-        put(tmp_path / name, "all")
+        Tree(tmp_path / name).touch(f"only-{name}", "all")
     return PartitionDisks(
         [
             Partition(tmp_path / "a", "AbCd-1234", "one"),
@@ -141,7 +135,7 @@ def three(tmp_path):
         ("file", "", []),
     ],
 )
-def test_search(three, by, value, found):
+def test_search(three: PartitionDisks, by: FindBy, value: str, found: list[str]) -> None:
     assert three.find(by, value) == found
 
 
@@ -155,7 +149,9 @@ def test_search(three, by, value, found):
         (["hd0", "ahci0,gpt1", ""], ["hd0,gpt3", "hd0,gpt2", "hd0,gpt1"]),
     ],
 )
-def test_a_hint_that_answers_is_found_first_and_once_more_in_its_place(three, hints, found):
+def test_a_hint_that_answers_is_found_first_and_once_more_in_its_place(
+    three: PartitionDisks, hints: list[str], found: list[str]
+) -> None:
     assert three.find("file", "/all", hints) == found
 
 
@@ -163,16 +159,12 @@ def test_a_hint_that_answers_is_found_first_and_once_more_in_its_place(three, hi
 
 
 @pytest.fixture
-def root(tmp_path):
-    root = tmp_path / "root"
-    put(root, "vmlinuz", "kernel")
-    put(root, "boot/grub/grub.cfg", "cfg")
-    put(tmp_path, "vmlinuz", "outside")
-    put(tmp_path, "outside/x", "outside")
-    return root
+def root(tmp_path: Path) -> Tree:
+    Tree(tmp_path, {"vmlinuz": "outside", "outside/x": "outside"})
+    return Tree(tmp_path / "root", {"vmlinuz": "kernel", "boot/grub/grub.cfg": "cfg"})
 
 
-PATHS = [
+PATHS: list[tuple[str, Answer]] = [
     ("/vmlinuz", b"kernel"),
     ("//vmlinuz", b"kernel"),
     ("/./vmlinuz", b"kernel"),
@@ -197,11 +189,11 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("path", "answer"), PATHS)
-def test_a_path_is_followed_as_fshelp_does(root, path, answer):
+def test_a_path_is_followed_as_fshelp_does(root: Tree, path: str, answer: Answer) -> None:
     assert one(root, path) == answer
 
 
-LINKS = [
+LINKS: list[tuple[str, Answer]] = [
     ("vmlinuz", b"kernel"),
     ("/vmlinuz", b"kernel"),
     ("../vmlinuz", b"kernel"),
@@ -217,8 +209,8 @@ LINKS = [
 
 
 @pytest.mark.parametrize(("to", "answer"), LINKS)
-def test_a_link_is_followed_within_the_file_system(root, to, answer):
-    link(root, "link", to)
+def test_a_link_is_followed_within_the_file_system(root: Tree, to: str, answer: Answer) -> None:
+    root.link("link", to)
     assert one(root, "/link") == answer
 
 
@@ -226,10 +218,10 @@ def test_a_link_is_followed_within_the_file_system(root, to, answer):
     not (shutil.which("grub-fstest") and shutil.which("mke2fs")),
     reason="needs grub-fstest and mke2fs",
 )
-def test_grub_itself_says_the_same_of_these_paths(root):
+def test_grub_itself_says_the_same_of_these_paths(root: Tree) -> None:
     cases = [case for case in PATHS if case[0].startswith("/") and "\0" not in case[0]]
     for n, (to, answer) in enumerate(LINKS):
-        link(root, f"link{n}", f"{to[:-4]}link{n}" if to.endswith("link") else to)
+        root.link(f"link{n}", f"{to[:-4]}link{n}" if to.endswith("link") else to)
         cases.append(
             (
                 f"/link{n}",
@@ -240,12 +232,12 @@ def test_grub_itself_says_the_same_of_these_paths(root):
         )
     os.mkfifo(root / "fifo")
     cases.append(("/fifo", (5, "file `/fifo' not found")))
-    image = root.parent / "image"
+    image = root.root.parent / "image"
     with image.open("wb") as file:
         file.truncate(8 << 20)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(image)], check=True)
 
-    def fstest(*words):
+    def fstest(*words: str) -> tuple[str, str]:
         done = subprocess.run(["grub-fstest", str(image), *words], capture_output=True, text=True)
         return done.stdout, done.stderr.strip()
 
@@ -256,67 +248,67 @@ def test_grub_itself_says_the_same_of_these_paths(root):
         else:
             assert complaint == f"grub-fstest: error: cannot open `(loop0){path}': {answer[1]}."
     listed = set(fstest("ls", "(loop0)/")[0].split()) - {"lost+found/"}
-    assert listed == set(PartitionDisks([Partition(root)]).list(GrubPath("hd0,gpt1", "/")))
+    assert listed == set(PartitionDisks([Partition(root.root)]).list(GrubPath("hd0,gpt1", "/")))
 
 
-def test_an_absolute_link_to_a_host_path_starts_at_the_top_of_the_partition(root):
-    link(root, "link", str(root / "vmlinuz"))
+def test_an_absolute_link_to_a_host_path_starts_at_the_top_of_the_partition(root: Tree) -> None:
+    root.link("link", str(root / "vmlinuz"))
     assert one(root, "/link") == (5, "file `/link' not found")
 
 
 @pytest.mark.parametrize(("fs", "most"), [("ext2", 7), ("xfs", 7), ("btrfs", 31)])
-def test_links_are_counted_as_the_driver_counts_them(root, fs, most):
-    put(root, "0", "end")
+def test_links_are_counted_as_the_driver_counts_them(root: Tree, fs: str, most: int) -> None:
+    root.write("0", "end")
     for n in range(1, most + 2):
-        link(root, str(n), str(n - 1))
+        root.link(str(n), str(n - 1))
     assert one(root, f"/{most}", fs=fs) == b"end"
     assert one(root, f"/{most + 1}", fs=fs) == (25, "too deep nesting of symlinks")
 
 
-def test_btrfs_minds_a_slash_behind_a_file(root):
+def test_btrfs_minds_a_slash_behind_a_file(root: Tree) -> None:
     assert one(root, "/vmlinuz/", fs="btrfs") == (5, "file `/vmlinuz/' not found")
     assert one(root, "/vmlinuz/x", fs="btrfs") == (5, "file `/vmlinuz/x' not found")
 
 
 @pytest.mark.parametrize("fs", ["fat", "exfat", "ntfs"])
-def test_fat_and_its_like_do_not_mind_case(root, fs):
-    put(root, "EFI/Debian/Grub.cfg", "esp")
+def test_fat_and_its_like_do_not_mind_case(root: Tree, fs: str) -> None:
+    root.write("EFI/Debian/Grub.cfg", "esp")
     assert one(root, "/efi/debian/grub.CFG", fs=fs) == b"esp"
     assert one(root, "/EFI/Debian/Grub.cfg", fs=fs) == b"esp"
     assert one(root, "/efi/fedora/grub.cfg", fs=fs) == (5, "file `/efi/fedora/grub.cfg' not found")
 
 
-def test_only_ascii_is_folded(root):
-    put(root, "\u00c4", "x")
+def test_only_ascii_is_folded(root: Tree) -> None:
+    root.write("\u00c4", "x")
     assert one(root, "/\u00e4", fs="fat") == (5, "file `/\u00e4' not found")
 
 
-def test_fat_has_no_links(root):
-    link(root, "link", "vmlinuz")
+def test_fat_has_no_links(root: Tree) -> None:
+    root.link("link", "vmlinuz")
     assert one(root, "/link", fs="fat") == (5, "file `/link' not found")
 
 
-def test_a_fifo_is_not_there(root):
+def test_a_fifo_is_not_there(root: Tree) -> None:
     os.mkfifo(root / "fifo")
     assert one(root, "/fifo") == (5, "file `/fifo' not found")
 
 
-def test_a_file_above_the_bound_is_refused(root):
-    with put(root, "big").open("r+b") as file:
-        file.truncate(65 << 20)
+def test_a_file_above_the_bound_is_refused(root: Tree) -> None:
+    root.touch("big")
+    os.truncate(root / "big", 65 << 20)
     assert one(root, "/big") == (3, "/big: larger than 64 MiB")
 
 
-def test_stat_follows_links_and_entry_does_not(root):
-    link(root, "to-file", "vmlinuz")
-    link(root, "to-dir", "boot")
-    link(root, "to-nothing", "none")
+def test_stat_follows_links_and_entry_does_not(root: Tree) -> None:
+    root.link("to-file", "vmlinuz")
+    root.link("to-dir", "boot")
+    root.link("to-nothing", "none")
     os.utime(root / "vmlinuz", (1000, 1000))
-    disks = PartitionDisks([Partition(root)])
+    disks = PartitionDisks([Partition(root.root)])
 
-    def kinds(path):
+    def kinds(path: str) -> tuple[str | None, str | None]:
         stat, entry = disks.stat(GrubPath("hd0,1", path)), disks.entry(GrubPath("hd0,1", path))
-        return stat and stat.kind, entry and entry.kind
+        return stat.kind if stat else None, entry.kind if entry else None
 
     assert disks.stat(GrubPath("hd0,1", "/to-file")) == Stat("file", 6, 1000)
     assert kinds("/vmlinuz") == ("file", "file")
@@ -332,13 +324,11 @@ def test_stat_follows_links_and_entry_does_not(root):
     assert disks.entry(GrubPath("hd9,1", "/")) is None
 
 
-def test_a_directory_is_listed_in_order_of_names(root):
-    put(root, "boot/b")
-    put(root, "boot/B")
-    put(root, "boot/.hidden")
-    link(root, "boot/link", "grub")
+def test_a_directory_is_listed_in_order_of_names(root: Tree) -> None:
+    root.touch("boot/b", "boot/B", "boot/.hidden")
+    root.link("boot/link", "grub")
     os.mkfifo(root / "boot/fifo")
-    disks = PartitionDisks([Partition(root)])
+    disks = PartitionDisks([Partition(root.root)])
     assert disks.list(GrubPath("hd0,gpt1", "/boot")) == [
         ".hidden",
         "B",
@@ -358,17 +348,19 @@ def test_a_directory_is_listed_in_order_of_names(root):
         ("boot", 7, "invalid file name `boot'"),
     ],
 )
-def test_what_is_no_directory_is_not_listed(root, path, errno, message):
+def test_what_is_no_directory_is_not_listed(
+    root: Tree, path: str, errno: int, message: str
+) -> None:
     with pytest.raises(DiskError) as caught:
-        PartitionDisks([Partition(root)]).list(GrubPath("hd0,gpt1", path))
+        PartitionDisks([Partition(root.root)]).list(GrubPath("hd0,gpt1", path))
     assert (caught.value.errno, caught.value.message) == (errno, message)
 
 
-def test_zfs_names_the_data_set_before_the_path(root):
+def test_zfs_names_the_data_set_before_the_path(root: Tree) -> None:
     assert one(root, "/boot/grub/grub.cfg", fs="zfs") == (4, "missing `@' symbol")
 
 
-def test_a_missing_directory_is_an_error_at_once(tmp_path):
+def test_a_missing_directory_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="not a directory; the root must be an existing directory"):
         PartitionDisks([Partition(Path(tmp_path / "none"))])
 
@@ -403,7 +395,9 @@ echo $prefix $root
 
 
 @pytest.mark.oracle
-def test_extra_partitions_are_to_a_script_what_they_are_to_grub(tmp_path, capsys):
+def test_extra_partitions_are_to_a_script_what_they_are_to_grub(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from tests.oracle import disk, emu
 
     why = emu.missing()

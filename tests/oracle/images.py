@@ -125,9 +125,10 @@ def _ext4(image: Path, files: Path, uuid: str, label: str, variant: int) -> None
 
 
 def _fat(image: Path, files: Path, uuid: str, label: str, variant: int) -> None:
-    sectors, width = ((8192, []), (65536, []), (81920, ["-F"]))[variant % 3]
-    argv = [tool("mformat"), "-C", "-i", image, "-T", str(sectors), "-h", "16", "-s", "32", *width]
-    run(*argv, "-v", label, "-N", uuid.replace("-", ""), "::")
+    sectors = (8192, 65536, 81920)[variant % 3]
+    width = ["-F"] if sectors == 81920 else []
+    argv = [tool("mformat"), "-C", "-i", str(image), "-T", str(sectors), "-h", "16", "-s", "32"]
+    run(*argv, *width, "-v", label, "-N", uuid.replace("-", ""), "::")
     names = sorted(str(path) for path in files.iterdir())
     if names:
         run(tool("mcopy"), "-s", "-m", "-i", image, *names, "::")

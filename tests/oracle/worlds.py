@@ -252,7 +252,7 @@ class Machines:
         return world
 
     def _disks(self) -> dict[str, tuple[str, str]]:
-        names = self.random.choice(
+        names: tuple[str, ...] = self.random.choice(
             (("sda", "sdb"), ("vda", "vdb"), ("nvme0n1", "nvme1n1"), ("sda", "nvme0n1"))
         )
         if self.random.random() < 0.6:

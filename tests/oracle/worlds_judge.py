@@ -61,7 +61,7 @@ class Built:
         """GRUB's directory and where it leads get their files, and each partition its image."""
         world = self.world
         home, directory = world.home
-        files = {id(part): {} for part in world.parts}
+        files: dict[int, dict[str, bytes]] = {id(part): {} for part in world.parts}
         files[id(home)] = {
             f"{directory}/grub.cfg": world.config.encode(),
             f"{directory}/grubenv": world.block,

@@ -1,16 +1,19 @@
 """Below a root directory: links never leave it, everything read is remembered, what is forbidden is not missing."""
 
+from __future__ import annotations
+
 import os
 import random
 import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kexec_hook.system import sysroot as module
 from kexec_hook.system.sysroot import (
     DirEntry,
     MissingError,
@@ -19,46 +22,33 @@ from kexec_hook.system.sysroot import (
     SysrootError,
     TooLargeError,
 )
+from tests.tree import Tree
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Tree:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/secret").write_text("secret")
-    (tmp_path / "root").mkdir()
-    return tmp_path / "root"
-
-
-def put(root, path, content="x"):
-    target = root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content.encode() if isinstance(content, str) else content)
-    return target
-
-
-def link(root, path, to):
-    target = root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.symlink_to(to)
+    return Tree(tmp_path / "root")
 
 
 # --- reading ---
 
 
-def test_a_path_starts_at_the_root_with_or_without_a_slash(root):
-    put(root, "etc/x", "hello")
+def test_a_path_starts_at_the_root_with_or_without_a_slash(root: Tree) -> None:
+    root.write("etc/x", "hello")
     assert Sysroot(root).read("/etc/x") == b"hello"
     assert Sysroot(root).text("etc//./x") == "hello"
 
 
-def test_bytes_that_are_not_utf8_survive(root):
-    put(root, "x", b"a\xffb\r\n")
+def test_bytes_that_are_not_utf8_survive(root: Tree) -> None:
+    root.write("x", b"a\xffb\r\n")
     assert Sysroot(root).text("/x").encode("utf-8", "surrogateescape") == b"a\xffb\r\n"
 
 
-def test_a_name_that_is_not_utf8_is_found(root):
+def test_a_name_that_is_not_utf8_is_found(root: Tree) -> None:
     (root / os.fsdecode(b"n\xff")).write_text("y")
     assert Sysroot(root).listdir("/") == ["n\udcff"]
     assert Sysroot(root).text("/n\udcff") == "y"
@@ -78,8 +68,8 @@ def test_a_name_that_is_not_utf8_is_found(root):
         "/" + "n" * 300,
     ],
 )
-def test_what_cannot_be_there_is_missing(root, path):
-    put(root, "file")
+def test_what_cannot_be_there_is_missing(root: Tree, path: str) -> None:
+    root.touch("file")
     sysroot = Sysroot(root)
     assert sysroot.stat(path) is None
     assert not sysroot.exists(path)
@@ -91,52 +81,52 @@ def test_what_cannot_be_there_is_missing(root, path):
         sysroot.read(path)
 
 
-def test_a_missing_file_is_named(root):
+def test_a_missing_file_is_named(root: Tree) -> None:
     with pytest.raises(MissingError) as caught:
         Sysroot(root).read("/boot/grub/grub.cfg")
     assert str(caught.value) == "/boot/grub/grub.cfg: no such file or directory"
 
 
-def test_a_directory_is_not_read_as_a_file(root):
-    put(root, "d/x")
+def test_a_directory_is_not_read_as_a_file(root: Tree) -> None:
+    root.touch("d/x")
     with pytest.raises(SysrootError) as caught:
         Sysroot(root).read("/d")
     assert str(caught.value) == "/d: not a regular file"
 
 
-def test_a_fifo_is_refused_without_waiting_for_its_writer(root):
+def test_a_fifo_is_refused_without_waiting_for_its_writer(root: Tree) -> None:
     os.mkfifo(root / "fifo")
     with pytest.raises(SysrootError) as caught:
         Sysroot(root).read("/fifo")
     assert str(caught.value) == "/fifo: not a regular file"
 
 
-def test_a_file_above_the_limit_is_too_large(root):
-    put(root, "x", "12345")
+def test_a_file_above_the_limit_is_too_large(root: Tree) -> None:
+    root.write("x", "12345")
     assert Sysroot(root).read("/x", limit=5) == b"12345"
     with pytest.raises(TooLargeError) as caught:
         Sysroot(root).read("/x", limit=4)
     assert str(caught.value) == "/x: larger than 4 bytes"
 
 
-def test_the_head_of_a_file_may_be_all_that_is_wanted(root):
-    put(root, "x", "12345")
+def test_the_head_of_a_file_may_be_all_that_is_wanted(root: Tree) -> None:
+    root.write("x", "12345")
     assert Sysroot(root).head("/x", 3) == b"123"
     assert Sysroot(root).head("/x", 99) == b"12345"
 
 
-def test_a_file_that_is_all_holes_is_not_read_to_its_end(root):
-    with put(root, "x").open("r+b") as file:
-        file.truncate(1 << 33)
+def test_a_file_that_is_all_holes_is_not_read_to_its_end(root: Tree) -> None:
+    root.touch("x")
+    os.truncate(root / "x", 1 << 33)
     with pytest.raises(TooLargeError) as caught:
         Sysroot(root).read("/x")
     assert str(caught.value) == "/x: larger than 64 MiB"
 
 
-def test_listing_is_sorted_and_does_not_follow_links(root):
-    put(root, "d/b")
-    put(root, "d/a/x")
-    link(root, "d/c", "a")
+def test_listing_is_sorted_and_does_not_follow_links(root: Tree) -> None:
+    root.touch("d/b")
+    root.touch("d/a/x")
+    root.link("d/c", "a")
     os.mkfifo(root / "d/p")
     assert Sysroot(root).entries("/d") == [
         DirEntry("a", "dir"),
@@ -146,13 +136,13 @@ def test_listing_is_sorted_and_does_not_follow_links(root):
     ]
 
 
-def test_a_root_that_is_no_directory_is_an_error(root):
+def test_a_root_that_is_no_directory_is_an_error(root: Tree) -> None:
     with pytest.raises(SysrootError) as caught:
-        Sysroot(put(root, "x"))
+        Sysroot(root.touch("x") / "x")
     assert str(caught.value) == f"{root}/x: not a directory; the root must be an existing directory"
 
 
-def test_only_slash_is_the_host(root):
+def test_only_slash_is_the_host(root: Tree) -> None:
     assert Sysroot("/").is_host
     assert Sysroot("//..").is_host
     assert not Sysroot(root).is_host
@@ -172,45 +162,45 @@ def test_only_slash_is_the_host(root):
         "./././../secret",
     ],
 )
-def test_a_link_never_leaves_the_root(root, to):
-    put(root, "secret", "inside")
-    put(root, "d/x")
-    (root.parent / "secret").write_text("outside")
-    link(root, "link", to)
+def test_a_link_never_leaves_the_root(root: Tree, to: str) -> None:
+    root.write("secret", "inside")
+    root.touch("d/x")
+    (root.root.parent / "secret").write_text("outside")
+    root.link("link", to)
     assert Sysroot(root).text("/link") == "inside"
     assert Sysroot(root).resolve("/link") == "/secret"
     assert Sysroot(root).host("/link") == root / "secret"
 
 
-def test_a_directory_link_out_of_the_root_leads_nowhere(root):
-    link(root, "boot", str(root.parent / "outside"))
-    link(root, "up", "../outside")
+def test_a_directory_link_out_of_the_root_leads_nowhere(root: Tree) -> None:
+    root.link("boot", str(root.root.parent / "outside"))
+    root.link("up", "../outside")
     assert not Sysroot(root).exists("/boot/secret")
     assert not Sysroot(root).exists("/up/secret")
     assert Sysroot(root).listdir("/boot") == []
 
 
-def test_dot_dot_stops_at_the_root(root):
-    put(root, "x", "inside")
-    put(root.parent, "x", "outside")
+def test_dot_dot_stops_at_the_root(root: Tree) -> None:
+    root.write("x", "inside")
+    (root.root.parent / "x").write_text("outside")
     assert Sysroot(root).text("/../../x") == "inside"
-    assert not Sysroot(root).exists(f"/../{root.name}/x")
+    assert not Sysroot(root).exists(f"/../{root.root.name}/x")
 
 
-def test_dot_dot_after_a_link_is_where_the_link_led(root):
-    put(root, "a/b/c")
-    put(root, "a/x", "right")
-    put(root, "x", "wrong")
-    link(root, "l", "a/b")
+def test_dot_dot_after_a_link_is_where_the_link_led(root: Tree) -> None:
+    root.touch("a/b/c")
+    root.write("a/x", "right")
+    root.write("x", "wrong")
+    root.link("l", "a/b")
     assert Sysroot(root).text("/l/../x") == "right"
 
 
 @pytest.mark.parametrize(
     "links", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "a/a"}, {"a": "./b/c", "b": "a/d"}]
 )
-def test_a_loop_of_links_ends_and_is_missing(root, links):
+def test_a_loop_of_links_ends_and_is_missing(root: Tree, links: dict[str, str]) -> None:
     for name, to in links.items():
-        link(root, name, to)
+        root.link(name, to)
     sysroot = Sysroot(root)
     assert not sysroot.exists("/a")
     with pytest.raises(MissingError) as caught:
@@ -218,15 +208,15 @@ def test_a_loop_of_links_ends_and_is_missing(root, links):
     assert "too many levels of symbolic links" in str(caught.value)
 
 
-def test_forty_links_are_followed_and_not_one_more(root):
-    put(root, "0")
+def test_forty_links_are_followed_and_not_one_more(root: Tree) -> None:
+    root.touch("0")
     for n in range(1, 42):
-        link(root, str(n), str(n - 1))
+        root.link(str(n), str(n - 1))
     assert Sysroot(root).exists("/40")
     assert not Sysroot(root).exists("/41")
 
 
-def chrooted(root, paths):
+def chrooted(root: Tree, paths: list[str]) -> list[int]:
     """What the kernel itself says in a chroot: inode or nothing, for each path."""
     read, write = os.pipe()
     child = os.fork()
@@ -249,16 +239,16 @@ def chrooted(root, paths):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, for chroot(2)")
 @pytest.mark.parametrize("seed", range(20))
-def test_paths_lead_where_they_lead_in_a_chroot(root, seed):
+def test_paths_lead_where_they_lead_in_a_chroot(root: Tree, seed: int) -> None:
     dice = random.Random(seed)
 
-    def some_path():
+    def some_path() -> str:
         names = ["a", "b", "c", ".", "..", "f", "l0", "l1", "l2", "l3", ""]
         return dice.choice(["/", "", "../", ""]) + "/".join(
             dice.choice(names) for _ in range(dice.randint(1, 4))
         )
 
-    directories = [root]
+    directories = [root.root]
     for _ in range(5):
         directories.append(dice.choice(directories) / dice.choice("abc"))
         directories[-1].mkdir(exist_ok=True)
@@ -274,9 +264,9 @@ def test_paths_lead_where_they_lead_in_a_chroot(root, seed):
     assert dict(zip(paths, found)) == dict(zip(paths, chrooted(root, paths)))
 
 
-def test_the_last_link_can_be_left_alone(root):
-    put(root, "b")
-    link(root, "a", "b")
+def test_the_last_link_can_be_left_alone(root: Tree) -> None:
+    root.touch("b")
+    root.link("a", "b")
     assert Sysroot(root).readlink("/a") == "b"
     assert Sysroot(root).readlink("/b") is None
     info = Sysroot(root).stat("/a", follow=False)
@@ -286,38 +276,42 @@ def test_the_last_link_can_be_left_alone(root):
         Sysroot(root).read("/a", follow=False)
 
 
-def test_what_is_missing_keeps_its_name_when_resolved(root):
-    link(root, "boot", "/b")
+def test_what_is_missing_keeps_its_name_when_resolved(root: Tree) -> None:
+    root.link("boot", "/b")
     (root / "b").mkdir()
     assert Sysroot(root).resolve("/boot/new/x") == "/b/new/x"
     assert Sysroot(root).host("/boot/new/x") == root / "b/new/x"
 
 
-def test_a_directory_swapped_for_a_link_while_we_walk_leads_nowhere_else(root, monkeypatch):
+def test_a_directory_swapped_for_a_link_while_we_walk_leads_nowhere_else(
+    root: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The walk holds the directory it was in: what its name became meanwhile does not matter."""
-    put(root, "d/secret", "inside")
+    root.write("d/secret", "inside")
     real = os.open
 
-    def swap(path, flags, *args, **kwargs):
+    def swap(path: str, flags: int, *args: Any, **kwargs: Any) -> int:
         if path == "secret" and not (root / "d").is_symlink():
             os.rename(root / "d", root / "old")
-            (root / "d").symlink_to(root.parent / "outside")
+            (root / "d").symlink_to(root.root.parent / "outside")
         return real(path, flags, *args, **kwargs)
 
-    monkeypatch.setattr(module.os, "open", swap)
+    monkeypatch.setattr(os, "open", swap)
     assert Sysroot(root).text("/d/secret") == "inside"
 
 
-def test_a_file_that_vanishes_before_it_is_opened_is_missing(root, monkeypatch):
-    put(root, "x")
+def test_a_file_that_vanishes_before_it_is_opened_is_missing(
+    root: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root.touch("x")
     real = os.open
 
-    def vanish(path, flags, *args, **kwargs):
+    def vanish(path: str, flags: int, *args: Any, **kwargs: Any) -> int:
         if path == "x" and not flags & os.O_PATH:
             os.unlink(root / "x")
         return real(path, flags, *args, **kwargs)
 
-    monkeypatch.setattr(module.os, "open", vanish)
+    monkeypatch.setattr(os, "open", vanish)
     sysroot = Sysroot(root)
     with pytest.raises(MissingError) as caught:
         sysroot.read("/x")
@@ -325,10 +319,10 @@ def test_a_file_that_vanishes_before_it_is_opened_is_missing(root, monkeypatch):
     assert sysroot.reads["/x"] is None
 
 
-def test_no_descriptor_is_left_open(root):
-    put(root, "a/b/c")
-    link(root, "l", "/a/b/../../l")
-    link(root, "m", "a/./b")
+def test_no_descriptor_is_left_open(root: Tree) -> None:
+    root.touch("a/b/c")
+    root.link("l", "/a/b/../../l")
+    root.link("m", "a/./b")
     before = len(os.listdir("/proc/self/fd"))
     sysroot = Sysroot(root)
     for path in ("/a/b/c", "/l", "/m/c", "/none/x", "/a/b/c/d"):
@@ -341,9 +335,9 @@ def test_no_descriptor_is_left_open(root):
 # --- what was read ---
 
 
-def test_everything_that_decided_is_remembered_by_its_path_without_links(root):
-    put(root, "b/f")
-    link(root, "a", "b")
+def test_everything_that_decided_is_remembered_by_its_path_without_links(root: Tree) -> None:
+    root.touch("b/f")
+    root.link("a", "b")
     sysroot = Sysroot(root)
     sysroot.read("/a/f")
     sysroot.exists("/a/gone")
@@ -352,9 +346,9 @@ def test_everything_that_decided_is_remembered_by_its_path_without_links(root):
     assert kinds == {"/a": "link", "/b/f": "file", "/b/gone": None, "/b": "dir"}
 
 
-def test_nothing_has_changed_when_nothing_has(root):
-    put(root, "d/f")
-    link(root, "l", "d/f")
+def test_nothing_has_changed_when_nothing_has(root: Tree) -> None:
+    root.touch("d/f")
+    root.link("l", "d/f")
     sysroot = Sysroot(root)
     sysroot.read("/l")
     sysroot.listdir("/d")
@@ -363,29 +357,29 @@ def test_nothing_has_changed_when_nothing_has(root):
     assert sysroot.changed() == []
 
 
-def change_content(root):
-    put(root, "d/f", "other content")
+def change_content(root: Tree) -> None:
+    root.write("d/f", "other content")
 
 
-def replace_file(root):
-    put(root, "d/new", "x")
+def replace_file(root: Tree) -> None:
+    root.write("d/new", "x")
     os.rename(root / "d/new", root / "d/f")
 
 
-def move_link(root):
+def move_link(root: Tree) -> None:
     (root / "l").unlink()
-    link(root, "l", "d/g")
+    root.link("l", "d/g")
 
 
-def remove_file(root):
+def remove_file(root: Tree) -> None:
     (root / "d/f").unlink()
 
 
-def add_missing(root):
-    put(root, "none")
+def add_missing(root: Tree) -> None:
+    root.touch("none")
 
 
-def replace_directory(root):
+def replace_directory(root: Tree) -> None:
     os.rename(root / "d", root / "e")
     (root / "d").symlink_to("e")
 
@@ -401,10 +395,10 @@ def replace_directory(root):
         (replace_directory, ["/d"]),
     ],
 )
-def test_a_change_is_seen(root, change, seen):
-    put(root, "d/f")
-    put(root, "d/g", "other content of g")
-    link(root, "l", "d/f")
+def test_a_change_is_seen(root: Tree, change: Callable[[Tree], None], seen: list[str]) -> None:
+    root.touch("d/f")
+    root.write("d/g", "other content of g")
+    root.link("l", "d/f")
     sysroot = Sysroot(root)
     sysroot.read("/l")
     sysroot.exists("/none")
@@ -414,37 +408,39 @@ def test_a_change_is_seen(root, change, seen):
     assert [path for path in Sysroot(root).changed(then) if path in seen]
 
 
-def test_a_new_file_changes_a_directory_that_was_listed_but_not_one_that_was_passed(root):
-    put(root, "listed/f")
-    put(root, "passed/f")
+def test_a_new_file_changes_a_directory_that_was_listed_but_not_one_that_was_passed(
+    root: Tree,
+) -> None:
+    root.touch("listed/f")
+    root.touch("passed/f")
     for name in ("listed", "passed"):
         os.utime(root / name, ns=(1, 1))
     sysroot = Sysroot(root)
     sysroot.listdir("/listed")
     sysroot.is_dir("/listed")  # the fuller memory stays
     sysroot.is_dir("/passed")
-    put(root, "listed/new")
-    put(root, "passed/new")
+    root.touch("listed/new")
+    root.touch("passed/new")
     assert sysroot.changed() == ["/listed"]
 
 
-def test_asking_what_changed_remembers_nothing_new(root):
+def test_asking_what_changed_remembers_nothing_new(root: Tree) -> None:
     sysroot = Sysroot(root)
     sysroot.exists("/x")
     sysroot.changed()
     assert list(sysroot.reads) == ["/x"]
 
 
-def test_what_the_kernel_makes_up_is_not_remembered(root):
-    put(root, "proc/cmdline", "quiet")
-    put(root, "sys/firmware/efi/fw_platform_size", "64")
+def test_what_the_kernel_makes_up_is_not_remembered(root: Tree) -> None:
+    root.write("proc/cmdline", "quiet")
+    root.write("sys/firmware/efi/fw_platform_size", "64")
     sysroot = Sysroot(root)
     assert sysroot.text("/proc/cmdline") == "quiet"
     sysroot.listdir("/sys/firmware")
     assert sysroot.reads == {}
 
 
-def test_files_of_size_zero_that_have_content_are_read_whole():
+def test_files_of_size_zero_that_have_content_are_read_whole() -> None:
     sysroot = Sysroot("/")
     assert sysroot.text("/proc/self/mountinfo").count("\n") > 0
 
@@ -472,14 +468,14 @@ print(sorted(sysroot.reads))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
-def test_what_is_forbidden_is_not_missing():
+def test_what_is_forbidden_is_not_missing() -> None:
     with (
         tempfile.TemporaryDirectory() as name
     ):  # tmp_path lies in a directory that nobody else may enter
-        root = Path(name)
-        root.chmod(0o755)
-        put(root, "open/file").chmod(0o600)
-        put(root, "closed/file")
+        root = Tree(Path(name))
+        root.root.chmod(0o755)
+        root.touch("open/file", "closed/file")
+        (root / "open/file").chmod(0o600)
         (root / "closed").chmod(0o700)
         done = subprocess.run(
             [sys.executable, "-c", UNPRIVILEGED, name],
@@ -498,24 +494,26 @@ def test_what_is_forbidden_is_not_missing():
     ]
 
 
-def test_the_errors_are_kin():
+def test_the_errors_are_kin() -> None:
     assert issubclass(MissingError, SysrootError)
     assert issubclass(NotPermittedError, SysrootError)
     assert issubclass(TooLargeError, SysrootError)
 
 
-def test_descriptor_reads_the_file_and_notes_it(tmp_path):
+def test_descriptor_reads_the_file_and_notes_it(tmp_path: Path) -> None:
     (tmp_path / "boot").mkdir()
     (tmp_path / "boot/vmlinuz").write_bytes(b"kernel")
     sysroot = Sysroot(tmp_path)
     with sysroot.descriptor("/boot/vmlinuz") as fd:
         assert os.read(fd, 10) == b"kernel"
-    assert sysroot.reads["/boot/vmlinuz"].size == 6
+    noted = sysroot.reads["/boot/vmlinuz"]
+    assert noted
+    assert noted.size == 6
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
 
 
-def test_descriptor_of_what_is_missing_or_a_directory_is_an_error(tmp_path):
+def test_descriptor_of_what_is_missing_or_a_directory_is_an_error(tmp_path: Path) -> None:
     sysroot = Sysroot(tmp_path)
     with pytest.raises(MissingError), sysroot.descriptor("/vmlinuz"):
         pass
@@ -526,9 +524,9 @@ def test_descriptor_of_what_is_missing_or_a_directory_is_an_error(tmp_path):
 # --- looking at a large file piece by piece ---
 
 
-def test_a_window_shows_any_piece_of_a_file_and_notes_it(root):
+def test_a_window_shows_any_piece_of_a_file_and_notes_it(root: Tree) -> None:
     content = bytes(range(256)) * 64  # 16384 bytes
-    put(root, "boot/initrd.img", content)
+    root.write("boot/initrd.img", content)
     sysroot = Sysroot(root)
     with sysroot.window("/boot/initrd.img") as window:
         assert window.size == 16384
@@ -545,19 +543,21 @@ def test_a_window_shows_any_piece_of_a_file_and_notes_it(root):
         assert window.at(16380, 100) == content[16380:]
         assert window.at(20000, 4) == b""
         assert not window.changed
-    assert sysroot.reads["/boot/initrd.img"].size == 16384
+    noted = sysroot.reads["/boot/initrd.img"]
+    assert noted
+    assert noted.size == 16384
 
 
-def test_a_window_reads_only_what_is_asked_for(root):
-    path = put(root, "boot/initrd.img")
-    os.truncate(path, 1 << 33)  # a hole; nobody reads that
+def test_a_window_reads_only_what_is_asked_for(root: Tree) -> None:
+    root.touch("boot/initrd.img")
+    os.truncate(root / "boot/initrd.img", 1 << 33)  # a hole; nobody reads that
     with Sysroot(root).window("/boot/initrd.img") as window:
         assert window.at((1 << 33) - 3, 8) == b"\0\0\0"
 
 
 @pytest.mark.parametrize("how", ["appended", "rewritten", "replaced", "removed"])
-def test_a_window_tells_that_the_file_changed(root, how):
-    path = put(root, "boot/initrd.img", "old initrd")
+def test_a_window_tells_that_the_file_changed(root: Tree, how: str) -> None:
+    path = root.write("boot/initrd.img", "old initrd") / "boot/initrd.img"
     os.utime(path, ns=(0, 0))
     with Sysroot(root).window("/boot/initrd.img") as window:
         window.at(0, 4)
@@ -567,13 +567,14 @@ def test_a_window_tells_that_the_file_changed(root, how):
         elif how == "rewritten":
             path.write_text("new initrd")
         elif how == "replaced":
-            put(root, "boot/initrd.img.new", "old initrd").rename(path)
+            root.write("boot/initrd.img.new", "old initrd")
+            (root / "boot/initrd.img.new").rename(path)
         else:
             path.unlink()
         assert window.changed
 
 
-def test_a_window_opens_a_block_device_only_where_that_was_asked_for(root):
+def test_a_window_opens_a_block_device_only_where_that_was_asked_for(root: Tree) -> None:
     disk = root / "sda2"
     try:
         os.mknod(disk, stat.S_IFBLK | 0o600, os.stat(root).st_dev)
