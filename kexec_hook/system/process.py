@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.errors import KexecHookError
 
 if TYPE_CHECKING:
+    import signal
     import subprocess
 
     from kexec_hook.system.confine import Confinement
@@ -60,6 +62,7 @@ class Programs(NamedTuple):
     """The programs below some directories, first one wins; tests put a directory with their own kexec first."""
 
     path: tuple[str, ...] = SYSTEM_PATH
+    deadline: float | None = None  # of time.monotonic(): none runs longer
 
     def find(self, name: str) -> str | None:
         """The program's absolute path; a name with a slash must be an absolute path itself."""
@@ -79,13 +82,15 @@ class Programs(NamedTuple):
         confinement: Confinement | None = None,
         timeout: float = TIMEOUT,
         check: bool = True,
+        undisturbed: bool = False,
     ) -> Completed:
         """Run a program to its end; `check` makes a status other than 0 a ProcessError.
 
         It sees /dev/null (or the bytes `stdin`), /, `PATH`, `LC_ALL=C` and what `env` adds,
         and of our files only `pass_fds`; `confinement` takes its rights and most of its files away.
         What it prints goes to the descriptor `stdout` where there is one, unbounded.
-        After `timeout` seconds its process group is killed.
+        After `timeout` seconds its process group is killed.  `undisturbed`: the signals that
+        `uninterrupted` holds back are held back from it, too.
         """
         argv = tuple(argv)
         program = self.find(argv[0])
@@ -93,9 +98,19 @@ class Programs(NamedTuple):
             raise ProgramNotFound(
                 argv, f"cannot be run: no program {argv[0]} in {':'.join(self.path)}"
             )
+        if self.deadline is not None:
+            timeout = min(timeout, self.deadline - time.monotonic())
+            if timeout <= 0:
+                raise TimedOut(argv, "was not started, since no time is left")
         environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **(env or {})}
         process = _start(
-            program, argv, stdin is not None, environment, tuple(pass_fds), stdout, confinement
+            confinement.program if confinement else program,
+            argv,
+            stdin is not None,
+            environment,
+            tuple(pass_fds),
+            stdout,
+            _preparation(confinement, undisturbed),
         )
         try:
             output, stderr, ended = _talk(process, stdin or b"", time.monotonic() + timeout)
@@ -117,6 +132,42 @@ class Programs(NamedTuple):
         return result
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back what a terminal or systemd sends to end us: it arrives behind the block."""
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _held_back())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _held_back() -> set[signal.Signals]:
+    import signal
+
+    return {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+def _preparation(confinement: Confinement | None, undisturbed: bool) -> Callable[[], None] | None:
+    """What a new process does before it becomes the program; None where that is nothing."""
+    import signal
+
+    held_back = (
+        set() if undisturbed else _held_back() & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    )
+    if not held_back:
+        return confinement.enter if confinement else None
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
+        if confinement:
+            confinement.enter()
+
+    return prepare
+
+
 def shown(argv: Sequence[str]) -> str:
     """The argv as one printable line that a shell would read back as the same words."""
     import shlex
@@ -131,7 +182,7 @@ def _start(
     env: Mapping[str, str],
     fds: tuple[int, ...],
     stdout: int | None,
-    confinement: Confinement | None,
+    prepare: Callable[[], None] | None,
 ) -> subprocess.Popen[bytes]:
     # Not at the top: half of all runs start no program, and the import takes longer than what they do.
     import subprocess
@@ -139,7 +190,7 @@ def _start(
     try:
         return subprocess.Popen(
             [_encode(word) for word in argv],
-            executable=_encode(confinement.program if confinement else program),
+            executable=_encode(program),
             stdin=subprocess.PIPE if talking else subprocess.DEVNULL,
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
@@ -149,7 +200,7 @@ def _start(
             pass_fds=fds,
             start_new_session=True,
             # Between fork and exec, where threads could be in the way; kexec-hook has none.
-            preexec_fn=confinement.enter if confinement else None,
+            preexec_fn=prepare,
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in a word
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from kexec_hook.system.process import (
     ProgramNotFound,
     Programs,
     TimedOut,
+    uninterrupted,
 )
 
 
@@ -236,6 +238,41 @@ def test_an_interrupt_leaves_nothing_running(bin: Bin, tmp_path: Path) -> None:
             time.sleep(0.02)
         ours.send_signal(2)
     assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_what_is_held_back_from_us_reaches_every_program_but_those_that_must_not_be_torn(
+    bin: Bin,
+) -> None:
+    """kexec and grub-editenv are to end their work; anything else may be ended by Ctrl-C and systemd."""
+    bin.add(
+        "blocked",
+        "while read -r name mask; do [ $name != SigBlk: ] || echo $mask; done < /proc/$$/status\n",
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with uninterrupted():
+        blocked = int(bin.programs.run(("blocked",), undisturbed=True).stdout, 16)
+        free = int(bin.programs.run(("blocked",)).stdout, 16)
+    assert blocked == sum(1 << number - 1 for number in (1, 2, 15))
+    assert free == 0
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+def test_a_signal_that_was_held_back_arrives_afterwards() -> None:
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        done = True
+    assert done
+
+
+def test_no_program_outlives_the_common_deadline(bin: Bin) -> None:
+    bin.add("hang", "exec sleep 60\n")
+    programs = bin.programs._replace(deadline=time.monotonic() + 0.3)
+    with pytest.raises(TimedOut):
+        programs.run(("hang",))
+    with pytest.raises(TimedOut) as caught:
+        programs.run(("hang",))
+    assert str(caught.value) == "`hang` was not started, since no time is left"
 
 
 def test_importing_it_does_not_import_subprocess() -> None:
