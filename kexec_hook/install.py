@@ -46,8 +46,8 @@ class Program(NamedTuple):
 
     @property
     def words(self) -> str:
-        """How files call it.  -I: it runs as root, so nothing that is set or lies about may be imported."""
-        return PACKAGED if self.script == PACKAGED else f"{self.python} -I {self.script}"
+        """How files call it: as root, hence -I; and paths are UTF-8 in any locale."""
+        return PACKAGED if self.script == PACKAGED else f"{self.python} -IXutf8 {self.script}"
 
 
 class Glue(NamedTuple):

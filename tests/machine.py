@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -169,6 +170,22 @@ class Box:
     @property
     def approved(self) -> bool:
         return (self.root / "run/kexec-hook/approved").exists()
+
+    @property
+    def marked(self) -> bool:
+        return (self.root / "run/kexec-hook.loaded").exists()
+
+    def last(self, unit: str) -> str:
+        """What our drop-in of systemd-`unit`.service asks of systemd at the end of a shutdown, if anything."""
+        text = (PROJECT / f"systemd/systemd-{unit}.service.d/50-kexec-hook.conf").read_text()
+        (script,) = re.findall(r"^ExecStart=-?/bin/sh -c '(.*)'$", text, re.MULTILINE)
+        script = script.replace("/run/", f"{self.root}/run/").replace("/sys/", f"{self.root}/sys/")
+        env = {"PATH": str(self.bin)}
+        before = len(self.asked)
+        subprocess.run([self.bin / "sh", "-c", script], env=env, check=True)
+        asked = self.asked[before:]
+        assert [line.strip() for line in asked] in ([], ["--force kexec"], ["--force reboot"])
+        return asked[0].split()[-1] if asked else "nothing"
 
     def rebooting(self, target: str = "reboot.target") -> None:
         (self.lib / "jobs").write_text(f"  1 {target}                start waiting\n")

@@ -103,7 +103,7 @@ def test_files_call_the_program_that_installed_them(box: Box) -> None:
     for path in (RUN, UNIT, "/etc/systemd/system/kexec-hook-judge.service"):
         text = (box / path).read_text()
         assert PACKAGED not in text
-        assert f"{sys.executable} -I {Path(sys.executable).parent}/kexec-hook" in text
+        assert f"{sys.executable} -IXutf8 {Path(sys.executable).parent}/kexec-hook" in text
 
 
 def test_install_again_changes_nothing(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,13 +81,15 @@ def _agreed(question: str) -> bool:
 
 def _look(host: Host) -> Any:
     from kexec_hook.state import record
+    from kexec_hook.system.host import RUN
 
-    return record.look(host.path(record.DIRECTORY), owner=host.owner)
+    return record.look(host.path(RUN), owner=host.owner)
 
 
 def coldreboot(host: Host, args: Namespace) -> int:
     """A firmware boot, whatever is loaded."""
-    from kexec_hook.state import record
+    from kexec_hook.staging.load import forget
+    from kexec_hook.state import names, record
     from kexec_hook.system.kexec import Kexec
 
     refused = refuse(host)
@@ -96,15 +98,17 @@ def coldreboot(host: Host, args: Namespace) -> int:
     with host.state() as state:
         record.withdraw(state)
         with state.lock() as held:
-            Kexec(host).unload()
-            state.remove(record.STAGED)
-            held.write(record.COLD, b"")
+            if record.is_ours(host, record.read_staged(state)):
+                forget(host, held)
+            else:
+                Kexec(host).unload()
+            held.write(names.COLD, b"")
         journal(
             host, "coldreboot: nothing is loaded any more, this reboot goes through the firmware"
         )
         code = _systemctl(host, {"SYSTEMCTL_SKIP_AUTO_KEXEC": "1"})
         if code != OK:  # somebody holds the reboot back: the next one is another one
-            state.remove(record.COLD)
+            state.remove(names.COLD)
     return code
 
 

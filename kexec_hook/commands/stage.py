@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from kexec_hook.staging.load import Staging
     from kexec_hook.system.host import Host
 
-_SAID = "said"  # why the last run declined, empty when it did not
 _STAMP_BEFORE = 2.0  # seconds: file systems' times are as coarse as that
 
 
@@ -87,13 +86,13 @@ def _print_stage(
 
 def stage_now(host: Host, args: Namespace) -> Staging:
     from kexec_hook.staging.load import carry_out
-    from kexec_hook.state import record
+    from kexec_hook.state import names
 
     trigger = _trigger(args)
     plugins = load_plugins()
     with host.state() as state, state.lock() as held:
-        state.remove("stamp")  # this is not what `run` would decide
-        state.remove(record.COLD)
+        state.remove(names.STAMP)  # this is not what `run` would decide
+        state.remove(names.COLD)
         done = carry_out(host, held, lambda: decide_here(host, trigger, plugins))
     if done.outcome == "staged":
         plugins.staged(done.decision)
@@ -117,16 +116,16 @@ def _stage_panic(host: Host, args: Namespace) -> Staging:
 
 def unstage(host: Host, args: Namespace) -> int:
     from kexec_hook.staging.load import forget
-    from kexec_hook.state import record
+    from kexec_hook.state import names, record
     from kexec_hook.system.kexec import Kexec, KexecError
 
     refused = refuse(host)
     if refused:
         return refused
     with host.state() as state, state.lock() as held:
-        state.remove("stamp")
+        state.remove(names.STAMP)
         found = record.read_staged(state)
-        if isinstance(found, record.NoRecord) and not found.found:
+        if not record.is_ours(host, found):
             if Kexec(host).loaded():
                 return fail(
                     "an image is loaded, but not by kexec-hook; `kexec --unload` unloads it",
@@ -180,7 +179,7 @@ def run(host: Host, args: Namespace) -> int:
 
 def _look_again(host: Host) -> None:
     """What has changed since the other one began is for the next call, which must not believe the other's stamp."""
-    from kexec_hook.state.stamp import CHANGED
+    from kexec_hook.state.names import CHANGED
     from kexec_hook.system.directory import StateError
 
     try:
@@ -193,7 +192,9 @@ def _look_again(host: Host) -> None:
 def _run(host: Host, source: str, started: float) -> Staging | None:
     """What came of it; None where it was declined for the reasons that the last run has told already."""
     from kexec_hook.staging.load import carry_out
-    from kexec_hook.state.stamp import CHANGED, STAMP, format_stamp
+    from kexec_hook.state import names
+    from kexec_hook.state.names import CHANGED, STAMP
+    from kexec_hook.state.stamp import format_stamp
 
     plugins = load_plugins()
     with host.state() as state, state.lock() as held:
@@ -209,9 +210,9 @@ def _run(host: Host, source: str, started: float) -> Staging | None:
         said = (
             say_done(done).encode("utf-8", "surrogateescape") if done.outcome == "declined" else b""
         )
-        if said and said == state.read(_SAID):
+        if said and said == state.read(names.SAID):
             return None
-        held.write(_SAID, said)
+        held.write(names.SAID, said)
     if done.outcome == "staged":
         plugins.staged(done.decision)
     return done
@@ -234,15 +235,14 @@ def _run_failed(host: Host, reason: str) -> None:
 def forget_ours(host: Host) -> str:
     """Unload what we staged, if anything; what to add where that fails."""
     from kexec_hook.staging.load import forget
-    from kexec_hook.state import record
+    from kexec_hook.state import names, record
     from kexec_hook.system.directory import StateError
     from kexec_hook.system.kexec import KexecError
 
     try:
         with host.state(create=False) as state, state.lock() as held:
-            state.remove("stamp")
-            found = record.read_staged(state)
-            if isinstance(found, record.Staged) or found.found:
+            state.remove(names.STAMP)
+            if record.is_ours(host, record.read_staged(state)):
                 forget(host, held)
     except FileNotFoundError:
         pass

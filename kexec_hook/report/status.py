@@ -18,7 +18,7 @@ from kexec_hook.state import attempts, record
 from kexec_hook.state.record import Staged
 from kexec_hook.system import systemd as systemd_units
 from kexec_hook.system.directory import StateError
-from kexec_hook.system.host import Host
+from kexec_hook.system.host import RUN, Host
 from kexec_hook.system.kexec import Kexec
 from kexec_hook.system.process import ProcessError
 from kexec_hook.system.sysroot import SysrootError
@@ -96,7 +96,7 @@ def verify(host: Host, decision: Decision) -> list[dict[str, Any]]:
 def _record(host: Host) -> tuple[record.Staged | record.NoRecord, str]:
     """The record, and why it is not known what is staged."""
     try:
-        found = record.look(host.path(record.DIRECTORY), owner=host.owner)
+        found = record.look(host.path(RUN), owner=host.owner)
     except (StateError, PermissionError) as error:
         return record.NoRecord(str(error), found=False), str(error)
     return found, found.reason if isinstance(found, record.NoRecord) and found.found else ""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.staging.load import Staging, carry_out, decide_again, forget
-from kexec_hook.state import attempts, record
+from kexec_hook.state import attempts, names, record
 from kexec_hook.state.record import Staged
 from kexec_hook.system.directory import LockedDirectory, StateError
 from kexec_hook.system.editenv import Editenv, EditenvError
@@ -47,8 +47,8 @@ def finalize(host: Host, decide: Callable[[Trigger], Decision]) -> Approval:
 
 def _finalize(host: Host, held: LockedDirectory, decide: Callable[[Trigger], Decision]) -> Approval:
     before = record.read_staged(held.state)
-    ours = isinstance(before, Staged) or before.found
-    asked = held.state.read(record.COLD) is not None
+    ours = record.is_ours(host, before)
+    asked = held.state.read(names.COLD) is not None
     cold = host.sysroot().exists(NO_KEXEC)
     foreign = (
         "the image that is loaded is not of kexec-hook" if not ours and Kexec(host).loaded() else ""

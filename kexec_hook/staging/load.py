@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from kexec_hook import __version__
 from kexec_hook.decision.decide import env_file
+from kexec_hook.errors import KexecHookError
 from kexec_hook.kernel.plan import Plan
 from kexec_hook.plugins.api import Decision, Objection, Trigger
-from kexec_hook.state import record
+from kexec_hook.state import names, record
 from kexec_hook.state.record import NoRecord, Staged
 from kexec_hook.system import systemd
 from kexec_hook.system.directory import LockedDirectory
 from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import LOADED, Kexec, KexecError
+from kexec_hook.system.process import uninterrupted
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 Outcome = Literal["staged", "unchanged", "declined", "failed"]
 
 _CHUNK = 1 << 20  # bytes
+_LOADER_WAIT = 5.0  # seconds for a kexec whose caller was killed
 
 
 class Staging(NamedTuple):
@@ -55,7 +58,7 @@ def carry_out(
 def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool = False) -> Staging:
     """Load what was decided; unload what was loaded by us and is no longer right.  Nothing stale survives a failure."""
     before = record.read_staged(held.state)
-    ours = isinstance(before, Staged) or before.found
+    ours = record.is_ours(host, before)
     record.withdraw(held.state)  # of a shutdown that came to nothing
     try:
         plan = decision.accepted
@@ -157,14 +160,38 @@ def asked_for(found: Staged) -> str:
 def _load(
     host: Host, held: LockedDirectory, decision: Decision, plan: Plan, wanted: Staged
 ) -> Staging:
-    kexec = Kexec(host)
-    record.withdraw(held.state)
-    record.write_staged(held, wanted._replace(state="loading"))
     started = time.monotonic()
     try:
-        with initrd_argument(decision.sysroot, plan) as (initrd, fds):
-            # With the lock: where we are killed, kexec goes on, and whoever comes next has to see what it loads.
-            kexec.load(plan.below(decision.sysroot).argv(initrd), (*fds, held.fd))
+        with initrd_argument(decision.sysroot, plan) as (initrd, fds), uninterrupted():
+            argv = plan.below(decision.sysroot).argv(initrd)
+            _load_recorded(host, held, decision, argv, fds, wanted)
+    except (SysrootError, OSError) as error:
+        raise KexecError(f"the kernel could not be loaded: {error}") from error
+    seconds = time.monotonic() - started
+    # The unit itself is no more active, or not yet again, when it finalizes.
+    unapproved = decision.trigger.source != "finalize" and systemd.nobody_approves(
+        host.programs, host.sysroot()
+    )
+    return Staging("staged", decision, seconds, unapproved=unapproved)
+
+
+def _load_recorded(
+    host: Host,
+    held: LockedDirectory,
+    decision: Decision,
+    argv: Sequence[str],
+    fds: tuple[int, ...],
+    wanted: Staged,
+) -> None:
+    """From "loading" to "staged".  Whatever goes wrong between, nothing stays loaded, or it stays ours."""
+    kexec = Kexec(host)
+    record.withdraw(held.state)
+    try:
+        # Where we are killed, kexec goes on, and whoever comes next must not forget what it loads.
+        with held.loader() as lock:
+            record.write_staged(held, wanted._replace(state="loading"))
+            host.mark.put()
+            kexec.load(argv, (*fds, lock))
         if not kexec.loaded():
             raise KexecError(
                 "kexec said it had loaded the kernel, but /sys/kernel/kexec_loaded says it has not"
@@ -174,25 +201,25 @@ def _load(
             raise KexecError(f"{changed[0]} changed while the kernel was being loaded; try again")
         record.write_staged(held, wanted)
     except BaseException as error:
-        forget(host, held)
-        if isinstance(error, (SysrootError, OSError)):
-            raise KexecError(f"the kernel could not be loaded: {error}") from error
+        try:
+            forget(host, held)
+        except KexecHookError as worse:
+            raise KexecError(f"{error}; {worse}") from error
         raise
-    seconds = time.monotonic() - started
-    # The unit itself is no more active, or not yet again, when it finalizes.
-    unapproved = decision.trigger.source != "finalize" and systemd.nobody_approves(
-        host.programs, host.sysroot()
-    )
-    return Staging("staged", decision, seconds, unapproved=unapproved)
 
 
 def forget(host: Host, held: LockedDirectory) -> None:
-    """Unload what we loaded, and the record with it.  KexecError where it stays loaded; then the record stays too."""
+    """Unload what we loaded; the record and the mark go with it.  KexecError where it stays, as they do then."""
     record.withdraw(held.state)
+    if held.state.loader_lives(_LOADER_WAIT):
+        raise KexecError(
+            "a kexec that was started before has not ended, and may still load an image"
+        )
     Kexec(host).unload()
     if host.fact(LOADED) != "0":
         raise KexecError(f"whether the kernel still holds it is not known: {LOADED} cannot be read")
-    held.state.remove(record.STAGED)
+    held.state.remove(names.STAGED)
+    host.mark.remove()
 
 
 @contextmanager

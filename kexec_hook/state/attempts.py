@@ -10,11 +10,10 @@ import json
 import time
 from typing import Literal, NamedTuple
 
+from kexec_hook.state.names import ATTEMPT, FAILED
 from kexec_hook.system.directory import Directory, LockedDirectory
 from kexec_hook.system.host import VAR, Host
 
-ATTEMPT = "attempt.json"
-FAILED = "failed.json"
 # /proc/sys/kernel/bootloader_type: Linux' Documentation/arch/x86/boot.rst, 0xD for kexec.
 _KEXEC = "208"
 

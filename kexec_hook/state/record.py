@@ -12,13 +12,11 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
+from kexec_hook.state.names import APPROVED, STAGED
 from kexec_hook.system.directory import Directory, LockedDirectory
+from kexec_hook.system.host import RUN, Host
 from kexec_hook.system.sysroot import Identity
 
-DIRECTORY = "/run/kexec-hook"
-STAGED = "staged.json"
-APPROVED = "approved"
-COLD = "cold"  # `kexec-hook coldreboot` asked for a firmware boot
 SCHEMA = 1
 
 T = TypeVar("T")
@@ -54,9 +52,7 @@ class NoRecord(NamedTuple):
     found: bool  # something lies there, but it is none
 
 
-def look(
-    path: str | os.PathLike[str] = DIRECTORY, *, owner: int | None = None
-) -> Staged | NoRecord:
+def look(path: str | os.PathLike[str] = RUN, *, owner: int | None = None) -> Staged | NoRecord:
     """The record, without making the directory."""
     try:
         with Directory.open(path, create=False, owner=owner) as state:
@@ -73,6 +69,11 @@ def read_staged(state: Directory) -> Staged | NoRecord:
         return parse_staged(data)
     except _TornError as torn:
         return NoRecord(f"{state.path}/{STAGED} is no valid record: {torn}", found=True)
+
+
+def is_ours(host: Host, found: Staged | NoRecord) -> bool:
+    """Is what the kernel may hold of our loading?  The mark says so, also where the record was lost."""
+    return isinstance(found, Staged) or found.found or host.mark.is_there
 
 
 def write_staged(held: LockedDirectory, staged: Staged) -> None:

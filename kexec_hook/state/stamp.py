@@ -12,11 +12,6 @@ from collections.abc import Mapping
 
 from kexec_hook.system.sysroot import Identity
 
-STAMP = "stamp"
-CHANGED = (
-    "changed"  # put beside the stamp by the markers in hooks/: the stamp is not to be believed
-)
-
 # What the kernel makes up, and what each boot and each plugged-in device changes.
 _UNSEEN = ("/proc", "/sys", "/dev", "/run")
 # Directories in which something is renamed by many upgrades that have nothing to do with booting: ldconfig does it in

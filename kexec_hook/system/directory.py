@@ -14,8 +14,10 @@ from types import TracebackType
 from kexec_hook.errors import KexecHookError
 
 LOCK = "lock"
+LOADER = "loader"  # locked by a kexec that loads, as long as it lives: longer than its caller, if need be
 WAIT = 3.0  # seconds for another run to end
 LIMIT = 16 << 20  # bytes of a file of ours
+MARKED = b"kexec-hook\n"
 
 _AGAIN = 0.02  # seconds between two looks at the lock
 _NEW = ".new"
@@ -140,7 +142,7 @@ class Directory:
     def lock(self, wait: float = WAIT) -> Iterator[LockedDirectory]:
         """Be the only one; Busy when another is, for longer than `wait` seconds.  A killed process holds nothing."""
         try:
-            # Closed on exec: a program that outlives us, killed, must not hold it, unless it is given `Held.fd`.
+            # Closed on exec: a program that outlives us must not hold it; kexec is given `loader`'s.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(LOCK, flags, 0o600, dir_fd=self._fd)
         except OSError as error:
@@ -150,23 +152,36 @@ class Directory:
             for name in os.listdir(self._fd):
                 if name.startswith(".") and name.endswith(_NEW):  # of a run that was killed
                     os.unlink(name, dir_fd=self._fd)
-            yield LockedDirectory(self, fd)
+            yield LockedDirectory(self)
+        finally:
+            os.close(fd)
+
+    def loader_lives(self, wait: float = 0.0) -> bool:
+        """Is a kexec still at work that one of us has started, after that many seconds?  StateError."""
+        with self._loader() as fd:
+            return not _locked(fd, time.monotonic() + wait)
+
+    @contextmanager
+    def _loader(self) -> Iterator[int]:
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(LOADER, flags, 0o600, dir_fd=self._fd)
+        except OSError as error:
+            raise self._error(LOADER, "opened", error) from error
+        try:
+            yield fd
+        except OSError as error:
+            raise self._error(LOADER, "locked", error) from error
         finally:
             os.close(fd)
 
     def _acquire(self, fd: int, deadline: float) -> None:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Busy(
-                        f"another kexec-hook{_holder(fd)} is at work; try again when it is done"
-                    ) from None
-            except OSError as error:
-                raise self._error(LOCK, "locked", error) from error
-            time.sleep(_AGAIN)
+        try:
+            alone = _locked(fd, deadline)
+        except OSError as error:
+            raise self._error(LOCK, "locked", error) from error
+        if not alone:
+            raise Busy(f"another kexec-hook{_holder(fd)} is at work; try again when it is done")
         try:
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
@@ -211,13 +226,77 @@ class Directory:
 class LockedDirectory:
     """The directory while we hold its lock."""
 
-    def __init__(self, state: Directory, fd: int) -> None:
+    def __init__(self, state: Directory) -> None:
         self.state = state
-        self.fd = fd  # of the lock, which lasts as long as somebody has it open
 
     def write(self, name: str, data: bytes, *, mtime: float | None = None) -> None:
         """Put a file there, whole or not at all; `mtime` in seconds since the epoch, now unless given."""
         self.state._write(name, data, mtime)
+
+    @contextmanager
+    def loader(self) -> Iterator[int]:
+        """The lock for a kexec that is about to load: a descriptor that it inherits.  Busy, StateError."""
+        with self.state._loader() as fd:
+            if not _locked(fd, time.monotonic() + WAIT):
+                raise Busy(
+                    "a kexec that was started before is still at work; try again when it has ended"
+                )
+            yield fd
+
+
+class Mark:
+    """A file that says one thing by being there, outside of our directory; StateError where that cannot be had."""
+
+    def __init__(self, path: str, owner: int) -> None:
+        self.path = path
+        self._owner = owner
+
+    @property
+    def is_there(self) -> bool:
+        """As `[ -e` has it, for those who may not look inside as well."""
+        return os.path.exists(self.path)
+
+    def put(self) -> None:
+        """It is there for certain: written, and read back."""
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(self.path, flags, 0o600)
+            try:
+                os.pwrite(fd, MARKED, 0)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                info = os.fstat(fd)
+                ours = stat.S_ISREG(info.st_mode) and info.st_uid == self._owner
+                found = os.read(fd, len(MARKED)) if ours else b""
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise StateError(f"{self.path} cannot be written: {_words(error)}") from error
+        if found != MARKED:
+            raise StateError(f"{self.path} is not a file of ours; remove it")
+
+    def remove(self) -> None:
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StateError(f"{self.path} cannot be removed: {_words(error)}") from error
+
+
+def _locked(fd: int, deadline: float) -> bool:
+    """Take the lock, if need be when another gives it up; whether that came in time."""
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_AGAIN)
 
 
 def _holder(fd: int) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from kexec_hook.system.directory import Directory
+from kexec_hook.system.directory import Directory, Mark
 from kexec_hook.system.process import Programs
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
+# There from before kexec is started until the kernel is known to hold nothing.  It is not in the
+# directory beside it, which somebody may remove: without the mark, an image is the administrator's.
+MARK = "/run/kexec-hook.loaded"
 VAR = "/var/lib/kexec-hook"  # over boots: jumps that were tried
 
 
@@ -39,6 +42,11 @@ class Host(NamedTuple):
     def state(self, directory: str = RUN, *, create: bool = True) -> Directory:
         """Our directory.  StateError; FileNotFoundError where it is missing and not to be made."""
         return Directory.open(self.path(directory), create=create, owner=self.owner)
+
+    @property
+    def mark(self) -> Mark:
+        """The image that the kernel may hold is ours."""
+        return Mark(self.path(MARK), self.owner)
 
     def fact(self, path: str) -> str:
         """A line of /proc, /sys or /run; empty where it cannot be read."""

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from kexec_hook.errors import KexecHookError
 from kexec_hook.system.host import Host
-from kexec_hook.system.process import ProcessError
+from kexec_hook.system.process import ProcessError, TimedOut
 
 TIMEOUT = 120.0  # seconds; it reads kernel and initrd, and may check a signature
+UNLOAD_TIMEOUT = 10.0  # seconds
 LOADED = "/sys/kernel/kexec_loaded"
 CRASH_LOADED = "/sys/kernel/kexec_crash_loaded"
 # kexec-tools' --kexec-syscall-auto: the file syscall, which Secure Boot needs, and the old one where that is missing.
@@ -52,14 +53,16 @@ class Kexec(NamedTuple):
         calls = [tuple(argv) if chosen else (name, "--kexec-syscall-auto", *rest)]
         for call in calls:
             try:
-                self.host.programs.run(call, pass_fds=fds, timeout=TIMEOUT)
+                self.host.programs.run(call, pass_fds=fds, timeout=TIMEOUT, undisturbed=True)
                 return call
+            except TimedOut as error:
+                raise _failed(error) from error
             except ProcessError as error:
                 # Asked only now: nearly every kexec is new enough, and to ask takes as long as a tenth of a run.
                 if len(calls) == 1 and not chosen and not self.knows_auto():
                     calls += [(name, "--kexec-file-syscall", *rest), (name, *rest)]
                 if call is calls[-1]:
-                    raise KexecError(str(error)) from error
+                    raise _failed(error) from error
         raise AssertionError("there is always a call")
 
     def unload(self, *, panic: bool = False) -> None:
@@ -71,7 +74,10 @@ class Kexec(NamedTuple):
             if not held():
                 return
             try:
-                self.host.programs.run(call, timeout=TIMEOUT)
+                self.host.programs.run(call, timeout=UNLOAD_TIMEOUT, undisturbed=True)
+            except TimedOut as error:
+                failure = failure or error
+                break
             except ProcessError as error:
                 failure = failure or error
         if held():
@@ -81,3 +87,10 @@ class Kexec(NamedTuple):
                 else "kexec said it had, but the kernel still holds an image"
             )
             raise KexecError(f"the image could not be unloaded: {reason}") from failure
+
+
+def _failed(error: ProcessError) -> KexecError:
+    """Without the command line, which may hold what only root may read (rd.luks.key=, say)."""
+    words = [word for word in error.argv if "=" not in word and not word.startswith("--kexec-")]
+    shown = ProcessError(words[:3], error.what, error.status, error.stderr)
+    return KexecError(str(shown))

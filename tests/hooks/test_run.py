@@ -62,6 +62,7 @@ class Glue:
         self.root = root
         self.shell = [shell, "sh"] if shell == "busybox" else [shell]
         self.state = root / "state"
+        self.mark = root / "mark"
         self.state.mkdir()
         (root / "bin").mkdir()
         for name in ("rm", "cat"):
@@ -73,6 +74,9 @@ class Glue:
         text = (ROOT / "hooks/run").read_text()
         for line, value in {
             "state=/run/kexec-hook": f"state={self.state}",
+            "mark=/run/kexec-hook.loaded": f"mark={self.mark}",
+            "cmdline=/proc/cmdline": f"cmdline={root}/cmdline",
+            "init=/proc/1": f"init={root}/init",
             "loaded=/sys/kernel/kexec_loaded": f"loaded={root}/loaded",
             "PATH=/usr/sbin:/usr/bin:/sbin:/bin": f"PATH={root}/bin",
             'kexec_hook() { /usr/bin/kexec-hook "$@"; }': f'kexec_hook() {{ {root}/bin/kexec-hook "$@"; }}',
@@ -90,15 +94,22 @@ class Glue:
     def image(self, loaded: int) -> None:
         (self.root / "loaded").write_text(f"{loaded}\n")
 
+    def staged(self) -> None:
+        (self.state / "staged.json").write_text("{}")
+        self.mark.touch()
+
     def stamp(self, reads: dict[str, "Identity | None"], age: int = BEFORE) -> None:
         (self.state / "stamp").write_bytes(format_stamp(reads))
         then = time.time() - age
         os.utime(self.state / "stamp", (then, then))
 
-    def run(self, *words: str, suspend: str = "") -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *words: str, suspend: str = "", dpkg_root: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        env = {"KEXEC_HOOK_SUSPEND": suspend, "DPKG_ROOT": dpkg_root}
         return subprocess.run(
             [*self.shell, str(self.root / "run"), *(words or ("apt",))],
-            env={"KEXEC_HOOK_SUSPEND": suspend} if suspend else {},
+            env={name: value for name, value in env.items() if value},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -233,6 +244,47 @@ def test_suspended_by_0_is_not_suspended(glue: Glue) -> None:
     assert glue.run(suspend="0").stdout == "kexec-hook: run --source=apt\n"
 
 
+def test_chroot_does_nothing_and_writes_nothing(glue: Glue, tmp_path: Path) -> None:
+    """Also where it shares /run with the machine: what is staged there is not its own."""
+    (glue.root / "init").mkdir()
+    (glue.root / "init/root").symlink_to("/")
+    glue.run()
+    assert glue.ran() == ["kexec-hook run --source=apt"]
+    (glue.root / "init/root").unlink()
+    (glue.root / "init/root").symlink_to(tmp_path)
+    glue.program("kexec-hook", "exit 1")
+    glue.staged()
+    glue.stamp({})
+    before = {path.name: path.stat().st_mtime for path in glue.state.iterdir()}
+    for words in ("apt", "--removed"):
+        done = glue.run(words)
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    assert len(glue.ran()) == 1
+    assert {path.name: path.stat().st_mtime for path in glue.state.iterdir()} == before
+
+
+def test_another_root_of_dpkg_is_not_this_machine(glue: Glue) -> None:
+    for words in ("dpkg", "--removed"):
+        done = glue.run(words, dpkg_root="/srv/image")
+        assert (done.stdout, done.stderr, done.returncode, glue.ran()) == ("", "", 0, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "off"),
+    [
+        ("ro kexec_hook=off quiet", True),
+        ("kexec_hook=off", True),
+        ("ro xkexec_hook=off kexec_hook=offline", False),
+    ],
+)
+def test_word_on_the_kernels_command_line_switches_it_off(
+    glue: Glue, words: str, off: bool
+) -> None:
+    (glue.root / "cmdline").write_text(f"BOOT_IMAGE=/vmlinuz {words}\n")
+    assert glue.run().returncode == 0
+    assert glue.ran() == ([] if off else ["kexec-hook run --source=apt"])
+
+
 def test_removal_unstages_also_what_is_suspended(glue: Glue) -> None:
     glue.run("--removed", suspend="1")
     assert glue.ran() == ["kexec-hook unstage"]
@@ -297,29 +349,29 @@ def test_python_that_dies_without_a_word_is_one_line(glue: Glue) -> None:
 
 def test_what_was_staged_is_unloaded_where_python_cannot_start(glue: Glue) -> None:
     glue.program("kexec-hook", "exit 127")
-    (glue.state / "staged.json").write_text("{}")
+    glue.staged()
     (glue.state / "approved").touch()
     done = glue.run()
     assert done.stdout == (
         "kexec-hook: cannot run (exit status 127); what it had staged is unloaded, the next reboot is an ordinary one\n"
     )
-    assert glue.ran()[1:] == ["kexec --unload"]
-    assert os.listdir(glue.state) == []
+    assert glue.ran()[1:] == ["kexec --kexec-file-syscall --unload"]
+    assert (os.listdir(glue.state), glue.mark.exists()) == ([], False)
 
 
 def test_unload_is_tried_by_the_other_system_call(glue: Glue) -> None:
     glue.program("kexec-hook", "exit 127")
-    glue.program("kexec", f'[ "$1" = --kexec-file-syscall ] || exit 1; echo 0 > {glue.root}/loaded')
-    (glue.state / "staged.json").write_text("{}")
+    glue.program("kexec", f'[ "$1" = --unload ] || exit 1; echo 0 > {glue.root}/loaded')
+    glue.staged()
     glue.run()
-    assert glue.ran()[1:] == ["kexec --unload", "kexec --kexec-file-syscall --unload"]
+    assert glue.ran()[1:] == ["kexec --kexec-file-syscall --unload", "kexec --unload"]
     assert os.listdir(glue.state) == []
 
 
 def test_record_stays_where_the_image_cannot_be_unloaded(glue: Glue) -> None:
     glue.program("kexec-hook", "exit 127")
     glue.program("kexec", "echo no >&2; exit 1")
-    (glue.state / "staged.json").write_text("{}")
+    glue.staged()
     (glue.state / "approved").touch()
     done = glue.run()
     assert (done.stderr, done.returncode) == ("", 0)
@@ -327,7 +379,22 @@ def test_record_stays_where_the_image_cannot_be_unloaded(glue: Glue) -> None:
         "kexec-hook: cannot run (exit status 127), and what it had staged cannot be unloaded; "
         "the next reboot is an ordinary one\n"
     )
-    assert os.listdir(glue.state) == ["staged.json"]
+    assert (os.listdir(glue.state), glue.mark.exists()) == (["staged.json"], True)
+
+
+def test_what_an_older_version_staged_is_unloaded_without_a_mark(glue: Glue) -> None:
+    glue.program("kexec-hook", "exit 127")
+    glue.staged()
+    glue.mark.unlink()
+    assert "what it had staged is unloaded" in glue.run().stdout
+    assert os.listdir(glue.state) == []
+
+
+def test_image_whose_record_was_lost_is_unloaded_by_its_mark(glue: Glue) -> None:
+    glue.program("kexec-hook", "exit 127")
+    glue.mark.touch()
+    assert "what it had staged is unloaded" in glue.run().stdout
+    assert not glue.mark.exists()
 
 
 def test_kexec_that_is_still_loading_is_waited_for(glue: Glue) -> None:
@@ -336,14 +403,14 @@ def test_kexec_that_is_still_loading_is_waited_for(glue: Glue) -> None:
     (glue.root / "bin/true").symlink_to(shutil.which("true") or "true")
     glue.image(0)
     glue.program("kexec-hook", "exit 137")
-    (glue.state / "staged.json").write_text("{}")
-    kexec = f"exec 9> {glue.state}/lock; flock 9; echo; sleep 0.5; echo 1 > {glue.root}/loaded"
+    glue.staged()
+    kexec = f"exec 9> {glue.state}/loader; flock 9; echo; sleep 0.5; echo 1 > {glue.root}/loaded"
     with subprocess.Popen(["sh", "-c", kexec], stdout=subprocess.PIPE) as loading:
         assert loading.stdout
         loading.stdout.readline()
         assert "what it had staged is unloaded" in glue.run().stdout
     assert (glue.root / "loaded").read_text() == "0\n"
-    assert os.listdir(glue.state) == ["lock"]
+    assert os.listdir(glue.state) == ["loader"]
 
 
 def test_removal_unstages(glue: Glue) -> None:
@@ -358,8 +425,8 @@ def test_removal_unstages(glue: Glue) -> None:
 
 def test_removal_unloads_where_python_cannot_start(glue: Glue) -> None:
     glue.program("kexec-hook", "exit 1")
-    (glue.state / "staged.json").write_text("{}")
+    glue.staged()
     done = glue.run("--removed")
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
-    assert glue.ran() == ["kexec-hook unstage", "kexec --unload"]
-    assert os.listdir(glue.state) == []
+    assert glue.ran() == ["kexec-hook unstage", "kexec --kexec-file-syscall --unload"]
+    assert (os.listdir(glue.state), glue.mark.exists()) == ([], False)

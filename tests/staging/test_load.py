@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -305,7 +306,7 @@ def test_two_at_once_leave_one_image_and_a_whole_record(box: Box) -> None:
 
 
 def test_second_process_leaves_with_a_word_when_it_takes_too_long(box: Box) -> None:
-    (box.lib / "while-loading").write_text("sleep 5\n")
+    (box.lib / "while-loading").write_text("sleep 9\n")
     first = box.start("stage")
     while not box.record:
         time.sleep(0.02)
@@ -339,7 +340,7 @@ def test_kill_at_any_moment_is_repaired_by_the_next_run(box: Box) -> None:
 
 def test_run_that_finds_another_one_at_work_leaves_word(box: Box) -> None:
     """What has changed since that one began is decided by the next call, whatever the stamp says."""
-    (box.lib / "while-loading").write_text("sleep 5\n")
+    (box.lib / "while-loading").write_text("sleep 9\n")
     first = box.start("run", "--source=kernel")
     while not box.record:
         time.sleep(0.02)
@@ -364,6 +365,85 @@ def test_kexec_that_outlives_its_caller_leaves_no_image_without_a_record(box: Bo
     assert box.run("stage") == 3
     time.sleep(1.2)
     assert (box.loaded, box.record) == (False, None)
+
+
+def test_image_jumps_by_itself_only_where_nothing_of_ours_was_loaded(box: Box) -> None:
+    """The drop-ins, run as they are shipped: whatever becomes of the record, our mark stays with our image."""
+    assert (box.last("kexec"), box.last("reboot")) == ("reboot", "nothing")
+    box.put("sys/kernel/kexec_loaded", "1\n")  # an administrator's
+    assert (box.last("kexec"), box.last("reboot")) == ("kexec", "nothing")
+    box.put("sys/kernel/kexec_loaded", "0\n")
+    box.run("stage")
+    shutil.rmtree(box / "run/kexec-hook")
+    assert (box.loaded, box.marked) == (True, True)
+    assert (box.last("kexec"), box.last("reboot")) == ("reboot", "nothing")
+    assert box.run("stage") == 0
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert (box.last("kexec"), box.last("reboot")) == ("kexec", "kexec")
+    assert box.run("unstage") == 0
+    assert (box.loaded, box.marked) == (False, False)
+
+
+def test_stale_approval_lets_no_image_of_the_administrator_jump(box: Box) -> None:
+    box.put("run/kexec-hook/approved", "")
+    box.put("sys/kernel/kexec_loaded", "1\n")
+    assert box.last("reboot") == "nothing"
+
+
+def test_nothing_is_loaded_where_the_mark_cannot_be_written(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (box / "run/kexec-hook.loaded").mkdir()
+    assert box.run("stage") == 1
+    assert "/run/kexec-hook.loaded cannot be written: is a directory" in said(capsys)
+    assert (box.calls, box.record["state"] if box.record else None) == ([], None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_while_kexec_loads_comes_too_late(box: Box, number: signal.Signals) -> None:
+    (box.lib / "while-loading").write_text(f"touch {box.lib}/started; sleep 1\n")
+    (box.bin / "touch").symlink_to("/usr/bin/touch")
+    process = box.start("stage")
+    while not (box.lib / "started").exists():
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert box.loaded
+    assert box.record
+    assert (box.record["state"], box.marked) == ("staged", True)
+
+
+def test_nobody_forgets_a_record_while_a_kexec_is_alive(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has outlived the one who started it, and may load at any time."""
+    box.run("stage")
+    (box / INITRD).unlink()
+    lock = f"exec 9> {box.root}/run/kexec-hook/loader; flock 9; echo; sleep 60"
+    with subprocess.Popen(["sh", "-c", lock], stdout=subprocess.PIPE) as loading:
+        assert loading.stdout
+        loading.stdout.readline()
+        assert box.run("run", "--source=apt") == 0
+        assert "a kexec that was started before has not ended" in said(capsys)
+        assert (box.loaded, box.marked) == (True, True)
+        assert box.record
+        loading.kill()
+    subprocess.run(["sleep", "0.1"], check=True)
+
+
+def test_failing_kexec_does_not_print_the_command_line(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (box.lib / "fails").write_text("Operation not permitted")
+    config = box / "boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace(" ro  quiet", " ro rd.luks.key=secret quiet", 1))
+    box.run("run", "--source=apt")
+    line = said(capsys)
+    assert (
+        f"`kexec --load {box.root}{KERNEL}` failed with status 255: kexec_file_load failed" in line
+    )
+    assert "secret" not in line
 
 
 def test_full_run_is_a_clear_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

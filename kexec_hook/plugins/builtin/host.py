@@ -10,6 +10,7 @@ from kexec_hook.kernel import images
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.state import record
 from kexec_hook.system.directory import StateError
+from kexec_hook.system.host import MARK, RUN
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 from kexec_hook.system.systemd import UNIT, active
 
@@ -267,14 +268,12 @@ def _loaded_by_another(decision: Decision, facts: Facts) -> Iterator[str]:
     if decision.trigger.force or facts.text("/sys/kernel/kexec_loaded") != "1":
         return
     try:
-        known = record.look(
-            f"{str(decision.sysroot.root).rstrip('/')}{record.DIRECTORY}", owner=decision.owner
-        )
+        known = record.look(f"{str(decision.sysroot.root).rstrip('/')}{RUN}", owner=decision.owner)
     except StateError as error:
         if not decision.trigger.dry:
             yield f"the kernel holds an image, and whose it is cannot be known ({error}); `kexec-hook stage --force`"
         return
-    if isinstance(known, record.NoRecord) and not known.found:
+    if isinstance(known, record.NoRecord) and not known.found and not facts.exists(MARK):
         yield "the kernel holds an image that kexec-hook did not load; `kexec-hook stage --force` replaces it"
 
 

@@ -1,0 +1,133 @@
+"""Every file by which we remember something, and who writes, reads and removes it, the shell included.
+
+Whoever is named is a module of kexec_hook, or a file of hooks/, systemd/ and packaging/.  Some orders must hold: the
+mark is there before kexec is started, and goes last, when kexec_loaded reads 0 and no kexec of ours is alive; the
+approval goes first; stamp and changed go before a decision.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kexec_hook.system.directory import LOADER, LOCK
+from kexec_hook.system.host import MARK, RUN, VAR
+
+STAGED = "staged.json"
+APPROVED = "approved"
+COLD = "cold"
+SAID = "said"
+STAMP = "stamp"
+CHANGED = "changed"
+NEW = "new"
+ATTEMPT = "attempt.json"
+FAILED = "failed.json"
+
+_RUN = "hooks/run"
+_UNIT = "systemd/kexec-hook.service"
+_JUMP = (
+    "systemd/systemd-kexec.service.d/50-kexec-hook.conf",
+    "systemd/systemd-reboot.service.d/50-kexec-hook.conf",
+)
+_MARKS = (
+    "hooks/apt/zzz-kexec-hook",
+    "hooks/dnf/99-kexec-hook.install",
+    "packaging/rpm/kexec-hook.spec",
+)
+_DNF = ("hooks/dnf/kexec-hook.actions", "hooks/dnf/kexec_hook.py")
+_DEBIAN = "packaging/debian"
+_SPEC = "packaging/rpm/kexec-hook.spec"
+
+
+class Name(NamedTuple):
+    """One file; who is named writes, reads or removes it."""
+
+    path: str
+    what: str  # what it says
+    written: tuple[str, ...]
+    read: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()  # none: it stays
+
+
+NAMES = (
+    Name(
+        MARK,
+        "what the kernel holds, or may hold, was loaded by kexec-hook, and jumps only with its approval",
+        ("staging.load", f"{_DEBIAN}/preinst", _SPEC),
+        ("state.record", _RUN, *_JUMP),
+        ("staging.load", _RUN, f"{_DEBIAN}/postrm", _SPEC),
+    ),
+    Name(
+        f"{RUN}/{LOCK}", "its holder decides and acts", ("system.directory",), ("system.directory",)
+    ),
+    Name(
+        f"{RUN}/{LOADER}",
+        "its holder is a kexec that loads, and nobody forgets what it loads",
+        ("system.directory",),
+        ("system.directory", _RUN),
+    ),
+    Name(
+        f"{RUN}/{STAGED}",
+        'what is staged: "loading" before kexec is started, "staged" after',
+        ("staging.load",),
+        ("state.record", _RUN, f"{_DEBIAN}/preinst", _SPEC),
+        ("staging.load", _RUN),
+    ),
+    Name(
+        f"{RUN}/{APPROVED}",
+        "the next reboot may be a jump",
+        ("staging.finalize",),
+        _JUMP,
+        ("state.record", _RUN, _UNIT),
+    ),
+    Name(
+        f"{RUN}/{COLD}",
+        "`kexec-hook coldreboot` asked for a firmware boot",
+        ("commands.reboot",),
+        ("staging.finalize",),
+        ("commands.reboot", "commands.stage"),
+    ),
+    Name(f"{RUN}/{SAID}", "why the last `run` declined", ("commands.stage",), ("commands.stage",)),
+    Name(
+        f"{RUN}/{STAMP}",
+        "what has to stay as it is so that nothing need be decided; shell",
+        ("commands.stage",),
+        (_RUN,),
+        ("commands.stage", _RUN),
+    ),
+    Name(
+        f"{RUN}/{CHANGED}",
+        "the stamp is not to be believed",
+        ("commands.stage", *_MARKS, f"{_DEBIAN}/postinst"),
+        (_RUN,),
+        ("commands.stage", _RUN),
+    ),
+    Name(
+        f"{RUN}/{NEW}",
+        "the apt that installed kexec-hook does not know its hook yet",
+        (f"{_DEBIAN}/postinst",),
+        (_RUN, f"{_DEBIAN}/postinst"),
+        (_RUN,),
+    ),
+    Name(
+        "/run/kexec-hook.asks-PID",
+        "dnf, whose process has that number, asks when its transaction is done",
+        _DNF,
+        (_SPEC,),
+        _DNF,
+    ),
+    Name(f"{VAR}/{LOCK}", "its holder writes here", ("system.directory",), ("system.directory",)),
+    Name(
+        f"{VAR}/{ATTEMPT}",
+        "the jump that was approved, until a boot is judged by it",
+        ("state.attempts",),
+        ("state.attempts", "systemd/kexec-hook-judge.service"),
+        ("state.attempts",),
+    ),
+    Name(
+        f"{VAR}/{FAILED}",
+        "releases that did not come up after a jump, until `kexec-hook ack`",
+        ("state.attempts",),
+        ("state.attempts",),
+        ("state.attempts",),
+    ),
+)
