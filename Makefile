@@ -13,7 +13,7 @@ DEMO := tests/roots/debian-12-microcode/tree
 N ?= 200
 SEED ?= 0
 
-.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all timeline bench fuzz roots clean
+.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all timeline bench compare fuzz roots clean
 
 demo: $(VENV)/runs
 	$(BIN)/kexec-hook --root $(DEMO) stage --dry-run
@@ -76,6 +76,10 @@ fuzz: $(VENV)/tests
 # Needs hyperfine, time, grub-emu and e2fsprogs.
 bench: $(VENV)/runs
 	$(BIN)/python bench/bench.py $(ARGS)
+
+# Debian 12's own script and kexec-hook on the trees of tests/roots.  Needs a Debian 12 with a mirror.
+compare: $(VENV)/runs
+	$(BIN)/python bench/compare.py
 
 # Makes the shipped trees again, in a Debian 12 chroot: needs root, mmdebstrap and a Debian mirror.
 roots:
