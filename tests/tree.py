@@ -130,18 +130,50 @@ class Tree:
     def variable(self: T, name: str, value: bytes) -> T:
         return self.write(f"sys/firmware/efi/efivars/{name}-{GLOBAL}", struct.pack("<I", 7) + value)
 
-    def option(self: T, number: int, title: str, partuuid: str, path: str) -> T:
+    def option(
+        self: T,
+        number: int,
+        title: str,
+        partuuid: str,
+        path: str,
+        attributes: int = 1,
+        optional: str = "",
+    ) -> T:
         """A load option as efibootmgr makes one: a partition of a GPT disk, and a file on it."""
-        return self.variable(f"Boot{number:04X}", load_option(title, partuuid, path))
+        return self.variable(
+            f"Boot{number:04X}", load_option(title, partuuid, path, attributes, optional)
+        )
+
+    def device_option(self: T, number: int, title: str, *nodes: bytes, attributes: int = 1) -> T:
+        """A load option that names no file, as firmware makes them itself."""
+        return self.variable(
+            f"Boot{number:04X}", device_option(title, *nodes, attributes=attributes)
+        )
+
+    def boot_order(self: T, *numbers: int, current: int | None = None) -> T:
+        """BootOrder, and BootCurrent where it is given."""
+        if current is not None:
+            self.variable("BootCurrent", struct.pack("<H", current))
+        return self.variable("BootOrder", struct.pack(f"<{len(numbers)}H", *numbers))
 
 
-def load_option(title: str, partuuid: str, path: str) -> bytes:
+def load_option(
+    title: str, partuuid: str, path: str, attributes: int = 1, optional: str = ""
+) -> bytes:
     """UEFI 2.10, 3.1.3 and 10.3.5; `efibootdump --file` reads it."""
     drive = struct.pack(
         "<BBHIQQ16sBB", 4, 1, 42, 1, 2048, 1048576, uuid.UUID(partuuid).bytes_le, 2, 2
     )
-    name = path.encode("utf-16-le") + b"\0\0"
-    nodes = (
-        drive + struct.pack("<BBH", 4, 4, 4 + len(name)) + name + struct.pack("<BBH", 0x7F, 0xFF, 4)
-    )
-    return struct.pack("<IH", 1, len(nodes)) + title.encode("utf-16-le") + b"\0\0" + nodes
+    file = node(4, 4, path.encode("utf-16-le") + b"\0\0")
+    data = optional.encode("utf-16-le") + b"\0\0" if optional else b""
+    return device_option(title, drive, file, attributes=attributes) + data
+
+
+def device_option(title: str, *nodes: bytes, attributes: int = 1) -> bytes:
+    path = b"".join(nodes) + struct.pack("<BBH", 0x7F, 0xFF, 4)
+    return struct.pack("<IH", attributes, len(path)) + title.encode("utf-16-le") + b"\0\0" + path
+
+
+def node(kind: int, sub: int, data: bytes = b"") -> bytes:
+    """A node of a device path: UEFI 2.10, 10.3.1."""
+    return struct.pack("<BBH", kind, sub, 4 + len(data)) + data

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
 
-from kexec_hook.plugins.api import BootConfig, Decision, Objection
-from kexec_hook.system import efi
+from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
+from kexec_hook.plugins.builtin import bootorder
 from kexec_hook.system.distribution import os_release, system_ids
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
 
@@ -38,8 +38,6 @@ _MACHINES = {
     "aarch64": "arm64",
     "riscv64": "riscv64",
 }  # uname -m where GRUB's name is neither x86_64 nor i386
-# What GRUB's loaders, and those that start them (shim, its fallback, the removable path), are called.
-_GRUBS = r"grub|gcd|shim|fb(x64|ia32|aa64|riscv64)\.efi$|boot(x64|ia32|aa64|riscv64)\.efi$"
 
 
 class _Start(NamedTuple):
@@ -89,16 +87,48 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
 @hookimpl
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """Where GRUB's paths mean something else, and where the firmware starts something else than this GRUB."""
-    found = [*_relative_paths(decision), *(_other_loaders(sysroot) if sysroot.is_host else ())]
-    return [Objection(reason, "grub") for reason in found]
+    found = [*_relative_paths(decision), *_firmware(decision)]
+    return [
+        objection._replace(by="grub") for objection in found if isinstance(objection, Objection)
+    ]
 
 
 @hookimpl
-def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str]:
-    return list(decision.evaluation.config.notes) if decision.evaluation else []
+def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
+    notes = [note for note in _firmware(decision) if isinstance(note, Note)]
+    for text in decision.evaluation.config.notes if decision.evaluation else ():
+        notes.append(Note(text, code="configuration"))
+    return notes
 
 
-def _relative_paths(decision: Decision) -> Iterator[str]:
+def _firmware(decision: Decision) -> Iterator[Objection | Note]:
+    """Where GRUB was not asked, only what somebody has asked of the next boot counts."""
+    given = decision.evaluation is None and decision.plan is not None
+    for finding in bootorder.findings(decision.sysroot, decision.disks):
+        if not given or finding.code in ("boot-next", "mok-request"):
+            yield finding
+    if not given:
+        yield from _out_of_sight(decision)
+
+
+def _out_of_sight(decision: Decision) -> Iterator[Objection]:
+    """GRUB's first configuration lies beside its image, or that image leads to it."""
+    disks = decision.disks
+    loader = bootorder.expected(decision.sysroot, disks)
+    if loader is None or not loader.path or not loader.partuuid:
+        return
+    if any(device.fs for device in bootorder.partitions(disks, loader)):
+        return
+    node = bootorder.node_of(disks, loader.partuuid)
+    where = f"{node} is not mounted" if node else f"the partition {loader.partuuid} is not there"
+    yield Objection(
+        f"the firmware starts {loader.path}, but {where}, so which configuration GRUB reads cannot be known",
+        code="not-mounted",
+        fix=f"mount {node}" if node else "",
+    )
+
+
+def _relative_paths(decision: Decision) -> Iterator[Objection]:
     """SUSE's and Fedora's GRUB (fs/btrfs.c, grub_btrfs_mount): paths from a subvolume, else from the default one."""
     if decision.evaluation is None:
         return
@@ -108,22 +138,10 @@ def _relative_paths(decision: Decision) -> Iterator[str]:
     device = decision.disks.device(machine.get("root") or "")
     if device and device.fs == "btrfs":
         where = machine.get("btrfs_subvol") or machine.get("btrfs_subvolid") or "the default one"
-        yield f"GRUB's paths start at a subvolume of btrfs ({where}; btrfs_relative_path); reboot the ordinary way"
-
-
-def _other_loaders(sysroot: Sysroot) -> Iterator[str]:
-    started, promised = efi.started_by(sysroot), efi.promised(sysroot)
-    if started and started.path and not _is_grub(sysroot, started):
-        yield f"the firmware started {started.path}, which is not known to be GRUB; reboot the ordinary way"
-    if promised:
-        yield f"the firmware was told to start «{promised.title}» at the next boot (BootNext; see efibootmgr)"
-
-
-def _is_grub(sysroot: Sysroot, loader: efi.Loader) -> bool:
-    name = loader.path.rpartition("/")[2].lower()
-    return bool(re.match(_GRUBS, name)) or any(
-        sysroot.is_file(f"{esp}{loader.directory}/grub.cfg") for esp in _ESPS
-    )
+        yield Objection(
+            f"GRUB's paths start at a subvolume of btrfs ({where}; btrfs_relative_path)",
+            code="btrfs-relative-path",
+        )
 
 
 def _is_like(release: dict[str, str], *ids: str) -> bool:
@@ -171,7 +189,7 @@ def _start(sysroot: Sysroot, disks: RootDisks, release: dict[str, str], modules:
     if not sysroot.exists("/sys/firmware/efi"):
         # a BIOS knows no partitions: grub-core/kern/i386/pc/init.c, grub_machine_get_bootlocation()
         return _Start("pc", "i386", cmdpath="(hd0)")
-    loader = efi.started_by(sysroot)
+    loader = bootorder.expected(sysroot, disks)
     directories = [loader.directory] if loader and loader.directory else []
     directories += [f"/EFI/{_VENDORS.get(name, name)}" for name in system_ids(release) if name]
     esps = [esp for esp in _esps(disks) if not loader or _is_on(disks, esp, loader.partuuid)]

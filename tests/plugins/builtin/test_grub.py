@@ -9,14 +9,11 @@ import pytest
 
 from kexec_hook.cli import main
 from kexec_hook.disks.root import RootDisks
-from kexec_hook.plugins.api import BootConfig, Decision, Trigger
+from kexec_hook.plugins.api import BootConfig
 from kexec_hook.plugins.builtin.grub import (
     kexec_hook_boot_config,
-    kexec_hook_objections,
 )
-from kexec_hook.settings.conf import load_settings
-from kexec_hook.system import efi
-from tests.tree import GLOBAL, Tree, load_option
+from tests.tree import Tree
 
 UUID = "11111111-2222-3333-4444-555555555555"
 ESP = "0FC6-3DAF"
@@ -526,91 +523,3 @@ def test_a_setting_goes_before_everything(
     assert booted(machine, capsys)["first"] == "yes"
     machine.write("etc/kexec-hook.conf", "flavour = rhboot\n")
     assert booted(machine, capsys)["first"] == "no"
-
-
-# --- the firmware ---
-
-
-def objections(machine: Tree, *, is_host: bool = True) -> list[str]:
-    sysroot = machine.sysroot(is_host=is_host)
-    run = Decision(Trigger(), sysroot, load_settings(sysroot), RootDisks(sysroot))
-    return [objection.reason for objection in kexec_hook_objections(run, sysroot)]
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "\\EFI\\debian\\shimx64.efi",
-        "\\EFI\\debian\\grubx64.efi",
-        "\\EFI\\BOOT\\BOOTX64.EFI",
-        "\\EFI\\fedora\\shim.efi",
-        "\\EFI\\redhat\\SHIMAA64.EFI",
-        "\\EFI\\own\\loader.efi",
-    ],
-)
-def test_grub_and_what_starts_it_is_no_objection(uefi: Tree, path: str) -> None:
-    uefi.option(0x1F, "x", ESP_PART, path).variable("BootCurrent", b"\x1f\0").touch(
-        "boot/efi/EFI/own/grub.cfg"
-    )
-    assert objections(uefi) == []
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "\\EFI\\systemd\\systemd-bootx64.efi",
-        "\\EFI\\Linux\\arch.efi",
-        "\\EFI\\refind\\refind_x64.efi",
-    ],
-)
-def test_a_machine_that_grub_did_not_start_is_an_objection(uefi: Tree, path: str) -> None:
-    uefi.option(0xA, "Other", ESP_PART, path).variable("BootCurrent", b"\x0a\0")
-    shown = path.replace("\\", "/")
-    assert objections(uefi) == [
-        f"the firmware started {shown}, which is not known to be GRUB; reboot the ordinary way"
-    ]
-    assert objections(uefi, is_host=False) == []
-
-
-def test_a_promise_for_the_next_boot_is_an_objection(uefi: Tree) -> None:
-    uefi.option(3, "Windows Boot Manager", ESP_PART, "\\EFI\\Microsoft\\Boot\\bootmgfw.efi")
-    assert objections(uefi) == []
-    uefi.variable("BootNext", b"\3\0")
-    assert objections(uefi) == [
-        "the firmware was told to start «Windows Boot Manager» at the next boot (BootNext; see efibootmgr)"
-    ]
-
-
-def test_load_options_are_read_as_efibootdump_reads_them(uefi: Tree) -> None:
-    uefi.option(1, "debian", ESP_PART, "\\EFI\\debian\\shimx64.efi").variable(
-        "BootCurrent", b"\1\0"
-    )
-    assert efi.started_by(uefi.sysroot()) == efi.Loader(
-        "debian", ESP_PART, "/EFI/debian/shimx64.efi"
-    )
-    assert efi.promised(uefi.sysroot()) is None
-
-
-def test_an_msdos_disk_is_named_as_udev_names_it(uefi: Tree) -> None:
-    drive = (
-        bytes((4, 1, 42, 0))
-        + bytes((2, 0, 0, 0))
-        + bytes(16)
-        + bytes((0x78, 0x56, 0x34, 0x12))
-        + bytes(12)
-    )
-    option = b"\1\0\0\0" + bytes((42, 0)) + b"x\0\0\0" + drive + bytes((1, 1))
-    uefi.variable("Boot0000", option).variable("BootCurrent", b"\0\0")
-    assert efi.started_by(uefi.sysroot()) == efi.Loader("x", "12345678-02", "")
-
-
-def test_torn_variables_are_none(uefi: Tree) -> None:
-    whole = load_option("debian", ESP_PART, "\\EFI\\debian\\shimx64.efi")
-    uefi.variable("BootCurrent", b"\1\0")
-    for length in range(len(whole)):
-        found = efi.started_by(uefi.variable("Boot0001", whole[:length]).sysroot())
-        assert found is None or whole.startswith(whole[:length])
-    for value in (b"", b"\1", b"\1\0\0", b"\xff\xff"):
-        assert efi.started_by(uefi.variable("BootCurrent", value).sysroot()) is None
-    uefi.variable("BootCurrent", b"\2\0").mkdir(f"sys/firmware/efi/efivars/Boot0002-{GLOBAL}")
-    assert efi.started_by(uefi.sysroot()) is None

@@ -1,0 +1,251 @@
+"""Which boot entry will UEFI firmware start next, and is it the one whose GRUB is evaluated?
+
+UEFI 2.10, 3.1.1: BootNext once, else the active entries of BootOrder, the first that can be loaded.
+What started the running system (BootCurrent) is the evidence for what the firmware passes over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+from kexec_hook.disks.mounts import links_by
+from kexec_hook.grub.disks import GrubPath
+from kexec_hook.plugins.api import Note, Objection
+from kexec_hook.system import efi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kexec_hook.disks.root import RootDisks
+    from kexec_hook.grub.disks import Device
+    from kexec_hook.system.efi import BootOption
+    from kexec_hook.system.sysroot import Sysroot
+
+Seen = Literal["there", "missing", "unseen", "gone"]
+
+# What GRUB's loaders, and those that start them (shim, its fallback, the removable path), are called.
+_GRUBS = r"grub|gcd|shim|fb(x64|ia32|aa64|riscv64)\.efi$|boot(x64|ia32|aa64|riscv64)\.efi$"
+_SHOWN = {
+    "network": "a network boot",
+    "removable": "a removable disk",
+    "firmware": "a program of the firmware",
+    "disk": "whatever its disk holds",
+}
+
+
+def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
+    """Everything that makes the next firmware boot another one than that of this GRUB, or may."""
+    if not efi.is_efi(sysroot):
+        return
+    yield from _mok(sysroot)
+    started = efi.started_by(sysroot)
+    promised = efi.promised(sysroot)
+    if started:
+        yield from _not_grub(started, disks)
+    if promised and not (started and same_grub(promised, started)):
+        yield Objection(
+            f"the firmware was told to start {promised} at the next boot (BootNext)",
+            code="boot-next",
+            fix="efibootmgr -N",
+        )
+    elif promised:
+        yield Note(
+            f"the firmware was told to start {promised} at the next boot (BootNext), which stays set after a jump",
+            code="boot-next",
+            fix="efibootmgr -N",
+        )
+    if promised is None:
+        yield from _in_order(sysroot, disks, started)
+
+
+def expected(sysroot: Sysroot, disks: RootDisks) -> BootOption | None:
+    """The boot entry whose GRUB is evaluated: what started this system, else the first that will start."""
+    started = efi.started_by(sysroot)
+    if started or efi.number(sysroot, "BootCurrent") is not None:
+        return started
+    first = next(iter(_candidates(sysroot)), None)
+    return first if first and first.media == "file" and look(disks, first) == "there" else None
+
+
+def same_grub(one: BootOption, other: BootOption) -> bool:
+    """Do two entries start the same GRUB?  shim and GRUB in one directory do: shim starts its neighbour."""
+    if one.number == other.number:
+        return True
+    if not one.path or (one.partuuid, one.second) != (other.partuuid, other.second):
+        return False
+    if one.path.lower() == other.path.lower():
+        return True
+    return one.directory.lower() == other.directory.lower() and all(
+        re.match("grub|shim", option.name) for option in (one, other)
+    )
+
+
+def look(disks: RootDisks, option: BootOption, path: str = "") -> Seen:
+    """Is the file of a boot entry, or another one on its partition, there?  `gone`: its partition is not."""
+    found: set[Seen] = {
+        _look_at(disks, device, path or option.path) for device in partitions(disks, option)
+    }
+    order: tuple[Seen, ...] = ("there", "unseen", "missing")
+    return next((seen for seen in order if seen in found), "gone")
+
+
+def partitions(disks: RootDisks, option: BootOption) -> list[Device]:
+    """The partition that an entry names; where partitions have no ids here, every mounted FAT."""
+    devices = disks.devices()
+    if option.partuuid and any(device.partuuid for device in devices):
+        return [device for device in devices if device.partuuid.lower() == option.partuuid.lower()]
+    return [device for device in devices if device.fs == "fat"]
+
+
+def _look_at(disks: RootDisks, device: Device, path: str) -> Seen:
+    if not device.fs:
+        return "unseen"
+    return "there" if disks.stat(GrubPath(device.name, path)) else "missing"
+
+
+# What started this system
+
+
+def _mok(sysroot: Sysroot) -> Iterator[Objection]:
+    requests = efi.mok_requests(sysroot)
+    if requests:
+        yield Objection(
+            f"a request to MokManager is waiting ({', '.join(requests)}), so shim starts that next, not GRUB",
+            code="mok-request",
+            fix="reboot and answer MokManager, or take the request back with mokutil",
+        )
+
+
+def _not_grub(started: BootOption, disks: RootDisks) -> Iterator[Objection]:
+    if started.media == "network":
+        yield Objection(
+            f"this system was started over the network ({started}), so GRUB's configuration is on a server",
+            code="network-boot",
+        )
+    elif started.media == "firmware":
+        yield Objection(
+            f"the firmware started a program of its own ({started}), which is not known to be GRUB",
+            code="not-grub",
+        )
+    elif started.second and not re.match("grub", re.split(r"[\\/]", started.second)[-1].lower()):
+        yield Objection(
+            f"the firmware started {started.path}, which was told to start {started.second}, not GRUB",
+            code="not-grub",
+        )
+    elif started.path and not is_grub(started, disks):
+        yield Objection(
+            f"the firmware started {started.path}, which is not known to be GRUB",
+            code="not-grub",
+        )
+
+
+def is_grub(option: BootOption, disks: RootDisks) -> bool:
+    """Is the loader of an entry GRUB, or does it start GRUB, by its name or by the grub.cfg beside it?"""
+    return bool(re.match(_GRUBS, option.name)) or (
+        look(disks, option, f"{option.directory}/grub.cfg") == "there"
+    )
+
+
+# The order
+
+
+def _in_order(
+    sysroot: Sysroot, disks: RootDisks, started: BootOption | None
+) -> Iterator[Objection | Note]:
+    current = efi.number(sysroot, "BootCurrent")
+    order = efi.boot_order(sysroot)
+    if started is None and current is not None:
+        yield Objection(
+            f"the boot entry that started this system (Boot{current:04X}) is no longer there, "
+            "so the firmware starts another one",
+            code="boot-entry-missing",
+        )
+        return
+    candidates = list(_candidates(sysroot))
+    if started is None:
+        if order and expected(sysroot, disks) is None:
+            yield Objection(
+                "the firmware does not tell which boot entry started this system (BootCurrent), "
+                "nor is it certain which one it starts next",
+                code="boot-entry-missing",
+            )
+        return
+    if not started.active and not any(same_grub(option, started) for option in candidates):
+        yield Objection(
+            f"{started}, which started this system, is not active, so the firmware does not start it again",
+            code="boot-entry-inactive",
+            fix=f"efibootmgr -a -b {started.number:04X}",
+        )
+        return
+    if order:
+        yield from _ahead(candidates, started, order, disks)
+
+
+def _ahead(
+    candidates: Sequence[BootOption], started: BootOption, order: Sequence[int], disks: RootDisks
+) -> Iterator[Objection | Note]:
+    """The entries that the firmware tries before the one that started this system."""
+    numbers = [started.number, *(number for number in order if number != started.number)]
+    fix = "efibootmgr -o " + ",".join(f"{number:04X}" for number in numbers)
+    at = next((at for at, option in enumerate(candidates) if same_grub(option, started)), None)
+    if at is None:
+        yield Objection(
+            f"{started}, which started this system, is not in the firmware's BootOrder",
+            code="boot-entry-not-in-order",
+            fix=fix,
+        )
+        return
+    passed = []
+    for option in candidates[:at]:
+        why = _starts(option, disks)
+        if why:
+            yield Objection(
+                f"the firmware tries {option} before {started}, which started this system: {why}",
+                code="boot-order",
+                fix=fix,
+            )
+        elif option.media != "file" or look(disks, option) == "gone":
+            passed.append(f"{option} ({_SHOWN.get(option.media, 'its partition is not there')})")
+    if passed:
+        yield Note(
+            f"the firmware tries {', '.join(passed)} first, and passed over it at the last boot",
+            code="boot-order",
+        )
+
+
+def _starts(option: BootOption, disks: RootDisks) -> str:
+    """Why an entry is, or may be, what the firmware starts; empty where it is passed over."""
+    if option.media != "file":
+        return ""
+    seen = look(disks, option)
+    if seen == "there":
+        return f"{option.path} is there"
+    if _is_windows(option):
+        return "it is Windows"
+    if seen == "unseen":
+        names = ", ".join(_shown(disks, device) for device in partitions(disks, option))
+        return f"whether {option.path} is there cannot be known, as {names} is not mounted"
+    return ""
+
+
+def _is_windows(option: BootOption) -> bool:
+    return "windows boot manager" in option.title.lower() or option.name == "bootmgfw.efi"
+
+
+def _candidates(sysroot: Sysroot) -> Iterator[BootOption]:
+    """The entries that the firmware tries, in its order."""
+    for number in dict.fromkeys(efi.boot_order(sysroot)):
+        option = efi.option(sysroot, number)
+        if option and option.active and not option.app:
+            yield option
+
+
+def _shown(disks: RootDisks, device: Device) -> str:
+    return node_of(disks, device.partuuid) or f"({device.name})"
+
+
+def node_of(disks: RootDisks, partuuid: str) -> str:
+    """/dev/sda1; empty where nothing tells."""
+    nodes = links_by(disks.sysroot, "partuuid")
+    return next((f"/dev/{node}" for node, name in nodes.items() if name.lower() == partuuid), "")
