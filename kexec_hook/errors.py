@@ -8,7 +8,8 @@
     │  │  └─ TooLargeError
     │  ├─ Unseen                  grub-fstest gave no answer                           system/fstest.py
     │  ├─ StateError              /run/kexec-hook, /var/lib/kexec-hook                 system/directory.py
-    │  │  └─ Busy                 another process of ours holds the lock
+    │  │  ├─ Busy                 another process of ours holds the lock
+    │  │  └─ StateNotPermitted    an ordinary user: nothing is known of it, and a dry run says so
     │  ├─ ProcessError            a program: argv, what it did, status, stderr         system/process.py
     │  │  ├─ ProgramNotFound
     │  │  └─ TimedOut

@@ -1,10 +1,12 @@
 """What tests share: the corpus beside the checkout, and an empty tree to fill."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ordinary import OrdinaryUser, ordinary_user
 from tests.tree import Tree
 
 # It asserts for the tests of several machines; here, before anything imports it.
@@ -31,3 +33,10 @@ def corpus() -> Path:
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def user() -> Iterator[OrdinaryUser]:
+    """Somebody who is not root, whoever runs the tests."""
+    with ordinary_user() as user:
+        yield user

@@ -542,15 +542,12 @@ def test_a_configuration_that_may_not_be_read_is_named(
     (public / forbidden).chmod(0)
     for command in COMMANDS:
         told = as_nobody(ask, public, *command)
-        assert told.status == (1 if command[0] == "list" else 3)
-        if command[0] == "stage":
-            assert "/boot/grub/grub.cfg cannot be read" in told.text
-            assert "could not be read with the rights of this user" in told.text
+        assert told.status == 1
+        assert "/boot/grub/grub.cfg cannot be read by this user" in told.text
+        assert "run it with sudo" in told.text
 
 
-@pytest.mark.parametrize(
-    "forbidden", ["boot/vmlinuz", "etc/os-release", "boot/efi", "boot/grub/grubenv"]
-)
+@pytest.mark.parametrize("forbidden", ["boot/vmlinuz", "etc/os-release", "boot/efi"])
 def test_other_files_that_may_not_be_read_are_noted(public: Path, ask: Ask, forbidden: str) -> None:
     """Ubuntu's kernels, the mounted ESP: a dry run says what it could not look at, and what it knows."""
     (public / "boot/grub").mkdir()
@@ -565,8 +562,7 @@ def test_other_files_that_may_not_be_read_are_noted(public: Path, ask: Ask, forb
     (public / "sys/firmware/efi").mkdir(parents=True)
     (public / forbidden).chmod(0)
     told = as_nobody(ask, public, "stage", "--dry-run")
-    # Without grubenv nobody knows which entry GRUB would boot.
-    assert told.status == (3 if "grubenv" in forbidden else 0)
+    assert told.status == 0
     assert f"note: /{forbidden}" in told.text
     assert "could not be read with the rights of this user" in told.text
 

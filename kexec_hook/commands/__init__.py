@@ -42,6 +42,13 @@ def decide_here(host: Host, trigger: Trigger, plugins: Plugins | None = None) ->
     return decide(host, sysroot, settings, plugins or load_plugins(), trigger)
 
 
+def exit_code(decision: Decision) -> int:
+    """Of a command that changes nothing: what may not be read is a failure, since then nothing was decided."""
+    if any(objection.rights for objection in decision.objections):
+        return FAILED
+    return DECLINED if decision.declined else OK
+
+
 def refuse(host: Host) -> int:
     """The exit code where this machine, or this user, is not for acting; said already.  0 where it is."""
     if not host.is_host:

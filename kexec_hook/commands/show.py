@@ -7,7 +7,16 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from kexec_hook.commands import DECLINED, OK, USAGE, as_json, decide_here, fail, load_plugins
+from kexec_hook.commands import (
+    FAILED,
+    OK,
+    USAGE,
+    as_json,
+    decide_here,
+    exit_code,
+    fail,
+    load_plugins,
+)
 from kexec_hook.commands.stage import planned
 from kexec_hook.plugins.api import Trigger
 
@@ -31,7 +40,7 @@ def list_entries(host: Host, args: Namespace) -> int:
     if answer["entries"]:
         return OK
     about = [
-        objection.reason
+        f"{objection.reason}; {objection.fix}" if objection.fix else objection.reason
         for objection in found.objections
         if objection.by in ("kexec-hook", "checks")
     ]
@@ -47,7 +56,7 @@ def explain_choice(host: Host, args: Namespace) -> int:
         print(as_json(explain.explain_json(found, outcome, planned(found))))
     else:
         print(explain.explain_text(found))
-    return DECLINED if found.declined else OK
+    return exit_code(found)
 
 
 def status(host: Host, args: Namespace) -> int:
@@ -65,7 +74,7 @@ def status(host: Host, args: Namespace) -> int:
     if args.verify:
         answer["verified"] = verify(host, found)
     print(as_json(answer) if args.json else status_text(answer))
-    return OK
+    return FAILED if exit_code(found) == FAILED else OK
 
 
 def grub_eval(host: Host, args: Namespace) -> int:

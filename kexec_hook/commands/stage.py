@@ -13,6 +13,7 @@ from kexec_hook.commands import (
     OK,
     as_json,
     decide_here,
+    exit_code,
     fail,
     journal,
     load_plugins,
@@ -58,7 +59,7 @@ def stage(host: Host, args: Namespace) -> int:
 def _dry(host: Host, args: Namespace) -> int:
     decision = _decide_panic(host, args) if args.panic else decide_here(host, _trigger(args))
     _print_stage(decision, "declined" if decision.declined else "would-stage", args)
-    return DECLINED if decision.declined else OK
+    return exit_code(decision)
 
 
 def _trigger(args: Namespace) -> Trigger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.decision.planning import given_plan, loaded_plan, make_plan, release_of
@@ -25,6 +25,7 @@ from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import Plan
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
 from kexec_hook.system.pci import pci_devices
+from kexec_hook.system.sysroot import MADE_UP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +109,7 @@ def _ask_grub(decision: Decision, config: BootConfig, host: Host, plugins: Plugi
     if settings.flavour.value:
         config = config._replace(flavour=settings.flavour.value)
     machine = make_machine(config, decision.disks)
+    denied = set(decision.sysroot.denied)
     try:
         evaluation, objections = _evaluate(decision, config, machine, host, plugins)
     except (Limit, ScriptError) as error:
@@ -117,6 +119,9 @@ def _ask_grub(decision: Decision, config: BootConfig, host: Host, plugins: Plugi
             problems=tuple(machine.problems),
             objections=(Objection(f"GRUB's configuration: {error.message}{where}"),),
         )
+    hidden = _hidden(decision.sysroot, config, denied)
+    if hidden:
+        return decision._replace(objections=(hidden,))
     decision = decision._replace(
         evaluation=evaluation, problems=tuple(machine.problems), objections=objections
     )
@@ -128,6 +133,25 @@ def _ask_grub(decision: Decision, config: BootConfig, host: Host, plugins: Plugi
     except CmdlineError as error:
         return decision._replace(objections=(*objections, Objection(str(error))))
     return decision._replace(plan=plan)
+
+
+def _hidden(sysroot: Sysroot, config: BootConfig, before: Collection[str]) -> Objection | None:
+    """What GRUB would read and we may not: a configuration, grubenv, a snippet, or whether a file is there."""
+    own = sysroot.resolve(config.path)
+    hidden = [
+        path
+        for path in sysroot.denied
+        if path == own or (path not in before and not path.startswith(MADE_UP))
+    ]
+    if not hidden:
+        return None
+    more = f" (and {len(hidden) - 1} more)" if len(hidden) > 1 else ""
+    return Objection(
+        f"{hidden[0]}{more} cannot be read by this user, so what GRUB boots is not known",
+        rights=True,
+        code="needs-root",
+        fix="run it with sudo",
+    )
 
 
 def make_machine(config: BootConfig, disks: RootDisks) -> Machine:

@@ -20,6 +20,7 @@ from kexec_hook.plugins.api import (
     PackageManager,
     Trigger,
 )
+from kexec_hook.system.sysroot import NotPermittedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +96,18 @@ class Plugins:
                     answer if isinstance(answer, Objection) else Objection(str(answer), name)
                     for answer in answers
                 ]
+            except NotPermittedError as error:
+                if decision.trigger.dry:
+                    self.complaints.append(Note(f"plugin {name} needs root: {error}", "needs-root"))
+                else:
+                    found.append(
+                        Objection(
+                            f"plugin {name} needs root: {error}",
+                            name,
+                            rights=True,
+                            code="needs-root",
+                        )
+                    )
             except Exception as error:
                 found.append(Objection(f"plugin {name} failed: {_blame(error)}", name))
         return found

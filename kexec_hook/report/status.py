@@ -97,7 +97,7 @@ def _record(host: Host) -> tuple[record.Staged | record.NoRecord, str]:
     """The record, and why it is not known what is staged."""
     try:
         found = record.look(host.path(RUN), owner=host.owner)
-    except (StateError, PermissionError) as error:
+    except StateError as error:
         return record.NoRecord(str(error), found=False), str(error)
     return found, found.reason if isinstance(found, record.NoRecord) and found.found else ""
 
@@ -105,7 +105,7 @@ def _record(host: Host) -> tuple[record.Staged | record.NoRecord, str]:
 def _failed(host: Host) -> dict[str, attempts.Attempt]:
     try:
         return attempts.failed(host)
-    except (StateError, PermissionError):
+    except StateError:
         return {}
 
 

@@ -21,6 +21,7 @@ MARKED = b"kexec-hook\n"
 
 _AGAIN = 0.02  # seconds between two looks at the lock
 _NEW = ".new"
+_NOT_PERMITTED = (errno.EACCES, errno.EPERM)
 
 
 class StateError(KexecHookError):
@@ -29,6 +30,10 @@ class StateError(KexecHookError):
 
 class Busy(StateError):
     """Another process of ours holds the lock."""
+
+
+class StateNotPermitted(StateError):
+    """An ordinary user may not look into the directory."""
 
 
 class Directory:
@@ -45,7 +50,8 @@ class Directory:
     ) -> Directory:
         """Open the directory, made if it is missing; FileNotFoundError if it is and we should not `create`.
 
-        StateError when it is not a directory that belongs to `owner` (us) and nobody else may enter.
+        StateError when it is not a directory that belongs to `owner` (us) and nobody else may enter;
+        StateNotPermitted where we are that nobody.
         """
         path = os.fspath(path)
         owner = os.geteuid() if owner is None else owner
@@ -68,7 +74,8 @@ class Directory:
                 raise StateError(
                     f"{path} is {kind}; remove it, kexec-hook makes its own directory"
                 ) from error
-            raise StateError(f"{path} cannot be opened: {_words(error)}") from error
+            failure = StateNotPermitted if error.errno in _NOT_PERMITTED else StateError
+            raise failure(f"{path} cannot be opened: {_words(error)}") from error
         info = os.fstat(fd)
         mode = stat.S_IMODE(info.st_mode)
         wrong = ""

@@ -22,6 +22,7 @@ Kind = Literal["file", "dir", "link", "other"]
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+MADE_UP = ("/proc/", "/sys/", "/dev/", "/run/")  # by the kernel, or at each boot
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NOT_PERMITTED = (errno.EACCES, errno.EPERM)
 
@@ -133,9 +134,17 @@ class Sysroot:
             )
         self.reads: dict[str, Identity | None] = {}
         self._denied: dict[str, None] = {}
+        self._unnoted: Sysroot | None = None
 
     def __repr__(self) -> str:
         return f"Sysroot({str(self.root)!r})"
+
+    @property
+    def unnoted(self) -> Sysroot:
+        """The same root, for what is looked at and is no part of `reads`; it has `denied` of its own."""
+        if self._unnoted is None:
+            self._unnoted = Sysroot(self.root, is_host=self.is_host)
+        return self._unnoted
 
     @property
     def denied(self) -> tuple[str, ...]:
@@ -292,7 +301,7 @@ class Sysroot:
             self._note(where, None)
         elif error.errno in _NOT_PERMITTED:
             self._denied[where] = None
-            raise NotPermittedError(where, "not permitted", "run as root") from error
+            raise NotPermittedError(where, "not permitted", "run it with sudo") from error
         else:
             raise SysrootError(where, _words(error)) from error
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import random
 import stat
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from kexec_hook.system.sysroot import (
     SysrootError,
     TooLargeError,
 )
+from tests.ordinary import OrdinaryUser, close
 from tests.tree import Tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -447,10 +445,9 @@ def test_files_of_size_zero_that_have_content_are_read_whole() -> None:
 
 # --- rights ---
 
-UNPRIVILEGED = """
-import os, sys
+CLOSED = """
+import sys
 from kexec_hook.system.sysroot import *
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sysroot = Sysroot(sys.argv[1])
 for path in ("/open/file", "/closed/file"):
     try:
@@ -467,26 +464,15 @@ print(sorted(sysroot.reads))
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
-def test_what_is_forbidden_is_not_missing() -> None:
-    with (
-        tempfile.TemporaryDirectory() as name
-    ):  # tmp_path lies in a directory that nobody else may enter
-        root = Tree(Path(name))
-        root.root.chmod(0o755)
-        root.touch("open/file", "closed/file")
-        (root / "open/file").chmod(0o600)
-        (root / "closed").chmod(0o700)
-        done = subprocess.run(
-            [sys.executable, "-c", UNPRIVILEGED, name],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+def test_what_is_forbidden_is_not_missing(user: OrdinaryUser) -> None:
+    root = Tree(user.directory())
+    root.touch("open/file", "closed/file")
+    close(root / "open/file", root / "closed")
+    done = user.python(CLOSED, str(root))
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "/open/file: not permitted; run as root",
-        "/closed/file: not permitted; run as root",
+        "/open/file: not permitted; run it with sudo",
+        "/closed/file: not permitted; run it with sudo",
         "True False []",
         "stat /closed/file",
         "('/open/file', '/closed/file', '/closed')",

@@ -10,6 +10,7 @@ from kexec_hook.grub.commands.refused import describe
 from kexec_hook.grub.menu import ENDLESS
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.plugins.builtin import files
+from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.sysroot import Sysroot
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
     evaluation = decision.evaluation
     found: list[Objection] = []
     if evaluation is not None and evaluation.result.ended != ENDLESS:
-        reasons = (reason for check in CHECKS for reason in check(decision, evaluation))
-        found = _named("checks", reasons)
+        found = _named("checks", ask(CHECKS, decision, evaluation))
     found += _named("files", files.objections(decision))
     if sysroot.is_host:
         # Most runs on a directory need none of them.
@@ -51,12 +51,12 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
 
 @hookimpl
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str | Note]:
-    found: list[str | Note] = [note for notes in NOTES for note in notes(decision)]
+    found: list[str | Note] = list(ask(NOTES, decision))
     if sysroot.is_host:
         from kexec_hook.plugins.builtin import host
 
         found += host.notes(decision)
-    return found
+    return [*found, *_needs_root(decision)]
 
 
 def _named(by: str, reasons: Iterable[str | Objection]) -> list[Objection]:
@@ -240,7 +240,7 @@ def unset_behind(read: Read) -> str | None:
     return next((name for deeper in binding.via if (name := unset_behind(deeper))), None)
 
 
-CHECKS = (_no_menu, _entry, _initrds, _refused, _unset_words)
+CHECKS: Checks = (_no_menu, _entry, _initrds, _refused, _unset_words)
 
 
 def _assumed(decision: Decision) -> Iterator[str]:
@@ -256,6 +256,17 @@ def _assumed(decision: Decision) -> Iterator[str]:
 def _denied(decision: Decision) -> Iterator[str]:
     for path in decision.sysroot.denied:
         yield f"{path} could not be read with the rights of this user"
+
+
+def _needs_root(decision: Decision) -> Iterator[Note]:
+    """What the machine would say of itself to root; asked last, since all checks and notes add to it."""
+    hidden = decision.sysroot.unnoted.denied
+    if hidden:
+        yield Note(
+            f"some checks need root, which may read {', '.join(hidden)}",
+            "needs-root",
+            "sudo kexec-hook stage --dry-run",
+        )
 
 
 def _waits(decision: Decision) -> Iterator[str]:
@@ -288,4 +299,4 @@ def _fallbacks(decision: Decision) -> Iterator[str]:
         yield f"GRUB's fallback would then try «{tried[-1].entries[-1].title}»"
 
 
-NOTES = (_assumed, _denied, _waits, _unset, _fallbacks)
+NOTES: Notes = (_assumed, _denied, _waits, _unset, _fallbacks)

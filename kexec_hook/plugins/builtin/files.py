@@ -10,6 +10,7 @@ from kexec_hook.disks.mounts import links_by
 from kexec_hook.kernel import images
 from kexec_hook.kernel.cmdline import words
 from kexec_hook.plugins.api import Decision, Objection
+from kexec_hook.plugins.builtin.checks import Checks, ask
 from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ _BY = {"UUID": "uuid", "LABEL": "label", "PARTUUID": "partuuid", "PARTLABEL": "p
 
 
 def objections(decision: Decision) -> Iterator[str | Objection]:
-    for check in CHECKS:
-        yield from check(decision)
+    yield from ask(CHECKS, decision)
 
 
 def _switched_off(decision: Decision) -> Iterator[str]:
@@ -204,9 +204,7 @@ def _tpm(decision: Decision) -> Iterator[str]:
 
 def _tpm_bound(decision: Decision, root: str) -> Iterator[tuple[str, list[str]]]:
     """What the TPM unlocks below the root file system, and the registers it is bound to; ? where they are not known."""
-    sysroot = Sysroot(
-        decision.sysroot.root, is_host=decision.sysroot.is_host
-    )  # the times of device nodes say nothing
+    sysroot = decision.sysroot.unnoted  # the times of device nodes say nothing
     below = {f"/dev/{node}" for node in _below(sysroot, sysroot.resolve(root).rpartition("/")[2])}
     table = list(_crypttab(decision))
     mine = [
@@ -351,7 +349,7 @@ def _one_time_entry(decision: Decision) -> Iterator[str]:
                 )
 
 
-CHECKS = (
+CHECKS: Checks = (
     _switched_off,
     _kernel,
     _initrds,

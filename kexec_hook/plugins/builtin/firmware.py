@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kexec_hook.plugins.api import Decision
+from kexec_hook.plugins.api import Decision, Objection
+from kexec_hook.plugins.builtin.checks import Checks, ask
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 if TYPE_CHECKING:
@@ -34,12 +35,8 @@ _TYPES = {
 }
 
 
-def objections(decision: Decision) -> Iterator[str]:
-    facts = Sysroot(
-        decision.sysroot.root, is_host=True
-    )  # asked anew each time, as in builtin/host.py
-    for check in CHECKS:
-        yield from check(decision, facts)
+def objections(decision: Decision) -> Iterator[str | Objection]:
+    yield from ask(CHECKS, decision, decision.sysroot.unnoted)
 
 
 def _asked(decision: Decision, facts: Sysroot) -> Iterator[str]:
@@ -86,7 +83,7 @@ def _not_by_grub(decision: Decision, facts: Sysroot) -> Iterator[str]:
         yield f"this machine was started by {what} (bootloader_type {number}), not by GRUB; reboot the ordinary way"
 
 
-CHECKS = (_asked, _update, _not_by_grub)
+CHECKS: Checks = (_asked, _update, _not_by_grub)
 
 
 def _variable(facts: Sysroot, name: str) -> bytes:

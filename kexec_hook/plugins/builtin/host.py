@@ -7,11 +7,13 @@ import re
 from typing import TYPE_CHECKING
 
 from kexec_hook.kernel import images
-from kexec_hook.plugins.api import Decision, Objection
+from kexec_hook.plugins.api import Decision, Note, Objection
+from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.state import record
 from kexec_hook.system.directory import StateError
+from kexec_hook.system.facts import Facts
 from kexec_hook.system.host import MARK, RUN
-from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.system.sysroot import SysrootError
 from kexec_hook.system.systemd import UNIT, active
 
 if TYPE_CHECKING:
@@ -35,52 +37,11 @@ _RELEASE_UPGRADES = r"do-release-upgrade|release-upgrader|\bleapp\b|system-upgra
 
 
 def objections(decision: Decision) -> Iterator[str | Objection]:
-    facts = Facts(decision.sysroot)
-    for check in CHECKS:
-        yield from check(decision, facts)
+    yield from ask(CHECKS, decision, Facts(decision.sysroot.unnoted))
 
 
-def notes(decision: Decision) -> Iterator[str]:
-    facts = Facts(decision.sysroot)
-    for note in NOTES:
-        yield from note(decision, facts)
-
-
-class Facts:
-    """What the running system says of itself.  It is asked anew each time, and so no part of what a decision read."""
-
-    def __init__(self, sysroot: Sysroot) -> None:
-        self._sysroot = Sysroot(sysroot.root, is_host=True)
-
-    def text(self, path: str, limit: int = 1 << 16) -> str | None:
-        """The beginning of a file; None where there is none, or we may not read it."""
-        try:
-            return self._sysroot.head(path, limit).decode("utf-8", "replace").strip()
-        except SysrootError:
-            return None
-
-    def number(self, path: str) -> int | None:
-        text = self.text(path) or ""
-        return int(text) if re.fullmatch("-?[0-9]+", text) else None
-
-    def exists(self, path: str) -> bool:
-        return self._sysroot.exists(path)
-
-    def link(self, path: str) -> str | None:
-        return self._sysroot.readlink(path)
-
-    def is_full(self, path: str, least: int) -> bool:
-        return self._sysroot.is_full(path, least)
-
-    def names(self, path: str) -> list[str]:
-        return self._sysroot.listdir(path)
-
-    def cpu(self) -> list[str]:
-        """What the first processor can do; the file is long where there are many, and takes its time."""
-        found = re.search(
-            r"^(?:flags|Features)\s*:(.*)$", self.text("/proc/cpuinfo", 1 << 13) or "", re.MULTILINE
-        )
-        return found[1].split() if found else []
+def notes(decision: Decision) -> Iterator[str | Note]:
+    yield from ask(NOTES, decision, Facts(decision.sysroot.unnoted))
 
 
 # Where we run
@@ -321,7 +282,7 @@ def _pending_writes(decision: Decision, facts: Facts) -> Iterator[str]:
         )
 
 
-CHECKS = (
+CHECKS: Checks = (
     _suspended,
     _rights,
     _elsewhere,
@@ -384,4 +345,4 @@ def _system_conf(facts: Facts) -> Mapping[str, str]:
     return found
 
 
-NOTES = (_no_rights, _virtual, _full, _watchdog)
+NOTES: Notes = (_no_rights, _virtual, _full, _watchdog)

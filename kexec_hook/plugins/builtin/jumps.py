@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pluggy
 
-from kexec_hook.plugins.api import Decision, Objection
+from kexec_hook.plugins.api import Decision, Note, Objection
 from kexec_hook.state import attempts
-from kexec_hook.system.directory import StateError
+from kexec_hook.system.directory import StateError, StateNotPermitted
 from kexec_hook.system.host import Host
 from kexec_hook.system.sysroot import Sysroot
 
@@ -18,14 +18,38 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
     if not sysroot.is_host or decision.plan is None or decision.plan.release is None:
         return []
     try:
-        known = attempts.failed(Host(str(sysroot.root), decision.programs, decision.owner, True))
-    except PermissionError:  # a dry run without rights
-        return []
+        known = _failed(decision)
+    except StateNotPermitted as error:
+        # An ordinary user's dry run: a note.
+        return [] if decision.trigger.dry else [_unknown(error)]
     except StateError as error:
-        return [Objection(f"whether the last jump came up is not known: {error}", "jumps")]
+        return [_unknown(error)]
     attempt = known.get(decision.plan.release)
     if attempt is None:
         return []
     release = attempt.release
     reason = f"the jump into {release} of {attempt.when} did not come up; `kexec-hook ack {release}` allows it again"
     return [Objection(reason, "jumps")]
+
+
+@hookimpl
+def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
+    if not sysroot.is_host or not decision.trigger.dry:
+        return []
+    try:
+        _failed(decision)
+    except StateNotPermitted as error:
+        return [Note(_unknown(error).reason, "needs-root")]
+    except StateError:
+        pass  # an objection
+    return []
+
+
+def _failed(decision: Decision) -> dict[str, attempts.Attempt]:
+    """Raises StateError."""
+    root = str(decision.sysroot.root)
+    return attempts.failed(Host(root, decision.programs, decision.owner, True))
+
+
+def _unknown(error: StateError) -> Objection:
+    return Objection(f"whether the last jump came up is not known: {error}", "jumps")

@@ -7,13 +7,12 @@ import stat
 from typing import TYPE_CHECKING
 
 from kexec_hook.plugins.api import Decision
-from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
+from kexec_hook.system.sysroot import MADE_UP, SysrootError, join, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NO_OWNERS = ("vfat", "msdos", "exfat")  # every file there belongs to whom the mount says
-_MADE_UP = ("/proc/", "/sys/", "/dev/", "/run/")
 
 
 def objections(decision: Decision) -> Iterator[str]:
@@ -38,11 +37,11 @@ def _others_write(info: os.stat_result) -> bool:
 
 def _looked_at(decision: Decision) -> Iterator[tuple[str, os.stat_result]]:
     """What the decision read, the directories above it, and the program that loads."""
-    sysroot = Sysroot(decision.sysroot.root, is_host=True)
+    sysroot = decision.sysroot.unnoted
     paths = {
         above
         for path in decision.sysroot.reads
-        if not path.startswith(_MADE_UP)
+        if not path.startswith(MADE_UP)
         for above in _way_to(path)
     }
     for path in sorted(paths):

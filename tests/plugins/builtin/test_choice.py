@@ -23,6 +23,7 @@ from kexec_hook.settings.conf import load_settings
 from kexec_hook.system.host import Host
 from kexec_hook.system.process import Programs
 from tests.bootfiles import bzimage, cpio, elf, image
+from tests.ordinary import OrdinaryUser, close
 
 UUID = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"
 KERNEL, INITRD = "/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"
@@ -417,38 +418,29 @@ def test_files_that_vanish_after_grub_has_found_them(disk: Disk) -> None:
     ]
 
 
-UNPRIVILEGED = """
+DECIDE = """
 import sys
-from tests.plugins.builtin.test_choice import Disk
-from pathlib import Path
-import os
-os.setuid(65534)
-disk = Disk.__new__(Disk)
-disk.root = Path(sys.argv[1])
+from kexec_hook.decision.decide import decide
+from kexec_hook.plugins.api import Trigger
+from kexec_hook.plugins.asking import Plugins
+from kexec_hook.settings.conf import load_settings
+from kexec_hook.system.host import Host
+host = Host(sys.argv[1], stands_for_host=False)
 for dry in (True, False):
-    run = disk.run(dry=dry)
-    print([(found.reason, found.rights) for found in run.objections])
-    print([note.text for note in run.notes])
+    sysroot = host.sysroot()
+    decision = decide(host, sysroot, load_settings(sysroot), Plugins(installed=False), Trigger("test", dry=dry))
+    print([(found.reason, found.rights) for found in decision.objections])
+    print([note.text for note in decision.notes])
 """
 
 
 def test_what_may_not_be_read_is_a_note_in_a_dry_run_and_a_failure_in_a_real_one(
-    disk: Disk,
+    user: OrdinaryUser,
 ) -> None:
-    import subprocess
-    import sys
-    import tempfile
-
-    if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
-    with tempfile.TemporaryDirectory() as directory:  # pytest's own may be entered by nobody else
-        os.chmod(directory, 0o755)
-        other = Disk(Path(directory) / "root")
-        for path in (KERNEL, INITRD):
-            (other.root / path.lstrip("/")).chmod(0o600)
-        argv = [sys.executable, "-c", UNPRIVILEGED, str(other.root)]
-        here = Path(__file__).resolve().parents[3]
-        done = subprocess.run(argv, cwd=here, capture_output=True, text=True)
+    other = Disk(user.directory())
+    for path in (KERNEL, INITRD):
+        close(other.root / path.lstrip("/"))
+    done = user.python(DECIDE, str(other.root))
     note = str(
         [f"{path} could not be read with the rights of this user" for path in (KERNEL, INITRD)]
     )
