@@ -325,7 +325,7 @@ class Machines:
             root.mounts.append(Mount("/home", "@home"))
         for point in ("/boot/efi", "/srv", "/mnt/other"):
             left = [part for part in parts if part.kind and not part.mounts]
-            if left and random.random() < 0.3:
+            if left and random.random() < 0.2:
                 part = random.choice(left)
                 inside = random.choice(("", "@", "@snapshots/1")) if part.kit else ""
                 part.mounts.append(Mount(point, inside))

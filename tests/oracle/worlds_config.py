@@ -42,13 +42,18 @@ class Configuration:
         self.root_uuid = next(
             part.uuid for part in world.parts if any(m.point == "/" for m in part.mounts)
         )
-        self.readable = [part for part in world.parts if part.kind]
+        # Some configurations ask nothing that the mounts do not show.
+        self.plain = random.random() < 0.25
+        self.readable = [
+            part for part in world.parts if part.kind and (part.mounts or not self.plain)
+        ]
 
     def write(self) -> None:
         random, world = self.random, self.world
         if random.random() < 0.12:
             self._chain()
-        lines = ["set home=$root", "set timeout=0"]
+        # Without its module GRUB expands no `*`; grub-emu has them all.
+        lines = ["set home=$root", "set timeout=0", "insmod regexp"]
         if random.random() < 0.5:
             lines += HEADER.splitlines()
         else:
@@ -88,7 +93,7 @@ class Configuration:
         hidden = [part for part in self.readable if not part.mounts]
         if hidden and self.random.random() < 0.6:
             return self.random.choice(hidden)
-        if self.random.random() < 0.04:
+        if self.random.random() < 0.04 and not self.plain:
             return self.random.choice(self.world.parts)
         return self.random.choice(self.readable)
 
@@ -98,7 +103,8 @@ class Configuration:
         if part is self.world.home[0] and random.random() < 0.5:
             return [], "($home)"
         named = part.disk in self.known
-        if not part.uuid or (named and random.random() < 0.5) or random.random() < 0.02:
+        guess = random.random() < 0.02 and not self.plain
+        if not part.uuid or (named and random.random() < 0.5) or guess:
             if not named:
                 self.world.guess = True
             if not part.kind:
@@ -111,7 +117,7 @@ class Configuration:
 
     def _search(self, part: Part, name: str) -> str:
         random = self.random
-        how = random.choice(("fs_uuid", "fs_uuid", "fs_label", "file"))
+        how = random.choice(("fs_uuid", "fs_uuid", "fs_label", "fs_uuid" if self.plain else "file"))
         if how == "file":
             self.world.sighted = False
             value = "/" + self._name(part)
@@ -140,7 +146,11 @@ class Configuration:
         ))  # fmt: skip
 
     def _place(self, part: Part) -> str:
-        return self.random.choice(("", *SUBVOLUMES)) if part.kit else ""
+        """The directory of a btrfs in which its files are: the top, or a subvolume."""
+        if not part.kit:
+            return ""
+        shown = [mount.root for mount in part.mounts] if self.plain else []
+        return self.random.choice(shown or ["", *SUBVOLUMES])
 
     def _name(self, part: Part, *wanted: str) -> str:
         """A file's path without the first slash: one of those wanted, or any that is there or might be."""
@@ -149,7 +159,12 @@ class Configuration:
         there = [name for name in part.content.files if name.startswith(place)]
         if not wanted and there and random.random() < 0.3:
             return random.choice(there)
-        if not wanted and part.content.links and random.random() < 0.3:
+        if (
+            not wanted
+            and part.content.links
+            and random.random() < 0.3
+            and not (self.plain and part.kit)
+        ):
             return random.choice(sorted(part.content.links))
         name = random.choice(wanted or (*FLAGS, BLOCK, FRAGMENT, "vmlinuz"))
         return f"{place}/{name}" if place else name
@@ -162,7 +177,7 @@ class Configuration:
         other = random.random()
         if other < 0.04:
             path = path.replace("/", "//", 1)
-        elif other < 0.08:
+        elif other < 0.08 and not self.plain:
             path = f"/{'@' if part.kit else 'flags'}/..{path}"
             self.world.sighted = self.world.sighted and any(not mount.root for mount in part.mounts)
         elif other < 0.12:
@@ -265,9 +280,7 @@ class Configuration:
         path = f"/{place}/conf.d" if place else "/conf.d"
         self._note(part, path + "/x")
         patterns = ["1*.cfg", "*b.cfg", "*.txt", "?0-a.cfg"]
-        if (
-            not part.mounts or part.kind == "ext4"
-        ):  # in the order of the disk, which is not known of other mounts
+        if not part.mounts:  # through a mount the order on disk is not known
             patterns += ["*.cfg", "*"]
         body = self.random.choice(("set hit=$f", 'if [ -f "$f" ]; then source "$f"; fi'))
         loop = f"for f in {device}{path}/{self.random.choice(patterns)}; do {body}; done"
@@ -289,14 +302,15 @@ class Configuration:
 
     def _loop(self, name: str, part: Part) -> Lines:
         """Those of several partitions that have a file."""
+        path = self._path(part)
         lines: Lines = []
         devices = []
         for other in (part, self._part()):
+            self._note(other, path)
             more, device = self._device(other)
             lines += more
             devices.append(device)
-        self.world.sighted = False
-        condition = _quoted(f"$f{self._path(part)}")
+        condition = _quoted(f"$f{path}")
         add = f'set {name}="${{{name}}}hit"'
         return [
             *lines,

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.oracle import emu, images, ours
 from tests.oracle.envblock import variables
-from tests.oracle.worlds import BLOCK, Part, World
+from tests.oracle.worlds import BLOCK, Mount, Part, World
 
 Json = dict[str, Any]
 SIGHTS = ("readable", "unreadable")
@@ -87,18 +87,13 @@ class Built:
     def _tree(self) -> None:
         """What Linux shows: the mounted files, mountinfo, udev's links."""
         world, root = self.world, self.root
-        lines = ["24 30 0:22 / /proc rw - proc proc rw", "25 30 0:5 / /dev rw - devtmpfs udev rw"]
-        for number, (part, mount) in enumerate((p, m) for p in world.parts for m in p.mounts):
+        lines = [
+            "24 30 0:22 / /proc rw - proc proc rw",
+            "25 30 0:5 / /dev rw - devtmpfs udev rw",
+            *mountinfo(world),
+        ]
+        for _, mount in mounts(world):
             (root / mount.point[1:]).mkdir(parents=True, exist_ok=True)
-            device = (
-                f"8:{number + 1}" if part.kind != "btrfs" else f"0:{40 + world.parts.index(part)}"
-            )
-            options = f"rw,subvol=/{mount.root}" if part.kind == "btrfs" else "rw"
-            top = "30 1" if mount.point == "/" else f"{40 + number} 30"
-            kind = "vfat" if part.kind == "fat" else part.kind
-            lines.append(
-                f"{top} {device} /{mount.root} {mount.point} rw,relatime - {kind} /dev/{part.node} {options}"
-            )
         for part in world.parts:
             self._show(part)
             for what, value in (
@@ -110,7 +105,6 @@ class Built:
                     link = root / "dev/disk" / f"by-{what}" / value
                     link.parent.mkdir(parents=True, exist_ok=True)
                     link.symlink_to(f"../../{part.node}")
-        lines.sort(key=lambda line: line.split()[4])
         _write(root / "proc/self/mountinfo", "\n".join(lines) + "\n")
         _write(
             root / "proc/cmdline",
@@ -191,6 +185,26 @@ class Built:
         """Our name of a file that GRUB names."""
         part = next(part for part in self.world.parts if part.grub == device)
         return self.world.shown(part, path) or f"/dev/{part.node}:{path}"
+
+
+def mounts(world: World) -> list[tuple[Part, Mount]]:
+    """What is mounted, in the order in which it can be."""
+    found = [(part, mount) for part in world.parts for mount in part.mounts]
+    return sorted(found, key=lambda one: one[1].point)
+
+
+def mountinfo(world: World) -> Iterator[str]:
+    """The lines of proc(5) for it: / is 30, and each names the mount that it is on."""
+    ids = {"/": 30}
+    for number, (part, mount) in enumerate(mounts(world)):
+        above = [point for point in ids if f"{mount.point}/".startswith(f"{point.rstrip('/')}/")]
+        parent = ids[max(above, key=len)] if number else 1
+        ids.setdefault(mount.point, 40 + number)
+        device = f"8:{number + 1}" if part.kind != "btrfs" else f"0:{40 + world.parts.index(part)}"
+        options = f"rw,subvol=/{mount.root}" if part.kind == "btrfs" else "rw"
+        kind = "vfat" if part.kind == "fat" else part.kind
+        place = f"{ids[mount.point]} {parent} {device} /{mount.root} {mount.point}"
+        yield f"{place} rw,relatime - {kind} /dev/{part.node} {options}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -116,7 +116,8 @@ def run(
             outcome.counts[sight].by[result] += 1
             if result in RIGHT:
                 continue
-            text = f"=== world {number}, {sight}: {result}\n"
+            seen = " (all of it mounted)" if world.sighted else ""
+            text = f"=== world {number}, {sight}: {result}{seen}\n"
             if smallest:
                 world, lines = shrink(world, directory / "world", sight, result)
                 text += describe(world) + "\n"
