@@ -14,6 +14,7 @@ from typing import Any
 
 from kexec_hook.system.host import Host
 from kexec_hook.system.process import Programs
+from tests.tree import Tree
 
 ROOTS = Path(__file__).resolve().parent / "roots"
 PROJECT = ROOTS.parents[1]
@@ -60,14 +61,14 @@ esac
 """
 
 
-class Box:
+class Box(Tree):
     """One machine in a directory."""
 
     def __init__(self, directory: Path, tree: str = "debian-12") -> None:
-        self.root = directory / "root"
+        shutil.copytree(ROOTS / tree / "tree", directory / "root", symlinks=True)
+        super().__init__(directory / "root")
         self.lib = directory / "lib"
         self.bin = directory / "bin"
-        shutil.copytree(ROOTS / tree / "tree", self.root, symlinks=True)
         for path in (self.root, *self.root.rglob("*")):
             if not path.is_symlink():  # a clone made with umask 002 lets the group write
                 path.chmod(path.stat().st_mode & ~0o022)
@@ -89,8 +90,8 @@ class Box:
             "var/lib/.keep": "",
         }
         for fact, text in facts.items():
-            if not (self.root / fact).exists():
-                self.put(fact, text + "\n")
+            if not (self / fact).exists():
+                self.write(fact, text + "\n")
         self.programs("kexec", _KEXEC)
         self.programs("systemctl", _SYSTEMCTL)
         for name, text in {
@@ -109,15 +110,6 @@ class Box:
         program = self.bin / name
         program.write_text(text.replace("@ROOT@", str(self.root)).replace("@LIB@", str(self.lib)))
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
-
-    def put(self, path: str, content: str | bytes) -> Path:
-        target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.encode() if isinstance(content, str) else content)
-        return target
-
-    def __truediv__(self, path: str) -> Path:
-        return self.root / path.lstrip("/")
 
     @property
     def host(self) -> Host:

@@ -150,7 +150,7 @@ def test_status_tells_what_each_way_to_reboot_does(
         "coldreboot": "firmware",
     }
     for name in ("systemd-reboot", "systemd-kexec"):
-        box.put(f"usr/lib/systemd/system/{name}.service.d/50-kexec-hook.conf", "")
+        box.write(f"usr/lib/systemd/system/{name}.service.d/50-kexec-hook.conf", "")
     box.run("status", "--json")
     assert json.loads(capsys.readouterr().out)["reboot"]["systemctl reboot"] == "kexec"
 
@@ -159,11 +159,11 @@ def test_status_knows_where_kernels_are_installed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     box = Box(tmp_path)
-    box.put("boot/vmlinuz-9.9.9-1-amd64.dpkg-new", "")
+    box.write("boot/vmlinuz-9.9.9-1-amd64.dpkg-new", "")
     for release, installed in (("6.2.0-1.fc43", True), ("7.0.0-1.fc43", False)):
         (box / f"boot/{'0123456789abcdef' * 2}/{release}").mkdir(parents=True)
         if installed:
-            box.put(f"boot/{'0123456789abcdef' * 2}/{release}/linux", "")
+            box.write(f"boot/{'0123456789abcdef' * 2}/{release}/linux", "")
     box.run("status", "--json")
     assert json.loads(capsys.readouterr().out)["newest_installed"] == "6.2.0-1.fc43"
 
@@ -207,7 +207,7 @@ def test_nothing_jumps_where_nobody_approves_it(
     """With the drop-ins in place, and the unit stopped."""
     box = Box(tmp_path)
     for name in ("systemd-reboot", "systemd-kexec"):
-        box.put(f"usr/lib/systemd/system/{name}.service.d/50-kexec-hook.conf", "")
+        box.write(f"usr/lib/systemd/system/{name}.service.d/50-kexec-hook.conf", "")
     (box.lib / "active").write_text("inactive\n")
     assert box.run("run", "--source=apt") == 0
     line = capsys.readouterr().out

@@ -79,7 +79,7 @@ def odd_quote(tmp_path: Path) -> Box:
     text = config.read_text()
     config.write_text(re.sub(r"^(\s+linux\s.*)", r"""\1 'a="b'""", text, flags=re.M))
     assert config.read_text() != text
-    box.put("etc/kexec-hook.conf", "append_parameters = quiet2\n")
+    box.write("etc/kexec-hook.conf", "append_parameters = quiet2\n")
     return box
 
 
@@ -110,7 +110,7 @@ def test_list_and_status_tell_of_a_command_line_that_cannot_be_edited(
 def test_a_kernel_with_a_quote_that_is_never_closed_may_be_the_newest(
     odd_quote: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd_quote.put("etc/kexec-hook.conf", "append_parameters = quiet2\nselect = newest\n")
+    odd_quote.write("etc/kexec-hook.conf", "append_parameters = quiet2\nselect = newest\n")
     assert odd_quote.run("stage", "--dry-run") == 3
     assert REASON in capsys.readouterr().out
 
@@ -120,8 +120,8 @@ def test_the_running_command_line_is_edited_or_an_objection(
     tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     box = Box(tmp_path)
-    box.put("proc/cmdline", 'BOOT_IMAGE=/x root=/dev/sda1 a="b\n')
-    box.put("proc/sys/kernel/osrelease", "6.1.0-39-amd64\n")
-    box.put("etc/kexec-hook.conf", "append_parameters = quiet2\n")
+    box.write("proc/cmdline", 'BOOT_IMAGE=/x root=/dev/sda1 a="b\n')
+    box.write("proc/sys/kernel/osrelease", "6.1.0-39-amd64\n")
+    box.write("etc/kexec-hook.conf", "append_parameters = quiet2\n")
     assert box.run("stage", "--dry-run", *words) == 3
     assert "nothing can be appended: a quote is never closed in `" in capsys.readouterr().out

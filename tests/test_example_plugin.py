@@ -108,8 +108,8 @@ def test_hooks_install_puts_its_file_in_place(
 ) -> None:
     install_pacman(site)
     box = Box(tmp_path)
-    box.put("var/lib/pacman/local/ALPM_DB_VERSION", "9\n")
-    box.put("usr/share/libalpm/hooks/90-mkinitcpio-install.hook", "")
+    box.write("var/lib/pacman/local/ALPM_DB_VERSION", "9\n")
+    box.write("usr/share/libalpm/hooks/90-mkinitcpio-install.hook", "")
     assert box.run("hooks", "install") == 0
     assert f"installed {HOOK}\n" in capsys.readouterr().out
     text = (box / HOOK).read_text()

@@ -49,10 +49,10 @@ def box(tmp_path: Path) -> Box:
         "etc/apt/apt.conf.d/01autoremove",
         "etc/kernel/postinst.d/initramfs-tools",
     ):
-        box.put(path, "")
+        box.write(path, "")
     (box / "etc/kernel/postrm.d").mkdir()
     (box / "etc/systemd/system").mkdir(parents=True)
-    box.put("run/systemd/system/.keep", "")
+    box.write("run/systemd/system/.keep", "")
     return box
 
 
@@ -137,7 +137,7 @@ def test_remove_undoes_exactly_what_install_did(
 
 def test_directory_that_others_use_by_now_is_left(box: Box) -> None:
     box.run("hooks", "install")
-    box.put("etc/initramfs/post-update.d/other", "")
+    box.write("etc/initramfs/post-update.d/other", "")
     assert box.run("hooks", "remove") == 0
     assert os.listdir(box / "etc/initramfs/post-update.d") == ["other"]
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_unloaded_keeps_its_hooks(
 
 def test_image_of_the_administrator_stays_loaded(box: Box) -> None:
     box.run("hooks", "install")
-    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.write("sys/kernel/kexec_loaded", "1\n")
     assert box.run("hooks", "remove") == 0
     assert box.loaded
 
@@ -173,7 +173,7 @@ def test_image_of_the_administrator_stays_loaded(box: Box) -> None:
 def test_foreign_file_is_not_overwritten_and_nothing_else_is_installed(
     box: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    box.put(RUN, "#!/bin/sh\nexit 0\n")
+    box.write(RUN, "#!/bin/sh\nexit 0\n")
     (box / UNIT).symlink_to("/dev/null")
     before = picture(box)
     assert listed(box, capsys)[RUN] == "foreign"
@@ -201,7 +201,7 @@ def test_file_of_another_version_is_replaced(box: Box, capsys: pytest.CaptureFix
 
 
 def test_settings_that_were_changed_are_kept(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
-    box.put("etc/kexec-hook.conf", "[kexec-hook]\nload = no\n")
+    box.write("etc/kexec-hook.conf", "[kexec-hook]\nload = no\n")
     assert box.run("hooks", "install") == 0
     capsys.readouterr()
     assert box.run("hooks", "remove") == 0
@@ -231,10 +231,10 @@ def test_unknown_name_is_wrong_usage(box: Box, capsys: pytest.CaptureFixture[str
 
 def test_glue_of_dnf_goes_beside_each_dnf(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     (box / "var/lib/dpkg/status").unlink()
-    box.put("var/lib/rpm/rpmdb.sqlite", "")
-    box.put("usr/lib/python3.9/site-packages/dnf/__init__.py", "")
-    box.put("usr/lib/python3.12/site-packages/pip/__init__.py", "")
-    box.put("usr/lib/python2.7/site-packages/dnf/__init__.py", "")
+    box.write("var/lib/rpm/rpmdb.sqlite", "")
+    box.write("usr/lib/python3.9/site-packages/dnf/__init__.py", "")
+    box.write("usr/lib/python3.12/site-packages/pip/__init__.py", "")
+    box.write("usr/lib/python2.7/site-packages/dnf/__init__.py", "")
     before = picture(box)
     plugin = "/usr/lib/python3.9/site-packages/dnf-plugins/kexec_hook.py"
     assert listed(box, capsys)[APT] == "unused"

@@ -32,7 +32,7 @@ def machine(user: OrdinaryUser, tree: str = "debian-12") -> Box:
 def box(user: OrdinaryUser) -> Box:
     """A machine of somebody else, on which kexec-hook has been at work, and whose kernels are closed as Ubuntu's."""
     box = machine(user)
-    box.put("proc/1/environ", "")
+    box.write("proc/1/environ", "")
     (box / "proc/1/ns").mkdir()
     (box / "proc/1/ns/mnt").symlink_to("mnt:[4026531841]")
     for directory in CLOSED_STATE:
@@ -68,7 +68,7 @@ def test_a_dry_run_says_what_it_could_not_look_at(user: OrdinaryUser, box: Box) 
 def test_an_image_that_is_loaded_may_be_anybodys(
     user: OrdinaryUser, box: Box, command: str
 ) -> None:
-    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.write("sys/kernel/kexec_loaded", "1\n")
     assert user.run(box, *LOOKING[command]).returncode == 0
 
 
@@ -77,7 +77,7 @@ def test_one_closed_path_alone_declines_nothing(user: OrdinaryUser, closed: str)
     box = machine(user)
     path = box / closed
     if path.name == "environ":
-        box.put(closed, "")
+        box.write(closed, "")
     else:
         path.mkdir()
     close(path)
@@ -97,7 +97,7 @@ def test_one_closed_path_alone_declines_nothing(user: OrdinaryUser, closed: str)
 def test_nothing_is_said_of_a_configuration_that_may_not_be_read(
     user: OrdinaryUser, box: Box, closed: str, command: str
 ) -> None:
-    box.put("etc/kexec-hook.conf", "")
+    box.write("etc/kexec-hook.conf", "")
     close(box / closed)
     told = user.run(box, *LOOKING[command])
     named = "/boot/grub/grub.cfg" if closed == "boot/grub" else f"/{closed}"

@@ -14,6 +14,7 @@ from kexec_hook.grub.menu import boot_default
 from kexec_hook.grub.script.source import read_source
 from kexec_hook.grub.values import Entry
 from kexec_hook.report.grubeval import make_machine
+from tests.tree import Tree
 
 RHBOOT, UPSTREAM = "rhboot", "upstream-2.14"
 BOTH = pytest.mark.parametrize("flavour", [RHBOOT, UPSTREAM])
@@ -21,20 +22,11 @@ K1 = "title One\nlinux /k1\n"
 K2 = "title Two\nlinux /k2\n"
 
 
-class Disk:
+class Disk(Tree):
     """The one partition of a machine, filled with snippets."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def file(self, path: str, text: str = "") -> "Disk":
-        target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(text.encode())
-        return self
-
     def entry(self, name: str, text: str, directory: str = "loader/entries") -> "Disk":
-        return self.file(f"{directory}/{name}.conf", text)
+        return self.write(f"{directory}/{name}.conf", text)
 
     def run(
         self, flavour: str, script: str = "blscfg", platform: str = "pc", **variables: str
@@ -87,7 +79,7 @@ def test_rhboot_falls_back_to_boot_when_the_directory_is_missing(disk: Disk) -> 
 
 
 def test_rhboot_does_not_fall_back_from_an_empty_directory(disk: Disk) -> None:
-    disk.file("loader/entries/README").entry("a-1-1", K1, "boot/loader/entries")
+    disk.write("loader/entries/README").entry("a-1-1", K1, "boot/loader/entries")
     assert disk.ids(RHBOOT) == []
 
 
@@ -118,7 +110,7 @@ def test_an_unknown_root_is_a_bad_device(disk: Disk, flavour: str) -> None:
 
 @BOTH
 def test_suffix_minds_case(disk: Disk, flavour: str) -> None:
-    disk.file("loader/entries/a-1-1.CONF", K1).file("loader/entries/b-1-1.conf~", K1)
+    disk.write("loader/entries/a-1-1.CONF", K1).write("loader/entries/b-1-1.conf~", K1)
     assert disk.ids(flavour) == []
 
 
@@ -246,7 +238,7 @@ def test_a_name_with_conf_in_its_middle_would_hang_rhboot_and_is_refused(disk: D
 
 
 def test_a_second_conf_at_the_end_is_no_part_of_rhboots_id(disk: Disk) -> None:
-    disk.file("loader/entries/x.conf.conf", K1)
+    disk.write("loader/entries/x.conf.conf", K1)
     assert (disk.ids(RHBOOT), disk.ids(UPSTREAM)) == (["x"], ["x.conf"])
 
 
@@ -369,7 +361,7 @@ def test_rhboots_devicetree_variable_names_a_file_beside_the_kernel(disk: Disk) 
 def test_root_and_run_time_variables_are_those_of_the_moment_it_runs(
     disk: Disk, flavour: str
 ) -> None:
-    disk.file("k").file("i").file("j").entry("a-1-1", "linux /k\ninitrd /i $tuned_initrd\n")
+    disk.write("k").write("i").write("j").entry("a-1-1", "linux /k\ninitrd /i $tuned_initrd\n")
     machine = disk.run(flavour, "blscfg\nset tuned_initrd=/j\n")
     assert boot_default(machine).booted
     assert machine.loaded is not None
@@ -382,7 +374,7 @@ def test_root_and_run_time_variables_are_those_of_the_moment_it_runs(
 
 @BOTH
 def test_options_are_parsed_again_as_script(disk: Disk, flavour: str) -> None:
-    disk.file("k").entry("a-1-1", 'linux /k\noptions a="b  c" d;echo e\n')
+    disk.write("k").entry("a-1-1", 'linux /k\noptions a="b  c" d;echo e\n')
     machine = disk.run(flavour)
     assert boot_default(machine).booted
     assert machine.loaded is not None
@@ -391,7 +383,7 @@ def test_options_are_parsed_again_as_script(disk: Disk, flavour: str) -> None:
 
 @BOTH
 def test_a_syntax_error_in_options_loads_nothing(disk: Disk, flavour: str) -> None:
-    disk.file("k").entry("a-1-1", "linux /k\noptions a & b\n")
+    disk.write("k").entry("a-1-1", "linux /k\noptions a & b\n")
     machine = disk.run(flavour)
     assert not boot_default(machine).booted
     assert machine.executed == []
@@ -399,7 +391,7 @@ def test_a_syntax_error_in_options_loads_nothing(disk: Disk, flavour: str) -> No
 
 @BOTH
 def test_title_and_arguments_are_the_entrys_parameters(disk: Disk, flavour: str) -> None:
-    disk.file("k").entry("a-1-1", 'title A B\nlinux /k "x=$1" y=$2\ngrub_arg two\n')
+    disk.write("k").entry("a-1-1", 'title A B\nlinux /k "x=$1" y=$2\ngrub_arg two\n')
     machine = disk.run(flavour)
     assert boot_default(machine).booted
     assert machine.loaded is not None
@@ -628,7 +620,7 @@ def test_an_entry_points_into_its_file(disk: Disk, flavour: str) -> None:
 
 @BOTH
 def test_errors_of_the_body_point_to_the_lines_that_made_it(disk: Disk, flavour: str) -> None:
-    disk.file("k").entry("a-1-1", "title T\ninitrd /i\n# c\nlinux /k\n")
+    disk.write("k").entry("a-1-1", "title T\ninitrd /i\n# c\nlinux /k\n")
     machine = disk.run(flavour)
     boot_default(machine)
     place = next(
@@ -643,7 +635,7 @@ def test_errors_of_the_body_point_to_the_lines_that_made_it(disk: Disk, flavour:
 def test_a_value_of_several_lines_keeps_the_lines_after_it_in_place(
     disk: Disk, flavour: str
 ) -> None:
-    disk.file("k").entry("a-1-1", "linux /k\noptions $two\ninitrd /i\ndevicetree /t.dtb\n")
+    disk.write("k").entry("a-1-1", "linux /k\noptions $two\ninitrd /i\ndevicetree /t.dtb\n")
     machine = disk.run(flavour, two="x1\necho x2")
     boot_default(machine)
     place = next(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from kexec_hook.settings.conf import (
     parse_conf,
 )
 from kexec_hook.system.sysroot import Sysroot
+from tests.tree import Tree
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "kexec_hook/data/kexec-hook.conf"
@@ -48,16 +48,8 @@ USE_GRUB_CONFIG=false
 """
 
 
-@dataclasses.dataclass
-class Etc:
+class Etc(Tree):
     """A root with settings files in it."""
-
-    root: Path
-
-    def write(self, path: str, text: str) -> None:
-        target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(text.encode("utf-8", "surrogateescape"))
 
     def load(self, **command_line: str) -> Settings:
         files: Files = Sysroot(self.root)
@@ -66,8 +58,7 @@ class Etc:
 
 @pytest.fixture
 def etc(tmp_path: Path) -> Etc:
-    (tmp_path / "etc").mkdir()
-    return Etc(tmp_path)
+    return Etc(tmp_path).mkdir("etc")
 
 
 def values(settings: Settings) -> dict[str, object]:

@@ -81,7 +81,7 @@ def test_a_rewritten_initrd_is_loaded_anew(box: Box) -> None:
 
 def test_image_that_is_gone_is_loaded_anew(box: Box) -> None:
     box.run("stage")
-    box.put("sys/kernel/kexec_loaded", "0\n")
+    box.write("sys/kernel/kexec_loaded", "0\n")
     assert box.run("stage") == 0
     assert len(box.calls) == 2
 
@@ -178,7 +178,7 @@ def test_unstage_unloads_only_what_is_ours(box: Box, capsys: pytest.CaptureFixtu
     assert box.run("unstage") == 0
     assert not box.loaded
     assert box.record is None
-    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.write("sys/kernel/kexec_loaded", "1\n")
     capsys.readouterr()
     assert box.run("unstage") == 3
     assert "not by kexec-hook" in said(capsys)
@@ -239,7 +239,7 @@ def test_run_never_fails_but_says_why(box: Box, capsys: pytest.CaptureFixture[st
     line = said(capsys)
     assert "Cannot allocate memory" in line
     assert line.count("\n") == 1
-    box.put("etc/kexec-hook.conf", "lod = yes\n")
+    box.write("etc/kexec-hook.conf", "lod = yes\n")
     assert box.run("run", "--source=apt") == 0
     assert "did you mean `load`" in said(capsys)
 
@@ -257,15 +257,15 @@ def test_title_that_the_terminal_cannot_show_is_no_failure(box: Box) -> None:
 
 
 def test_run_declines_the_same_way_only_once(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
-    box.put("etc/kexec-hook.conf", "load = no\n")
+    box.write("etc/kexec-hook.conf", "load = no\n")
     box.run("run", "--source=apt")
     assert "ordinary one" in said(capsys)
     box.run("run", "--source=apt")
     assert said(capsys) == ""
-    box.put("etc/kexec-hook.conf", "load = yes\n")
+    box.write("etc/kexec-hook.conf", "load = yes\n")
     box.run("run", "--source=apt")
     assert "jumps into" in said(capsys)
-    box.put("etc/kexec-hook.conf", "load = no\n")
+    box.write("etc/kexec-hook.conf", "load = no\n")
     box.run("run", "--source=apt")
     assert "ordinary one" in said(capsys)
 
@@ -282,7 +282,7 @@ def test_suspended_run_stages_nothing(box: Box, value: str, loads: bool) -> None
 
 def test_wrong_settings_unload_what_was_staged(box: Box) -> None:
     box.run("run", "--source=apt")
-    box.put("etc/kexec-hook.conf", "lod = yes\n")
+    box.write("etc/kexec-hook.conf", "lod = yes\n")
     assert box.run("run", "--source=apt") == 0
     assert not box.loaded
 
@@ -370,9 +370,9 @@ def test_kexec_that_outlives_its_caller_leaves_no_image_without_a_record(box: Bo
 def test_image_jumps_by_itself_only_where_nothing_of_ours_was_loaded(box: Box) -> None:
     """The drop-ins, run as they are shipped: whatever becomes of the record, our mark stays with our image."""
     assert (box.last("kexec"), box.last("reboot")) == ("reboot", "nothing")
-    box.put("sys/kernel/kexec_loaded", "1\n")  # an administrator's
+    box.write("sys/kernel/kexec_loaded", "1\n")  # an administrator's
     assert (box.last("kexec"), box.last("reboot")) == ("kexec", "nothing")
-    box.put("sys/kernel/kexec_loaded", "0\n")
+    box.write("sys/kernel/kexec_loaded", "0\n")
     box.run("stage")
     shutil.rmtree(box / "run/kexec-hook")
     assert (box.loaded, box.marked) == (True, True)
@@ -386,8 +386,8 @@ def test_image_jumps_by_itself_only_where_nothing_of_ours_was_loaded(box: Box) -
 
 
 def test_stale_approval_lets_no_image_of_the_administrator_jump(box: Box) -> None:
-    box.put("run/kexec-hook/approved", "")
-    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.write("run/kexec-hook/approved", "")
+    box.write("sys/kernel/kexec_loaded", "1\n")
     assert box.last("reboot") == "nothing"
 
 
@@ -559,7 +559,7 @@ def test_next_upgrade_stages_grubs_default_again(box: Box) -> None:
 
 def test_finalize_never_approves_an_image_that_it_has_not_loaded(box: Box) -> None:
     box.run("stage")
-    box.put("sys/kernel/kexec_loaded", "1\n")  # by now somebody else's: the kernel does not tell
+    box.write("sys/kernel/kexec_loaded", "1\n")  # by now somebody else's: the kernel does not tell
     box.rebooting()
     assert box.run("finalize") == 0
     assert [call[1] for call in box.calls] == ["--load", "--unload", "--load"]
@@ -578,7 +578,7 @@ def test_nothing_is_said_of_an_image_that_is_not_ours(
     box: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The drop-ins let it jump: the next reboot may be no ordinary one."""
-    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.write("sys/kernel/kexec_loaded", "1\n")
     assert box.run("run", "--source=apt") == 0
     assert said(capsys) == (
         "kexec-hook: nothing was staged: the kernel holds an image that kexec-hook did not load; "
@@ -586,7 +586,7 @@ def test_nothing_is_said_of_an_image_that_is_not_ours(
     )
     assert box.run("stage") == 3
     assert "ordinary" not in said(capsys)
-    box.put("etc/kexec-hook.conf", "lod = yes\n")
+    box.write("etc/kexec-hook.conf", "lod = yes\n")
     box.run("run", "--source=apt")
     assert "ordinary" not in said(capsys)
     (box / "etc/kexec-hook.conf").unlink()
@@ -617,7 +617,7 @@ def test_what_the_machine_has_staged_is_no_business_of_a_container(
 ) -> None:
     """A chroot or a container that shares the machine's /run."""
     box.run("stage")
-    box.put("run/.containerenv", "")
+    box.write("run/.containerenv", "")
     capsys.readouterr()
     assert box.run("run", "--source=apt") == 0
     assert said(capsys).startswith("kexec-hook: nothing was staged: this is a container (podman)")
@@ -649,13 +649,13 @@ def test_approval_of_a_shutdown_that_came_to_nothing_is_taken_away(box: Box) -> 
 
 def test_finalize_takes_an_old_approval_away_first(box: Box) -> None:
     box.run("stage")
-    box.put("run/kexec-hook/approved", "")
+    box.write("run/kexec-hook/approved", "")
     assert box.run("finalize") == 3
     assert not box.approved
 
 
 def test_finalize_leaves_the_administrators_image_alone(box: Box) -> None:
-    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.write("sys/kernel/kexec_loaded", "1\n")
     box.rebooting()
     assert box.run("finalize") == 3
     assert box.loaded
@@ -664,7 +664,7 @@ def test_finalize_leaves_the_administrators_image_alone(box: Box) -> None:
 
 def test_coldreboot_of_debian_is_honoured_and_its_file_removed(box: Box) -> None:
     box.run("stage")
-    box.put("no-kexec-reboot", "")
+    box.write("no-kexec-reboot", "")
     box.rebooting()
     assert box.run("finalize") == 3
     assert not box.loaded
@@ -674,8 +674,8 @@ def test_coldreboot_of_debian_is_honoured_and_its_file_removed(box: Box) -> None
 def test_coldreboot_of_debian_leaves_nothing_where_nothing_was_staged(
     box: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    box.put("no-kexec-reboot", "")
-    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.write("no-kexec-reboot", "")
+    box.write("sys/kernel/kexec_loaded", "1\n")
     box.rebooting()
     assert box.run("finalize") == 3
     assert not (box / "no-kexec-reboot").exists()
@@ -726,7 +726,7 @@ def test_what_grub_would_write_is_undone_where_the_jump_cannot_be_approved(tmp_p
 
 
 def test_coldreboot_unloads_everything_and_asks_systemd_for_the_firmware(box: Box) -> None:
-    box.put("sys/kernel/kexec_loaded", "1\n")
+    box.write("sys/kernel/kexec_loaded", "1\n")
     assert box.run("coldreboot") == 0
     assert not box.loaded
     assert box.asked == ["1 reboot"]
@@ -770,7 +770,7 @@ def test_reboot_stages_first_and_reboots_anyway_when_declined(
     assert box.loaded
     assert box.asked == [" reboot"]
     (box / INITRD).unlink()
-    box.put("sys/kernel/kexec_loaded", "0\n")
+    box.write("sys/kernel/kexec_loaded", "0\n")
     assert box.run("reboot", "--yes") == 0
     assert "ordinary one" in said(capsys)
     assert box.asked[-1] == " reboot"
@@ -812,8 +812,8 @@ def test_jump_that_came_up_is_forgotten(box: Box) -> None:
     box.run("stage")
     box.rebooting()
     box.run("finalize")
-    box.put("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
-    box.put("proc/sys/kernel/bootloader_type", "208\n")
+    box.write("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
+    box.write("proc/sys/kernel/bootloader_type", "208\n")
     assert box.run("judge-boot") == 0
     assert not (box / "var/lib/kexec-hook/attempt.json").exists()
     assert box.run("stage", "--dry-run") == 0
@@ -827,7 +827,7 @@ def test_no_kernel_is_blamed_where_nothing_tells_how_it_was_started(
     box.rebooting()
     box.run("finalize")
     (box / "proc/sys/kernel/bootloader_type").unlink()
-    box.put("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
+    box.write("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
     capsys.readouterr()
     assert box.run("judge-boot") == 0
     assert said(capsys) == ""
@@ -841,8 +841,8 @@ def test_kernel_that_did_not_come_up_is_held_back_until_ack(
     box.run("stage")
     box.rebooting()
     box.run("finalize")
-    box.put("sys/kernel/kexec_loaded", "0\n")
-    box.put("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
+    box.write("sys/kernel/kexec_loaded", "0\n")
+    box.write("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
     assert box.run("judge-boot") == 0
     assert "did not come up" in said(capsys)
     assert box.run("stage") == 3
@@ -879,7 +879,7 @@ def test_crash_kernel_is_not_said_to_be_for_the_next_reboot(
 
 
 def test_panic_needs_reserved_memory(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
-    box.put("sys/kernel/kexec_crash_size", "0\n")
+    box.write("sys/kernel/kexec_crash_size", "0\n")
     assert box.run("stage", "--panic") == 3
     assert "crashkernel=" in said(capsys)
 
@@ -890,8 +890,8 @@ def test_running_kernel_with_its_own_command_line(box: Box) -> None:
 
 
 def test_kexec_default_is_staged_as_given(box: Box) -> None:
-    box.put("etc/kexec-hook.conf", "select = kexec-default\n")
-    box.put("etc/default/kexec", f"KERNEL_IMAGE={KERNEL}\nINITRD={INITRD}\nAPPEND=''\n")
+    box.write("etc/kexec-hook.conf", "select = kexec-default\n")
+    box.write("etc/default/kexec", f"KERNEL_IMAGE={KERNEL}\nINITRD={INITRD}\nAPPEND=''\n")
     assert box.run("stage") == 0
     assert (
         box.calls[0][-1]

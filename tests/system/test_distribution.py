@@ -8,6 +8,7 @@ import pytest
 
 from kexec_hook.system.distribution import Distribution, os_release
 from kexec_hook.system.sysroot import Sysroot
+from tests.tree import Tree
 
 DEBIAN = "ID=debian\n"
 UBUNTU = "ID=ubuntu\nID_LIKE=debian\n"
@@ -18,18 +19,10 @@ ARCH = "ID=arch\n"
 OTHER = "ID=gentoo\n"
 
 
-class Root:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def put(self, path: str, text: str = "") -> None:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
+class Root(Tree):
     def distribution(self, release: str = "") -> Distribution:
         if release:
-            self.put("etc/os-release", release)
+            self.write("etc/os-release", release)
         return Distribution(Sysroot(self.root))
 
 
@@ -86,18 +79,18 @@ def test_each_distribution_has_commands_of_its_own(
 
 
 def test_an_unknown_distribution_is_known_by_its_grub_directory(root: Root) -> None:
-    root.put("boot/grub2/grub.cfg")
+    root.write("boot/grub2/grub.cfg")
     assert root.distribution(OTHER).make_config == "grub2-mkconfig -o /boot/grub2/grub.cfg"
     assert root.distribution().set_default == "grub2-set-default"
 
 
 def test_grub_of_enterprise_linux_8_reads_its_configuration_on_the_esp(root: Root) -> None:
-    root.put("sys/firmware/efi/fw_platform_size", "64\n")
-    root.put("boot/efi/EFI/redhat/grub.cfg")
+    root.write("sys/firmware/efi/fw_platform_size", "64\n")
+    root.write("boot/efi/EFI/redhat/grub.cfg")
     (root.root / "etc").mkdir()
     (root.root / "etc/grub2-efi.cfg").symlink_to("../boot/efi/EFI/redhat/grub.cfg")
     assert root.distribution(ALMA).make_config == "grub2-mkconfig -o /etc/grub2-efi.cfg"
-    root.put("boot/grub2/grub.cfg")
+    root.write("boot/grub2/grub.cfg")
     assert root.distribution(ALMA).make_config == "grub2-mkconfig -o /boot/grub2/grub.cfg"
 
 
@@ -132,10 +125,10 @@ def test_an_initrd_is_made_by_the_program_of_the_distribution(
 
 
 def test_a_debian_without_initramfs_tools_has_dracut(root: Root) -> None:
-    root.put("usr/bin/dracut")
+    root.write("usr/bin/dracut")
     commands = root.distribution(DEBIAN)
     assert commands.make_initrd("/boot/initrd.img-6.1", "") == "dracut --force --kver 6.1"
-    root.put("usr/sbin/update-initramfs")
+    root.write("usr/sbin/update-initramfs")
     assert commands.make_initrd("/boot/initrd.img-6.1", "") == "update-initramfs -u -k 6.1"
 
 
@@ -165,7 +158,7 @@ def test_a_kernel_comes_from_the_package_manager(
 
 
 def test_the_package_of_a_kernel_is_one_that_dpkg_knows(root: Root) -> None:
-    root.put("var/lib/dpkg/info/proxmox-kernel-6.8.12-4-pve-signed.list")
+    root.write("var/lib/dpkg/info/proxmox-kernel-6.8.12-4-pve-signed.list")
     commands = root.distribution(DEBIAN)
     path = "/boot/vmlinuz-6.8.12-4-pve"
     wanted = "apt-get install --reinstall proxmox-kernel-6.8.12-4-pve-signed"
@@ -175,7 +168,7 @@ def test_the_package_of_a_kernel_is_one_that_dpkg_knows(root: Root) -> None:
 
 
 def test_os_release_of_usr_counts_where_etc_has_none(root: Root) -> None:
-    root.put("usr/lib/os-release", FEDORA)
+    root.write("usr/lib/os-release", FEDORA)
     assert os_release(Sysroot(root.root))["ID"] == "fedora"
     (root.root / "etc/os-release").mkdir(parents=True)
     assert os_release(Sysroot(root.root))["ID"] == "fedora"

@@ -24,6 +24,7 @@ from kexec_hook.system.host import Host
 from kexec_hook.system.process import Programs
 from tests.bootfiles import bzimage, cpio, elf, image
 from tests.ordinary import OrdinaryUser, close
+from tests.tree import Tree
 
 UUID = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"
 KERNEL, INITRD = "/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"
@@ -31,38 +32,22 @@ MENUENTRY = "menuentry 'Linux' {\n  linux /boot/vmlinuz-6.1 root=UUID=@UUID@ ro 
 ROOT_MOUNT = "28 1 8:2 / / rw,relatime - ext4 /dev/sda2 rw\n"
 
 
-class Disk:
+class Disk(Tree):
     """A root with one entry in its menu, which nothing speaks against."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.put("boot/vmlinuz-6.1", bzimage("6.1.0-39-amd64 (debian) #1 SMP"))
-        self.put("boot/initrd.img-6.1", cpio())
-        self.put("proc/self/mountinfo", ROOT_MOUNT)
-        self.put("dev/sda2")
-        self.link(f"dev/disk/by-uuid/{UUID}", "../../sda2")
+        super().__init__(root)
+        self.write("boot/vmlinuz-6.1", bzimage("6.1.0-39-amd64 (debian) #1 SMP"))
+        self.write("boot/initrd.img-6.1", cpio())
+        self.write("proc/self/mountinfo", ROOT_MOUNT)
+        self.write("dev/sda2").by("uuid", UUID, "sda2")
         self.config(MENUENTRY)
 
-    def put(self, path: str, content: str | bytes = b"") -> Path:
-        target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.encode() if isinstance(content, str) else content)
-        return target
-
-    def link(self, path: str, to: str) -> None:
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(to)
-
     def config(self, text: str, *, timeout: str = "set timeout=5\n") -> None:
-        self.put("boot/grub/grub.cfg", timeout + text.replace("@UUID@", UUID))
+        self.write("boot/grub/grub.cfg", timeout + text.replace("@UUID@", UUID))
 
     def parameters(self, words: str) -> None:
         self.config(MENUENTRY.replace("root=UUID=@UUID@ ro quiet", words))
-
-    def grubenv(self, *lines: str) -> None:
-        block = "# GRUB Environment Block\n" + "".join(f"{line}\n" for line in lines)
-        self.put("boot/grub/grubenv", block.ljust(1024, "#"))
 
     def run(self, *, is_host: bool = False, **trigger: Any) -> Decision:
         host = Host(str(self.root), Programs(()), os.geteuid(), is_host)
@@ -138,7 +123,7 @@ def test_an_entry_that_boots_no_linux(disk: Disk) -> None:
 
 
 def test_an_entry_for_another_system(disk: Disk) -> None:
-    disk.put("boot/xen.gz")
+    disk.write("boot/xen.gz")
     disk.config("menuentry 'Xen' {\n multiboot2 /boot/xen.gz\n}\n")
     (why,) = disk.reasons()
     assert why.startswith("«Xen» starts ")
@@ -165,7 +150,7 @@ def test_an_entry_whose_kernel_is_gone(disk: Disk) -> None:
 
 def test_an_entry_on_a_disk_that_is_not_mounted(disk: Disk) -> None:
     other = "11111111-2222-3333-4444-555555555555"
-    disk.put("dev/sdb1")
+    disk.write("dev/sdb1")
     disk.link(f"dev/disk/by-uuid/{other}", "../../sdb1")
     disk.config(
         f"menuentry 'Linux' {{\n search --fs-uuid --set=root {other}\n linux /vmlinuz root=/dev/sdb2\n}}\n"
@@ -239,10 +224,10 @@ def test_a_root_built_from_an_unset_variable(disk: Disk) -> None:
     ],
 )
 def test_an_unset_variable_in_a_snippet(disk: Disk, options: str, reason: str, note: str) -> None:
-    disk.put("etc/kexec-hook.conf", "flavour = rhboot\n")
+    disk.write("etc/kexec-hook.conf", "flavour = rhboot\n")
     disk.config("set known=UUID=@UUID@\nset through=$nothing\nblscfg\n")
     snippet = f"title a\nlinux /boot/vmlinuz-6.1\ninitrd /boot/initrd.img-6.1\noptions {options}\n"
-    disk.put("boot/loader/entries/a.conf", snippet)
+    disk.write("boot/loader/entries/a.conf", snippet)
     run = disk.run()
     notes = [found.text for found in run.notes if "is a guess" not in found.text]
     for found, wanted in (
@@ -268,14 +253,14 @@ def test_a_variable_that_not_every_grub_sets(disk: Disk, name: str) -> None:
 
 
 def test_a_kernel_that_is_none(disk: Disk) -> None:
-    disk.put(KERNEL, "no kernel")
+    disk.write(KERNEL, "no kernel")
     assert disk.reasons() == [
         f"{KERNEL} is no Linux kernel; choose another entry with grub-set-default"
     ]
 
 
 def test_memtest_is_no_linux(disk: Disk) -> None:
-    disk.put(KERNEL, bzimage("Memtest86+ v6.10", protocol=0x020C))
+    disk.write(KERNEL, bzimage("Memtest86+ v6.10", protocol=0x020C))
     assert disk.reasons() == [
         f"{KERNEL} is «Memtest86+ v6.10», not Linux; choose another entry with grub-set-default"
     ]
@@ -285,21 +270,21 @@ def test_memtest_is_no_linux(disk: Disk) -> None:
     ("size", "why"), [(0, "is empty"), (4000, "is cut off: it has 4000 of 4608 bytes")]
 )
 def test_a_kernel_without_its_end(disk: Disk, size: int, why: str) -> None:
-    disk.put(KERNEL, bzimage()[:size])
+    disk.write(KERNEL, bzimage()[:size])
     assert disk.reasons() == [f"{KERNEL} {why}; install the package that it comes from once more"]
 
 
 def test_a_kernel_for_another_architecture(disk: Disk) -> None:
-    disk.put(KERNEL, image())
+    disk.write(KERNEL, image())
     assert disk.reasons() == [
         f"{KERNEL} is a kernel for aarch64, not for x86_64 or i686; choose another entry"
     ]
 
 
 def test_a_narrow_kernel_on_a_machine_that_starts_none(disk: Disk) -> None:
-    disk.put(KERNEL, bzimage(wide=False))
+    disk.write(KERNEL, bzimage(wide=False))
     assert disk.reasons() == []
-    disk.put("sys/firmware/efi/fw_platform_size", "64\n")
+    disk.write("sys/firmware/efi/fw_platform_size", "64\n")
     assert disk.reasons() == [
         f"{KERNEL} is a kernel for i686, not for x86_64; choose another entry"
     ]
@@ -322,8 +307,8 @@ def test_a_narrow_kernel_on_a_machine_that_starts_none(disk: Disk) -> None:
 def test_a_kernel_for_another_machine_than_the_running_one(
     disk: Disk, running: str, kernel: bytes, other: str
 ) -> None:
-    disk.put(KERNEL, kernel)
-    disk.put("proc/sys/kernel/arch", running + "\n")
+    disk.write(KERNEL, kernel)
+    disk.write("proc/sys/kernel/arch", running + "\n")
     found = [reason for reason in disk.reasons(is_host=True) if reason.startswith(KERNEL)]
     assert found == ([f"{KERNEL} is a kernel for {other}; choose another entry"] if other else [])
 
@@ -350,14 +335,14 @@ def test_a_command_line_that_the_kernel_does_not_take(disk: Disk) -> None:
     ],
 )
 def test_a_damaged_initrd(disk: Disk, content: bytes, why: str) -> None:
-    disk.put(INITRD, content)
+    disk.write(INITRD, content)
     assert disk.reasons() == [f"{INITRD} {why}; make it anew with update-initramfs or dracut"]
 
 
 def test_each_of_several_initrds_is_looked_at(disk: Disk) -> None:
-    disk.put("boot/ucode.img", cpio()[:200])
+    disk.write("boot/ucode.img", cpio()[:200])
     disk.config(MENUENTRY.replace("initrd ", "initrd /boot/ucode.img newc:etc/key:/boot/key "))
-    disk.put("boot/key", "what becomes a member of an archive is none itself")
+    disk.write("boot/key", "what becomes a member of an archive is none itself")
     (why,) = disk.reasons()
     assert why.startswith("/boot/ucode.img is cut off")
 
@@ -370,7 +355,7 @@ def test_each_of_several_initrds_is_looked_at(disk: Disk) -> None:
     ],
 )
 def test_a_file_that_is_being_replaced(disk: Disk, name: str) -> None:
-    disk.put(f"boot/{name}")
+    disk.write(f"boot/{name}")
     path = f"/boot/{name}".rpartition(".")[0]
     why = (
         f"/boot/{name} is there, so {path} is being replaced; let that end, or remove what it left"
@@ -379,15 +364,15 @@ def test_a_file_that_is_being_replaced(disk: Disk, name: str) -> None:
 
 
 def test_what_is_kept_of_other_kernels_says_nothing(disk: Disk) -> None:
-    disk.put("boot/initrd.img-6.1.old")
-    disk.put("boot/initrd.img-6.1.bak")
-    disk.put("boot/initrd.img-5.10.dpkg-bak")
+    disk.write("boot/initrd.img-6.1.old")
+    disk.write("boot/initrd.img-6.1.bak")
+    disk.write("boot/initrd.img-5.10.dpkg-bak")
     assert disk.reasons() == []
 
 
 @pytest.mark.parametrize("path", [KERNEL, INITRD])
 def test_a_file_that_is_written_while_it_is_read(disk: Disk, path: str) -> None:
-    disk.put(INITRD, cpio({f"f{number}": b"" for number in range(3000)}))
+    disk.write(INITRD, cpio({f"f{number}": b"" for number in range(3000)}))
     run = disk.run()
     target, stop = disk.root / path.lstrip("/"), threading.Event()
 
@@ -562,11 +547,11 @@ LUKS = "11111111-1111-1111-1111-111111111111"
 def sealed(disk: Disk) -> Disk:
     """Root is the container /dev/sda3, which systemd's token in its header binds to register 7."""
     mount = "29 1 253:0 / / rw - ext4 /dev/mapper/cryptroot rw\n30 29 8:2 / /boot rw - ext4 /dev/sda2 rw\n"
-    disk.put("proc/self/mountinfo", mount)
-    disk.put("dev/dm-0")
+    disk.write("proc/self/mountinfo", mount)
+    disk.write("dev/dm-0")
     disk.link("dev/mapper/cryptroot", "../dm-0")
     disk.link(f"dev/disk/by-uuid/{LUKS}", "../../sda3")
-    disk.put("sys/class/block/dm-0/slaves/sda3")
+    disk.write("sys/class/block/dm-0/slaves/sda3")
     disk.parameters("root=/dev/mapper/cryptroot")
     disk.config(
         MENUENTRY.replace("/boot/", "/").replace("root=UUID=@UUID@", "root=/dev/mapper/cryptroot")
@@ -580,7 +565,7 @@ def luks(disk: Disk, *tokens: object, text: str | None = None) -> None:
         text or json.dumps({"tokens": {str(n): token for n, token in enumerate(tokens)}})
     ).encode()
     head = b"LUKS\xba\xbe" + struct.pack(">HQ", 2, 16384)
-    disk.put("dev/sda3", head.ljust(4096, b"\0") + area.ljust(12288, b"\0") + b"\xff" * 4096)
+    disk.write("dev/sda3", head.ljust(4096, b"\0") + area.ljust(12288, b"\0") + b"\xff" * 4096)
 
 
 def clevis(config: object) -> dict[str, object]:
@@ -631,7 +616,7 @@ def test_the_tokens_of_a_container_tell(sealed: Disk, tokens: list[object], regi
 def test_a_header_that_is_not_understood(sealed: Disk) -> None:
     luks(sealed, text="{")
     assert sealed.reasons() == [bound("?")]
-    sealed.put("dev/sda3", b"LUKS\xba\xbe\0\1".ljust(4096, b"\0"))
+    sealed.write("dev/sda3", b"LUKS\xba\xbe\0\1".ljust(4096, b"\0"))
     assert sealed.reasons() == []
 
 
@@ -647,8 +632,10 @@ def test_a_header_that_is_not_understood(sealed: Disk) -> None:
     ],
 )
 def test_crypttab_tells(sealed: Disk, options: str, registers: str) -> None:
-    sealed.put("etc/crypttab", f"# name device key options\ncryptroot UUID={LUKS} none {options}\n")
-    sealed.put(
+    sealed.write(
+        "etc/crypttab", f"# name device key options\ncryptroot UUID={LUKS} none {options}\n"
+    )
+    sealed.write(
         "etc/crypttab",
         (sealed.root / "etc/crypttab").read_text() + "home /dev/sda9 none tpm2-device=auto\n",
     )
@@ -659,12 +646,12 @@ def test_crypttab_of_a_root_without_its_devices(sealed: Disk) -> None:
     """A logical volume in a tree without /sys: any container may be below it; one without a header says nothing."""
     (sealed.root / "sys/class/block/dm-0/slaves/sda3").unlink()
     (sealed.root / "dev/sda3").unlink()
-    sealed.put("etc/crypttab", f"pv UUID={LUKS} none tpm2-device=auto\n")
+    sealed.write("etc/crypttab", f"pv UUID={LUKS} none tpm2-device=auto\n")
     assert sealed.reasons() == [bound("?")]
 
 
 def test_the_command_line_tells(sealed: Disk) -> None:
-    sealed.put("etc/crypttab", f"cryptroot UUID={LUKS} none luks\n")
+    sealed.write("etc/crypttab", f"cryptroot UUID={LUKS} none luks\n")
     words = "root=/dev/mapper/cryptroot rd.luks.options=tpm2-device=auto,tpm2-pcrs=9"
     sealed.config(MENUENTRY.replace("/boot/", "/").replace("root=UUID=@UUID@", words))
     assert sealed.reasons() == [bound("9")]
@@ -679,7 +666,7 @@ def test_the_command_line_tells(sealed: Disk) -> None:
 def test_allow_tpm_allows_it(sealed: Disk) -> None:
     luks(sealed, {"type": "systemd-tpm2", "tpm2-pcrs": [0]})
     assert sealed.reasons() == [bound("0")]
-    sealed.put("etc/kexec-hook.conf", "allow_tpm = yes\n")
+    sealed.write("etc/kexec-hook.conf", "allow_tpm = yes\n")
     assert sealed.reasons() == []
 
 
@@ -688,9 +675,9 @@ def test_allow_tpm_allows_it(sealed: Disk) -> None:
 
 def test_two_configurations_that_differ(disk: Disk) -> None:
     config = (disk.root / "boot/grub/grub.cfg").read_bytes()
-    disk.put("boot/grub2/grub.cfg", config)
+    disk.write("boot/grub2/grub.cfg", config)
     assert disk.reasons() == []
-    disk.put("boot/grub2/grub.cfg", config + b"\n")
+    disk.write("boot/grub2/grub.cfg", config + b"\n")
     both = "/boot/grub/grub.cfg and /boot/grub2/grub.cfg"
     assert disk.reasons() == [
         f"{both} differ, and nothing tells which one GRUB reads; remove the other"
@@ -698,11 +685,11 @@ def test_two_configurations_that_differ(disk: Disk) -> None:
 
 
 def test_a_stub_on_the_esp_tells_which_configuration_counts(disk: Disk) -> None:
-    disk.put("boot/grub2/grub.cfg", "another\n")
-    disk.put("sys/firmware/efi/fw_platform_size", "64\n")
-    disk.put("proc/self/mountinfo", ROOT_MOUNT + "29 28 8:1 / /boot/efi rw - vfat /dev/sda1 rw\n")
-    disk.put("etc/os-release", "ID=debian\nVERSION_ID=12\n")
-    disk.put(
+    disk.write("boot/grub2/grub.cfg", "another\n")
+    disk.write("sys/firmware/efi/fw_platform_size", "64\n")
+    disk.write("proc/self/mountinfo", ROOT_MOUNT + "29 28 8:1 / /boot/efi rw - vfat /dev/sda1 rw\n")
+    disk.write("etc/os-release", "ID=debian\nVERSION_ID=12\n")
+    disk.write(
         "boot/efi/EFI/debian/grub.cfg",
         f"search --fs-uuid --set=root {UUID}\nconfigfile /boot/grub/grub.cfg\n",
     )
@@ -722,16 +709,16 @@ def test_a_stub_on_the_esp_tells_which_configuration_counts(disk: Disk) -> None:
     ],
 )
 def test_what_fstab_wants_mounted(disk: Disk, fstab: str, platform: str, point: str) -> None:
-    disk.put("etc/fstab", fstab + "\n")
+    disk.write("etc/fstab", fstab + "\n")
     if platform == "efi":
-        disk.put("sys/firmware/efi/fw_platform_size", "64\n")
+        disk.write("sys/firmware/efi/fw_platform_size", "64\n")
     why = f"{point} is in /etc/fstab but not mounted, so what GRUB reads is out of sight; `mount {point}`"
     assert disk.reasons() == ([why] if point else [])
 
 
 def test_what_is_mounted_is_in_sight(disk: Disk) -> None:
-    disk.put("etc/fstab", "UUID=1 /boot ext4 defaults 0 2\n")
-    disk.put("proc/self/mountinfo", ROOT_MOUNT + "29 28 8:3 / /boot rw - ext4 /dev/sda3 rw\n")
+    disk.write("etc/fstab", "UUID=1 /boot ext4 defaults 0 2\n")
+    disk.write("proc/self/mountinfo", ROOT_MOUNT + "29 28 8:3 / /boot rw - ext4 /dev/sda3 rw\n")
     disk.config(MENUENTRY.replace("/boot/", "/"))
     assert disk.reasons() == []
     (disk.root / "proc/self/mountinfo").unlink()  # nothing tells what is mounted
@@ -754,9 +741,9 @@ CLEARS = 'load_env\nif [ "${next_entry}" ]; then\n set default="${next_entry}"\n
     ],
 )
 def test_a_one_time_entry_that_grub_cannot_clear(disk: Disk, mount: str, why: str) -> None:
-    disk.put("proc/self/mountinfo", mount)
+    disk.write("proc/self/mountinfo", mount)
     for node in ("dev/mapper/vg-root", "dev/md0"):
-        disk.put(node)
+        disk.write(node)
     disk.config(CLEARS + MENUENTRY)
     disk.grubenv("saved_entry=0")
     assert disk.reasons() == []
@@ -780,22 +767,22 @@ def test_a_one_time_entry_that_grub_cannot_clear(disk: Disk, mount: str, why: st
     ],
 )
 def test_staging_is_switched_off(disk: Disk, path: str, text: str, origin: str) -> None:
-    disk.put(path, text)
+    disk.write(path, text)
     why = (
         f"staging is switched off in {origin}; `load = yes` in /etc/kexec-hook.conf switches it on"
     )
     assert disk.reasons() == [why]
-    disk.put("etc/kexec-hook.conf.d/on.conf", "load = yes\n")
+    disk.write("etc/kexec-hook.conf.d/on.conf", "load = yes\n")
     assert disk.reasons() == []
 
 
 def test_files_are_judged_also_where_grub_is_not_asked(disk: Disk) -> None:
-    disk.put("etc/kexec-hook.conf", "select = kexec-default\n")
-    disk.put(
+    disk.write("etc/kexec-hook.conf", "select = kexec-default\n")
+    disk.write(
         "etc/default/kexec",
         f'KERNEL_IMAGE="{KERNEL}"\nINITRD="{INITRD}"\nAPPEND="root=UUID=1 ro"\n',
     )
-    disk.put(INITRD, b"")
+    disk.write(INITRD, b"")
     assert disk.reasons() == [
         f"{INITRD} is empty; make it anew with update-initramfs or dracut",
         f"root=UUID=1 names nothing in /dev/disk/by-uuid; {CORRECT}",

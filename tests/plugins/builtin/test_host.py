@@ -60,9 +60,9 @@ def test_nothing_speaks_against_a_plain_machine(box: Box) -> None:
 
 
 def test_a_root_that_is_only_looked_at_is_not_taken_for_the_machine(box: Box) -> None:
-    box.put("/run/ostree-booted", "")
-    box.put("/proc/1/comm", "bash\n")
-    box.put("/etc/systemd/system.conf", "[Manager]\n")
+    box.write("/run/ostree-booted", "")
+    box.write("/proc/1/comm", "bash\n")
+    box.write("/etc/systemd/system.conf", "[Manager]\n")
     assert box.run("--root", str(box.root), "stage", "--dry-run") in (0, 3)
     from kexec_hook.system.host import Host
 
@@ -93,7 +93,7 @@ def test_kexec_hook_suspend_is_heeded(box: Box, value: str, declined: bool) -> N
 
 
 def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box: Box) -> None:
-    box.put("/proc/self/status", "Name:\tpython3\nCapEff:\t000001ffffbfffff\n")
+    box.write("/proc/self/status", "Name:\tpython3\nCapEff:\t000001ffffbfffff\n")
     (objection,) = run(box).objections
     assert (
         objection.reason == "loading a kernel needs root with CAP_SYS_BOOT; run kexec-hook as root"
@@ -104,7 +104,7 @@ def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box:
         "this user may not load a kernel (CAP_SYS_BOOT); run kexec-hook as root to stage"
         in notes(box, dry=True)
     )
-    box.put("/proc/self/status", "CapEff:\t0000000000400000\n")
+    box.write("/proc/self/status", "CapEff:\t0000000000400000\n")
     assert reasons(box) == []
     assert notes(box, dry=True) == [NO_WATCHDOG]
 
@@ -123,7 +123,7 @@ def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box:
     ],
 )
 def test_a_container_is_left_alone(box: Box, path: str, content: str, what: str) -> None:
-    box.put(path, content)
+    box.write(path, content)
     why = (
         f"this is a container ({what}), which has no kernel of its own; run kexec-hook on its host"
     )
@@ -131,8 +131,8 @@ def test_a_container_is_left_alone(box: Box, path: str, content: str, what: str)
 
 
 def test_a_container_is_told_in_one_sentence(box: Box) -> None:
-    box.put("/.dockerenv", "")
-    box.put("/proc/1/comm", "sh\n")
+    box.write("/.dockerenv", "")
+    box.write("/proc/1/comm", "sh\n")
     (box / "proc/self/mountinfo").unlink()
     found = [reason for reason in reasons(box) if "run kexec-hook" in reason]
     assert found == [
@@ -141,10 +141,10 @@ def test_a_container_is_told_in_one_sentence(box: Box) -> None:
 
 
 def test_what_looks_a_little_like_a_container_is_none(box: Box) -> None:
-    box.put("/proc/self/uid_map", "         0          0 4294967295\n")
-    box.put("/proc/1/environ", "HOME=/\0container=\0")
-    box.put("/proc/vz/version", "")
-    box.put("/proc/bc/0", "")
+    box.write("/proc/self/uid_map", "         0          0 4294967295\n")
+    box.write("/proc/1/environ", "HOME=/\0container=\0")
+    box.write("/proc/vz/version", "")
+    box.write("/proc/bc/0", "")
     assert reasons(box) == []
 
 
@@ -166,7 +166,7 @@ MACHINE = "28 1 8:2 / / rw - ext4 /dev/sda2 rw\n"
     ],
 )
 def test_a_chroot_is_left_alone(box: Box, first: str, chroot: bool) -> None:
-    box.put("/proc/1/mountinfo", first)
+    box.write("/proc/1/mountinfo", first)
     why = "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
     assert reasons(box) == ([why] if chroot else [])
 
@@ -177,8 +177,8 @@ def test_a_chroot_is_left_alone(box: Box, first: str, chroot: bool) -> None:
 def test_a_chroot_into_another_mount_of_the_root_has_another_number_in_the_same_namespace(
     box: Box, space: str, chroot: bool
 ) -> None:
-    box.put("/proc/1/mountinfo", MACHINE)
-    box.put("/proc/self/mountinfo", MACHINE.replace("28 1", "110 28"))
+    box.write("/proc/1/mountinfo", MACHINE)
+    box.write("/proc/self/mountinfo", MACHINE.replace("28 1", "110 28"))
     for process, its in (("1", "mnt:[4026531841]"), ("self", space)):
         (box / f"proc/{process}/ns").mkdir()
         (box / f"proc/{process}/ns/mnt").symlink_to(its)
@@ -187,8 +187,8 @@ def test_a_chroot_into_another_mount_of_the_root_has_another_number_in_the_same_
 
 
 def test_a_chroot_into_a_plain_directory_sees_no_root_of_its_own(box: Box) -> None:
-    box.put("/proc/1/mountinfo", MACHINE)
-    box.put("/proc/self/mountinfo", "30 28 0:22 / /proc rw - proc proc rw\n")
+    box.write("/proc/1/mountinfo", MACHINE)
+    box.write("/proc/self/mountinfo", "30 28 0:22 / /proc rw - proc proc rw\n")
     assert (
         "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
         in reasons(box)
@@ -203,19 +203,19 @@ def test_without_proc_nothing_is_done(box: Box) -> None:
 
 @pytest.mark.parametrize("first", ["bash", "mkosi", "mmdebstrap", "sh", "anaconda"])
 def test_an_image_that_is_being_built_is_left_alone(box: Box, first: str) -> None:
-    box.put("/proc/1/comm", f"{first}\n")
+    box.write("/proc/1/comm", f"{first}\n")
     why = f"the first process is {first} and no init, as where an image is built; run kexec-hook once it has booted"
     assert reasons(box) == [why]
 
 
 @pytest.mark.parametrize("first", ["systemd", "init", "runit", "openrc-init"])
 def test_an_init_is_no_image_that_is_being_built(box: Box, first: str) -> None:
-    box.put("/proc/1/comm", f"{first}\n")
+    box.write("/proc/1/comm", f"{first}\n")
     assert reasons(box) == []
 
 
 def test_ostree_has_a_way_of_its_own(box: Box) -> None:
-    box.put("/run/ostree-booted", "")
+    box.write("/run/ostree-booted", "")
     assert reasons(box) == [
         "this system is booted by ostree, which has a way of its own: `ostree admin upgrade --kexec`"
     ]
@@ -236,7 +236,7 @@ def test_a_machine_without_kexec_tools(box: Box) -> None:
 
 
 def test_kexec_is_switched_off_by_sysctl(box: Box) -> None:
-    box.put("/proc/sys/kernel/kexec_load_disabled", "1\n")
+    box.write("/proc/sys/kernel/kexec_load_disabled", "1\n")
     why = (
         "kernel.kexec_load_disabled is 1 until the next boot; take it out of sysctl.d to use kexec"
     )
@@ -245,7 +245,7 @@ def test_kexec_is_switched_off_by_sysctl(box: Box) -> None:
 
 @pytest.mark.parametrize(("limit", "declined"), [("0", True), ("-1", False), ("5", False)])
 def test_kexec_is_limited_by_sysctl(box: Box, limit: str, declined: bool) -> None:
-    box.put("/proc/sys/kernel/kexec_load_limit_reboot", f"{limit}\n")
+    box.write("/proc/sys/kernel/kexec_load_limit_reboot", f"{limit}\n")
     why = "kernel.kexec_load_limit_reboot allows no more kernels to be loaded; the next boot allows them again"
     assert reasons(box) == ([why] if declined else [])
 
@@ -253,14 +253,14 @@ def test_kexec_is_limited_by_sysctl(box: Box, limit: str, declined: bool) -> Non
 @pytest.mark.parametrize("how", ["integrity", "confidentiality"])
 def test_lockdown_wants_a_signed_kernel(box: Box, how: str) -> None:
     known = "none integrity confidentiality\n"
-    box.put("/sys/kernel/security/lockdown", known.replace(how, f"[{how}]"))
+    box.write("/sys/kernel/security/lockdown", known.replace(how, f"[{how}]"))
     locked = f"the running kernel is locked down ({how}) and {KERNEL} has no signature"
     why = f"{locked}; install a signed kernel, or {ORDINARY}"
     assert reasons(box) == [why]
     (box / KERNEL).write_bytes(bzimage(signed=True))
     assert reasons(box) == []
     (box / KERNEL).write_bytes(bzimage())
-    box.put("/sys/kernel/security/lockdown", known.replace("none", "[none]"))
+    box.write("/sys/kernel/security/lockdown", known.replace("none", "[none]"))
     assert reasons(box) == []
 
 
@@ -282,7 +282,7 @@ def test_lockdown_wants_a_signed_kernel(box: Box, how: str) -> None:
 )
 def test_xen_boots_its_own_way(box: Box, facts: dict[str, str], why: str) -> None:
     for name, text in facts.items():
-        box.put(
+        box.write(
             "/proc/xen/capabilities" if name == "capabilities" else f"/sys/hypervisor/{name}",
             f"{text}\n",
         )
@@ -307,9 +307,9 @@ CPU = "processor\t: 0\nflags\t\t: fpu vme @FLAGS@ sse\n\nprocessor\t: 1\nflags\t
 def test_a_confidential_guest_stays_what_it_is(
     box: Box, device: str, flags: str, what: str
 ) -> None:
-    box.put("/proc/cpuinfo", CPU.replace("@FLAGS@", flags))
+    box.write("/proc/cpuinfo", CPU.replace("@FLAGS@", flags))
     if device:
-        box.put(device, "")
+        box.write(device, "")
     why = f"this is a confidential guest ({what}), which a kexec does not get out of; {ORDINARY}"
     assert reasons(box) == ([why] if what else [])
 
@@ -322,14 +322,14 @@ def module(name: str, origin: str) -> str:
 
 
 def test_modules_whose_devices_do_not_survive(box: Box) -> None:
-    box.put(
+    box.write(
         "/proc/modules",
         "nvidia_drm 1 0 - Live 0x0\nnvidia 1 1 nvidia_drm, Live 0x0\next4 1 0 - Live 0x0\n",
     )
     assert reasons(box) == [module("nvidia", "built in"), module("nvidia_drm", "built in")]
-    box.put("/etc/kexec-hook.conf", "decline_if_module = snd-hda ext4\n")
+    box.write("/etc/kexec-hook.conf", "decline_if_module = snd-hda ext4\n")
     assert reasons(box) == [module("ext4", "/etc/kexec-hook.conf:1")]
-    box.put("/etc/kexec-hook.conf", "decline_if_module =\n")
+    box.write("/etc/kexec-hook.conf", "decline_if_module =\n")
     assert reasons(box) == []
 
 
@@ -337,9 +337,9 @@ def test_memory_for_two_copies_and_some_more(box: Box) -> None:
     size = (box / KERNEL).stat().st_size + (box / INITRD).stat().st_size
     needed = 2 * size + (64 << 20)
     assert needed % 1024, "so that one kB decides"
-    box.put("/proc/meminfo", f"MemFree: 1 kB\nMemAvailable:   {needed // 1024 + 1} kB\n")
+    box.write("/proc/meminfo", f"MemFree: 1 kB\nMemAvailable:   {needed // 1024 + 1} kB\n")
     assert reasons(box) == []
-    box.put("/proc/meminfo", f"MemFree: 999999999 kB\nMemAvailable:   {needed // 1024} kB\n")
+    box.write("/proc/meminfo", f"MemFree: 999999999 kB\nMemAvailable:   {needed // 1024} kB\n")
     why = f"64 MiB of memory are available, and loading needs 65 MiB; stop something large, or {ORDINARY}"
     assert reasons(box) == [why]
 
@@ -350,7 +350,7 @@ FORCE = "`kexec-hook stage --force`"
 
 
 def test_an_image_of_somebody_else_is_left_alone(box: Box) -> None:
-    box.put("/sys/kernel/kexec_loaded", "1\n")
+    box.write("/sys/kernel/kexec_loaded", "1\n")
     assert reasons(box) == [
         f"the kernel holds an image that kexec-hook did not load; {FORCE} replaces it"
     ]
@@ -405,12 +405,12 @@ def test_leapp_waits_for_the_next_boot(box: Box) -> None:
     ],
 )
 def test_a_release_upgrade_is_under_way(box: Box, argv: str, upgrade: bool) -> None:
-    box.put("/proc/self/status", "Name:\tkexec-hook\nPPid:\t41\nCapEff:\t000001ffffffffff\n")
-    box.put("/proc/41/cmdline", "sh\0-c\0kexec-hook run\0")
-    box.put("/proc/41/status", "PPid:\t40\n")
-    box.put("/proc/40/cmdline", argv)
-    box.put("/proc/40/status", "PPid:\t1\n")
-    box.put("/proc/1/cmdline", "leapp\0")  # nobody's upgrade is the first process
+    box.write("/proc/self/status", "Name:\tkexec-hook\nPPid:\t41\nCapEff:\t000001ffffffffff\n")
+    box.write("/proc/41/cmdline", "sh\0-c\0kexec-hook run\0")
+    box.write("/proc/41/status", "PPid:\t40\n")
+    box.write("/proc/40/cmdline", argv)
+    box.write("/proc/40/status", "PPid:\t1\n")
+    box.write("/proc/1/cmdline", "leapp\0")  # nobody's upgrade is the first process
     shown = argv.replace("\0", " ").strip()[:60]
     why = f"a release upgrade is under way (`{shown}`); {ORDINARY} when it is done"
     assert reasons(box) == ([why] if upgrade else [])
@@ -436,7 +436,7 @@ def test_what_grub_would_write_needs_the_shutdown_unit(box: Box) -> None:
 
 
 def variable(box: Box, name: str, value: bytes) -> None:
-    box.put(f"/sys/firmware/efi/efivars/{name}", b"\7\0\0\0" + value)
+    box.write(f"/sys/firmware/efi/efivars/{name}", b"\7\0\0\0" + value)
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ def test_an_update_of_the_firmware_waits_on_the_esp(box: Box) -> None:
         mountinfo.write("40 28 8:1 / /boot/efi rw,relatime - vfat /dev/sda1 rw\n")
     (box / "/boot/efi/EFI/UpdateCapsule").mkdir(parents=True)
     assert reasons(box) == []
-    box.put("/boot/efi/EFI/UpdateCapsule/fw.cap", "capsule")
+    box.write("/boot/efi/EFI/UpdateCapsule/fw.cap", "capsule")
     assert reasons(box) == [
         f"an update of the firmware waits in /boot/efi/EFI/UpdateCapsule; {ORDINARY}"
     ]
@@ -493,7 +493,7 @@ def test_an_update_of_the_firmware_waits_on_the_esp(box: Box) -> None:
     ],
 )
 def test_a_machine_that_another_loader_boots(box: Box, number: str, what: str) -> None:
-    box.put("/proc/sys/kernel/bootloader_type", f"{number}\n")
+    box.write("/proc/sys/kernel/bootloader_type", f"{number}\n")
     why = f"this machine was started by {what} (bootloader_type {number}), not by GRUB; {ORDINARY}"
     assert reasons(box) == ([why] if what else [])
 
@@ -503,8 +503,8 @@ def test_a_machine_that_another_loader_boots(box: Box, number: str, what: str) -
     [("systemd-boot 252.39-1", True), ("rEFInd 0.13.2", True), ("GRUB 2.12", False), ("", False)],
 )
 def test_a_machine_that_another_efi_loader_boots(box: Box, loader: str, declined: bool) -> None:
-    box.put("/sys/firmware/efi/fw_platform_size", "64\n")
-    box.put("/proc/sys/kernel/bootloader_type", "33\n")  # 0x21, as the kernel's EFI stub has it
+    box.write("/sys/firmware/efi/fw_platform_size", "64\n")
+    box.write("/proc/sys/kernel/bootloader_type", "33\n")  # 0x21, as the kernel's EFI stub has it
     if loader:
         variable(box, f"LoaderInfo-{LOADER}", (loader + "\0").encode("utf-16-le"))
     why = f"this machine was started by {loader}, not by GRUB, and so will it be again; {ORDINARY}"
@@ -535,14 +535,15 @@ def writable(path: object, more: str = "") -> str:
 @pytest.mark.parametrize("mode", [0o002, 0o020])
 def test_what_others_can_write_is_not_believed(box: Box, path: str, mode: int) -> None:
     for name in ("/etc/kexec-hook.conf", "/etc/default/kexec"):
-        box.put(name, "# nothing\n").chmod(0o644)
+        (box.write(name, "# nothing\n") / name).chmod(0o644)
     assert reasons(box) == []
     (box / path).chmod((box / path).stat().st_mode | mode)
     assert reasons(box) == [writable(path)]
 
 
 def test_what_is_sourced_is_looked_at_too(box: Box) -> None:
-    box.put("/boot/grub/custom.cfg", "set timeout=1\n").chmod(0o666)
+    box.write("/boot/grub/custom.cfg", "set timeout=1\n")
+    (box / "/boot/grub/custom.cfg").chmod(0o666)
     assert reasons(box) == [writable("/boot/grub/custom.cfg")]
 
 
@@ -588,7 +589,7 @@ def test_a_kexec_that_others_can_write_is_not_run(box: Box, which: str) -> None:
     ],
 )
 def test_a_virtual_machine_is_noted(box: Box, path: str, content: str) -> None:
-    box.put(path, content)
+    box.write(path, content)
     note = "this is a virtual machine, whose firmware is quick: a kexec gains little here"
     assert notes(box) == [note, NO_WATCHDOG]
     assert reasons(box) == []
@@ -623,5 +624,5 @@ def test_a_virtual_machine_is_noted(box: Box, path: str, content: str) -> None:
 )
 def test_no_watchdog_is_noted(box: Box, files: dict[str, str], noted: bool) -> None:
     for path, text in files.items():
-        box.put(path, text)
+        box.write(path, text)
     assert notes(box) == ([NO_WATCHDOG] if noted else [])
