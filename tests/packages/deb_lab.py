@@ -268,7 +268,7 @@ class Decision:
     boot: dict[str, str]
 
 
-class Machine:
+class DebianChroot:
     """A machine with its older kernel and kexec-hook; /srv/repo offers the newer kernel and more."""
 
     def __init__(self, chroot: Chroot) -> None:
@@ -354,11 +354,13 @@ def apt_seconds(runs: int, directory: Path) -> tuple[list[float], list[float]]:
         raise chroots.ChrootError("no root of Debian 12 is in .cache; `make packages` makes one")
     if chroots.missing():
         raise chroots.ChrootError(chroots.missing())
-    start = Machine(chroots.unpack(chroots.tarball(machine("bookworm")), directory / "start"))
+    start = DebianChroot(chroots.unpack(chroots.tarball(machine("bookworm")), directory / "start"))
     start.chroot.run("apt-get", "-qq", "update").check()
     start.apt("install", "test-nothing").check()
     # Two overlays, which are slower than what they are made of.
-    ours, without = (Machine(start.chroot.copy(directory / name)) for name in ("ours", "without"))
+    ours, without = (
+        DebianChroot(start.chroot.copy(directory / name)) for name in ("ours", "without")
+    )
     try:
         ours.install(package(directory))
         time.sleep(2)  # a decision that is younger is not believed
@@ -373,7 +375,7 @@ def apt_seconds(runs: int, directory: Path) -> tuple[list[float], list[float]]:
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def _apt_once(machine: Machine) -> float:
+def _apt_once(machine: DebianChroot) -> float:
     """Seconds, as seen from inside: entering a chroot takes its time too."""
     script = "s=$(date +%s%N); apt-get -qq -y install --reinstall test-nothing && echo took $(($(date +%s%N) - s))"
     found = re.search("^took ([0-9]+)$", machine.chroot.sh(script).check().output, re.MULTILINE)

@@ -19,7 +19,7 @@ from tests.packages import chroot as chroots
 from tests.packages.chroot import ROOT, Chroot, kill, tarball, unpack
 from tests.packages.deb_lab import (
     SUITES,
-    Machine,
+    DebianChroot,
     base,
     build,
     builder,
@@ -80,7 +80,7 @@ def furnished(
 ) -> Iterator[Chroot]:
     """What a machine with kexec-hook starts from."""
     chroot = without.copy(tmp_path_factory.mktemp("furnished"))
-    machine = Machine(chroot)
+    machine = DebianChroot(chroot)
     machine.install(package)
     # The apt that has installed kexec-hook did not know of it; this one does.
     machine.apt("install", "test-nothing").check()
@@ -90,18 +90,18 @@ def furnished(
 
 
 @pytest.fixture
-def bare(without: Chroot, tmp_path: Path) -> Iterator[Machine]:
+def bare(without: Chroot, tmp_path: Path) -> Iterator[DebianChroot]:
     """A machine without kexec-hook."""
     chroot = without.copy(tmp_path)
-    yield Machine(chroot)
+    yield DebianChroot(chroot)
     chroot.remove()
 
 
 @pytest.fixture
-def machine(furnished: Chroot, tmp_path: Path) -> Iterator[Machine]:
+def machine(furnished: Chroot, tmp_path: Path) -> Iterator[DebianChroot]:
     """A machine with kexec-hook."""
     chroot = furnished.copy(tmp_path)
-    yield Machine(chroot)
+    yield DebianChroot(chroot)
     chroot.remove()
 
 
@@ -130,7 +130,7 @@ def test_piuparts_finds_what_was_there_before_after_installation_and_purge(
 
 
 def test_installation_decides_though_that_apt_does_not_know_us_yet(
-    bare: Machine, package: Path
+    bare: DebianChroot, package: Path
 ) -> None:
     done = bare.install(package)
     assert [decision.words for decision in bare.decisions()] == ["run --source=dpkg"]
@@ -138,7 +138,7 @@ def test_installation_decides_though_that_apt_does_not_know_us_yet(
 
 
 def test_installation_together_with_a_kernel_decides_on_the_final_state(
-    bare: Machine, package: Path
+    bare: DebianChroot, package: Path
 ) -> None:
     (bare.chroot / "srv/kexec-hook.deb").write_bytes(package.read_bytes())
     bare.apt("install", "/srv/kexec-hook.deb", "test-kernel=2").check()
@@ -146,7 +146,7 @@ def test_installation_together_with_a_kernel_decides_on_the_final_state(
     assert bare.would_stage() == kernel_files(bare.newer)
 
 
-def test_kernel_upgrade_is_decided_once_when_all_is_done(machine: Machine) -> None:
+def test_kernel_upgrade_is_decided_once_when_all_is_done(machine: DebianChroot) -> None:
     done = machine.apt("dist-upgrade")
     assert done.status == 0
     [decision] = machine.decisions()
@@ -155,7 +155,7 @@ def test_kernel_upgrade_is_decided_once_when_all_is_done(machine: Machine) -> No
     assert len(said(done)) == 1
 
 
-def test_removed_kernel_is_decided_once_when_all_is_done(machine: Machine) -> None:
+def test_removed_kernel_is_decided_once_when_all_is_done(machine: DebianChroot) -> None:
     machine.apt("dist-upgrade").check()
     machine.forget()
     done = machine.apt("autoremove")
@@ -166,7 +166,7 @@ def test_removed_kernel_is_decided_once_when_all_is_done(machine: Machine) -> No
     assert machine.would_stage() == kernel_files(machine.newer)
 
 
-def test_dpkg_without_apt_decides_once_when_all_is_done(machine: Machine) -> None:
+def test_dpkg_without_apt_decides_once_when_all_is_done(machine: DebianChroot) -> None:
     done = machine.chroot.sh("dpkg -i /srv/repo/linux-*.deb")
     assert done.status == 0
     [decision] = machine.decisions()
@@ -174,7 +174,7 @@ def test_dpkg_without_apt_decides_once_when_all_is_done(machine: Machine) -> Non
     assert machine.would_stage() == kernel_files(machine.newer)
 
 
-def test_initrd_alone_is_decided_once_when_all_is_done(machine: Machine) -> None:
+def test_initrd_alone_is_decided_once_when_all_is_done(machine: DebianChroot) -> None:
     before = machine.boot()
     assert machine.apt("install", "test-initrd").status == 0
     [decision] = machine.decisions()
@@ -182,20 +182,20 @@ def test_initrd_alone_is_decided_once_when_all_is_done(machine: Machine) -> None
     assert decision.boot != before
 
 
-def test_initrd_made_by_hand_is_decided_once(machine: Machine) -> None:
+def test_initrd_made_by_hand_is_decided_once(machine: DebianChroot) -> None:
     assert machine.chroot.run("update-initramfs", "-u").status == 0
     [decision] = machine.decisions()
     assert (decision.words, decision.boot) == ("run --source=kernel", machine.boot())
 
 
-def test_package_that_changes_nothing_we_read_starts_no_python(machine: Machine) -> None:
+def test_package_that_changes_nothing_we_read_starts_no_python(machine: DebianChroot) -> None:
     time.sleep(2)
     for words in (("remove", "test-nothing"), ("install", "test-library")):
         done = machine.apt(*words)
         assert (done.status, said(done), machine.decisions()) == (0, [], [])
 
 
-def test_run_in_a_chroot_declines_in_one_line_and_says_it_once(machine: Machine) -> None:
+def test_run_in_a_chroot_declines_in_one_line_and_says_it_once(machine: DebianChroot) -> None:
     machine.forget()
     program = "/usr/bin/kexec-hook.real"
     done = machine.chroot.run(program, "run", "--source=apt").check()
@@ -214,12 +214,12 @@ def test_run_in_a_chroot_declines_in_one_line_and_says_it_once(machine: Machine)
     assert machine.kexecs() == []
 
 
-def test_suspended_kexec_hook_stays_out(machine: Machine) -> None:
+def test_suspended_kexec_hook_stays_out(machine: DebianChroot) -> None:
     done = machine.apt("dist-upgrade", env={"KEXEC_HOOK_SUSPEND": "1"})
     assert (done.status, said(done), machine.decisions()) == (0, [], [])
 
 
-def test_failing_package_fails_as_without_us(machine: Machine) -> None:
+def test_failing_package_fails_as_without_us(machine: DebianChroot) -> None:
     done = machine.apt("install", "test-broken", "test-initrd")
     assert done.status == 100
     assert "E: Problem executing scripts" not in done.output
@@ -227,7 +227,7 @@ def test_failing_package_fails_as_without_us(machine: Machine) -> None:
     assert decision.boot == machine.boot()
 
 
-def test_unattended_upgrades_decides_on_the_final_state(machine: Machine) -> None:
+def test_unattended_upgrades_decides_on_the_final_state(machine: DebianChroot) -> None:
     machine.chroot.write(
         "etc/apt/apt.conf.d/99test",
         'Unattended-Upgrade::Origins-Pattern { "origin=Test"; };\nDpkg::Use-Pty "0";\n',
@@ -241,7 +241,7 @@ def test_unattended_upgrades_decides_on_the_final_state(machine: Machine) -> Non
     assert machine.would_stage() == kernel_files(machine.newer)
 
 
-def test_upgrade_killed_halfway_is_decided_when_dpkg_goes_on(machine: Machine) -> None:
+def test_upgrade_killed_halfway_is_decided_when_dpkg_goes_on(machine: DebianChroot) -> None:
     slow = machine.chroot.write(
         "etc/kernel/postinst.d/yyy-slow", "#!/bin/sh\ntouch /slow\nsleep 60\n", mode=0o755
     )
@@ -261,7 +261,7 @@ def test_upgrade_killed_halfway_is_decided_when_dpkg_goes_on(machine: Machine) -
     assert machine.would_stage() == kernel_files(machine.newer)
 
 
-def test_unusable_python_is_one_line_and_what_was_staged_is_unloaded(machine: Machine) -> None:
+def test_unusable_python_is_one_line_and_what_was_staged_is_unloaded(machine: DebianChroot) -> None:
     machine.pretend_staged()
     (machine.chroot / "usr/bin/python3").unlink()
     done = machine.apt("dist-upgrade")
@@ -274,7 +274,7 @@ def test_unusable_python_is_one_line_and_what_was_staged_is_unloaded(machine: Ma
     assert not (machine.chroot / "run/kexec-hook/staged.json").exists()
 
 
-def test_removal_unloads_and_leaves_apt_alone(machine: Machine) -> None:
+def test_removal_unloads_and_leaves_apt_alone(machine: DebianChroot) -> None:
     machine.pretend_staged()
     assert machine.apt("remove", "kexec-hook").status == 0
     assert not machine.loaded()
@@ -297,7 +297,7 @@ esac
 
 
 def test_shutdown_unit_is_enabled_and_started_and_no_upgrade_stops_it(
-    bare: Machine, package: Path, tmp_path: Path
+    bare: DebianChroot, package: Path, tmp_path: Path
 ) -> None:
     """With a systemd that notes what it is asked; what is about files is done."""
     systemctl = bare.chroot / "usr/bin/systemctl"
@@ -324,13 +324,13 @@ def test_shutdown_unit_is_enabled_and_started_and_no_upgrade_stops_it(
     assert asked() == {"stop"}
 
 
-def test_removal_leaves_what_the_administrator_loaded(machine: Machine) -> None:
+def test_removal_leaves_what_the_administrator_loaded(machine: DebianChroot) -> None:
     machine.chroot.write("srv/kexec_loaded", "1\n")
     assert machine.apt("remove", "kexec-hook").status == 0
     assert (machine.loaded(), machine.kexecs()) == (True, [])
 
 
-def test_purge_leaves_nothing(bare: Machine, package: Path) -> None:
+def test_purge_leaves_nothing(bare: DebianChroot, package: Path) -> None:
     def files() -> set[str]:
         found = bare.chroot.sh(
             "find / -xdev -path /proc -prune -o -path /sys -prune -o -path /dev -prune -o -print"
@@ -366,7 +366,7 @@ def test_purge_leaves_nothing(bare: Machine, package: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["smoke", "upgrades"])
-def test_autopkgtest_passes(bare: Machine, package: Path, name: str) -> None:
+def test_autopkgtest_passes(bare: DebianChroot, package: Path, name: str) -> None:
     """Without autopkgtest, of which no more is needed here than a directory."""
     ours = "/usr/bin/kexec-hook"
     bare.chroot.sh(f"rm {ours}; dpkg-divert --quiet --local --rename --remove {ours}").check()
@@ -376,7 +376,7 @@ def test_autopkgtest_passes(bare: Machine, package: Path, name: str) -> None:
 
 
 def test_administrators_settings_survive_upgrade_and_downgrade(
-    machine: Machine, package: Path, tmp_path: Path
+    machine: DebianChroot, package: Path, tmp_path: Path
 ) -> None:
     conf = machine.chroot / "etc/kexec-hook.conf"
     conf.write_text(conf.read_text() + "panic_timeout = 30\n")

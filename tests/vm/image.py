@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.machine import OVMF_CODE, Machine
+from tests.vm.machine import OVMF_CODE, VirtualMachine
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache" / "vm"
@@ -496,7 +496,7 @@ def _write_esp(recipe: Recipe, root: Path, disk: Path) -> None:
 
 
 def _set_up(disk: Path, variables: Path | None) -> None:
-    with Machine(disk, variables=variables, keep=True) as machine:
+    with VirtualMachine(disk, variables=variables, keep=True) as machine:
         machine.booted()
         machine.ok(
             f"grub-install {'' if variables else '/dev/vda'} && update-grub && test -e /boot/grub/grubenv",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.vm import image, product, proof
 from tests.vm.image import CACHE, Image, Recipe
-from tests.vm.machine import Booted, Machine, MachineError
+from tests.vm.machine import Booted, MachineError, VirtualMachine
 
 FAILURES = CACHE / "failures"
 
@@ -27,7 +27,7 @@ dpkg-query -W -f '${Package} ${Version}\\n' 'linux-image-[0-9]*'
 @dataclass(frozen=True)
 class State:
     name: str
-    change: Callable[[Lab, Machine], object]  # what makes it out of the base
+    change: Callable[[Lab, VirtualMachine], object]  # what makes it out of the base
     base: State | None = None  # None: switched on for the first time
 
 
@@ -37,7 +37,7 @@ class Lab:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.image: Image = image.make(recipe)
-        self._machine: Machine | None = None
+        self._machine: VirtualMachine | None = None
         self._by_grub: dict[str, Booted] = {}
         self.versions: dict[str, str] = {"kexec-hook": proof.checkout(), "QEMU": proof.qemu()}
         self._failures = FAILURES / recipe.name
@@ -51,7 +51,7 @@ class Lab:
             self._machine.close()
         self._directory.cleanup()
 
-    def at(self, state: State) -> Machine:
+    def at(self, state: State) -> VirtualMachine:
         """The machine, in that state."""
         if self._machine and not self._machine.alive():
             self._machine.close()
@@ -64,7 +64,7 @@ class Lab:
         else:
             if self._machine:
                 self._machine.close()
-            self._machine = machine = Machine(
+            self._machine = machine = VirtualMachine(
                 self.image.disk, self._payload, variables=self.image.variables
             ).start()
             machine.booted()
@@ -82,7 +82,7 @@ class Lab:
             self._machine.save(f"{state.name}.grub")
         return self._by_grub[state.name]
 
-    def after_grub(self, state: State) -> Machine:
+    def after_grub(self, state: State) -> VirtualMachine:
         """The machine, after GRUB has booted it in that state."""
         self.by_grub(state)
         return self.at(

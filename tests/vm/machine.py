@@ -66,7 +66,7 @@ class Mark:
     shutdowns: int
 
 
-class Machine:
+class VirtualMachine:
     def __init__(
         self, disk: Path, payload: Path | None = None,
         *, variables: Path | None = None, memory: int = 1024, keep: bool = False,
@@ -122,7 +122,7 @@ class Machine:
 
     # Power.
 
-    def start(self) -> Machine:
+    def start(self) -> VirtualMachine:
         with (self.directory / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
@@ -136,7 +136,7 @@ class Machine:
             raise
         return self
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> VirtualMachine:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.packages import deb_lab
 from tests.vm.image import Image, do
-from tests.vm.machine import Machine
+from tests.vm.machine import VirtualMachine
 
 ROOT = Path(__file__).resolve().parents[2]
 # The units are enabled and started by the package.
@@ -50,10 +50,10 @@ def make_payload(image: Image, disk: Path) -> None:
         do("mkfs.ext4", "-q", "-F", "-L", "payload", "-d", str(content), str(disk), "256M")
 
 
-def install(machine: Machine) -> None:
+def install(machine: VirtualMachine) -> None:
     machine.ok(INSTALL, 300)
 
 
-def install_apt_glue(machine: Machine) -> None:
+def install_apt_glue(machine: VirtualMachine) -> None:
     """The package has brought it."""
     machine.ok(APT_GLUE)

@@ -14,12 +14,12 @@ import pytest
 
 from tests.vm import product
 from tests.vm.lab import Lab, State
-from tests.vm.machine import Machine
+from tests.vm.machine import VirtualMachine
 
 LOGIND = "busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager Reboot b false"
 
 
-def stage(machine: Machine, *words: str) -> dict[str, Any]:
+def stage(machine: VirtualMachine, *words: str) -> dict[str, Any]:
     command = shlex.join(["kexec-hook", "stage", "--json", *words])
     answer: dict[str, Any] = json.loads(
         machine.ok(
@@ -29,7 +29,7 @@ def stage(machine: Machine, *words: str) -> dict[str, Any]:
     return answer
 
 
-def jump(machine: Machine, command: str = "reboot") -> tuple[str, bytes, bytes]:
+def jump(machine: VirtualMachine, command: str = "reboot") -> tuple[str, bytes, bytes]:
     """Reboot into what is to be the same as with GRUB; nothing of the decision is left."""
     booted = machine.reboot(command)
     assert booted.kind == "kexec"
@@ -38,20 +38,20 @@ def jump(machine: Machine, command: str = "reboot") -> tuple[str, bytes, bytes]:
     return booted.same_as_grub
 
 
-def loaded(machine: Machine) -> str:
+def loaded(machine: VirtualMachine) -> str:
     return machine.ok("cat /sys/kernel/kexec_loaded")
 
 
-def one_shot(lab: Lab, machine: Machine) -> None:
+def one_shot(lab: Lab, machine: VirtualMachine) -> None:
     machine.ok(f"grub-reboot '{lab.entry_of(lab.image.older)}'")
 
 
-def boot_the_older(lab: Lab, machine: Machine) -> None:
+def boot_the_older(lab: Lab, machine: VirtualMachine) -> None:
     one_shot(lab, machine)
     assert machine.power_cycle().release == lab.image.older
 
 
-def _install(lab: Lab, machine: Machine) -> None:
+def _install(lab: Lab, machine: VirtualMachine) -> None:
     product.install(machine)
 
 
@@ -60,7 +60,7 @@ INSTALLED = State("installed", _install)
 UPGRADED = State("upgraded", boot_the_older, INSTALLED)
 
 
-def _staged_and_one_shot(lab: Lab, machine: Machine) -> None:
+def _staged_and_one_shot(lab: Lab, machine: VirtualMachine) -> None:
     assert stage(machine)["release"] == lab.image.newer
     one_shot(lab, machine)
 
@@ -80,7 +80,7 @@ def grub_reboot_is_followed_once(lab: Lab) -> None:
 # What `apt install` of a kernel leads to, with apt's glue installed; each module that has these gives them a name.
 
 
-def _before_the_newer(lab: Lab, machine: Machine) -> None:
+def _before_the_newer(lab: Lab, machine: VirtualMachine) -> None:
     if lab.recipe.newer_is_installed:
         boot_the_older(lab, machine)
         machine.ok(f"apt-get -y -qq purge linux-image-{lab.image.newer}", 600)
@@ -88,7 +88,7 @@ def _before_the_newer(lab: Lab, machine: Machine) -> None:
     product.install_apt_glue(machine)
 
 
-def _apt_install(lab: Lab, machine: Machine) -> None:
+def _apt_install(lab: Lab, machine: VirtualMachine) -> None:
     said = machine.ok(
         "mount -o ro LABEL=payload /mnt && apt-get -y -qq install /mnt/newer/*.deb && umount /mnt",
         900,

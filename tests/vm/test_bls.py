@@ -13,7 +13,7 @@ import pytest
 from tests.packages.rpm_lab import DEBIAN_SPEC
 from tests.vm import image, product
 from tests.vm.lab import Lab, State
-from tests.vm.machine import Machine
+from tests.vm.machine import VirtualMachine
 from tests.vm.scenarios import LOGIND, jump, loaded, one_shot, stage
 
 pytestmark = pytest.mark.vm
@@ -81,7 +81,7 @@ kernel-install remove {release} || exit $?
 """
 
 
-def _furnish(lab: Lab, machine: Machine) -> None:
+def _furnish(lab: Lab, machine: VirtualMachine) -> None:
     product.install(machine)
     machine.ok(DNF5_GLUE)
     machine.write("/etc/kernel/install.conf", b"layout=bls\nBOOT_ROOT=/boot\n")
@@ -108,7 +108,7 @@ def _furnish(lab: Lab, machine: Machine) -> None:
     )
 
 
-def _dnf_install(lab: Lab, machine: Machine) -> None:
+def _dnf_install(lab: Lab, machine: VirtualMachine) -> None:
     said = machine.ok("dnf5 -y install /root/rpmbuild/RPMS/x86_64/*.rpm", 900)
     # What BLS entries of Debian are called, and the release beside it.
     assert (
@@ -118,7 +118,7 @@ def _dnf_install(lab: Lab, machine: Machine) -> None:
     assert loaded(machine) == "1"
 
 
-def _dnf_remove(lab: Lab, machine: Machine) -> None:
+def _dnf_remove(lab: Lab, machine: VirtualMachine) -> None:
     machine.ok("dnf5 -y remove kernel-core", 300)
 
 
@@ -128,16 +128,16 @@ BY_DNF_AND_ONE_SHOT = State("by-dnf-and-one-shot", one_shot, BY_DNF)
 REMOVED = State("removed-by-dnf", _dnf_remove, BY_DNF)
 
 
-def title(machine: Machine) -> str:
+def title(machine: VirtualMachine) -> str:
     return machine.ok(". /etc/os-release; echo $PRETTY_NAME")
 
 
-def kernel_path(lab: Lab, machine: Machine) -> str:
+def kernel_path(lab: Lab, machine: VirtualMachine) -> str:
     """Where kernel-install puts it, in /boot's file system."""
     return f"/{machine.ok('cat /etc/machine-id')}/{lab.image.newer}/linux"
 
 
-def options(lab: Lab, machine: Machine) -> str:
+def options(lab: Lab, machine: VirtualMachine) -> str:
     # GRUB 2.14 (commands/blsuki.c:bls_get_linux) allocates one byte too few, and may lose the initrd at such a length.
     added = f" systemd.machine_id={machine.ok('cat /etc/machine-id')}"
     line = f"linux {kernel_path(lab, machine)} {OPTIONS.replace('$tuned_params ', '')}{added}\0"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.vm import image, product
 from tests.vm.lab import Lab, State
-from tests.vm.machine import Booted, Machine
+from tests.vm.machine import Booted, VirtualMachine
 from tests.vm.scenarios import UPGRADED, jump, loaded, stage
 
 pytestmark = pytest.mark.vm
@@ -21,7 +21,7 @@ APT_INSTALL = (
 )
 
 
-def declined(machine: Machine, *words: str) -> str:
+def declined(machine: VirtualMachine, *words: str) -> str:
     """The reasons why nothing is staged."""
     answer = machine.shell(" ".join(["kexec-hook stage --json", *words, "2> /dev/null"]))
     assert answer.code == 3, answer.output
@@ -29,13 +29,13 @@ def declined(machine: Machine, *words: str) -> str:
     return "; ".join(objection["reason"] for objection in json.loads(answer.output)["objections"])
 
 
-def why(machine: Machine) -> str:
+def why(machine: VirtualMachine) -> str:
     """What status has to say about it."""
     answer = json.loads(machine.ok("kexec-hook status --json"))
     return "; ".join(objection["reason"] for objection in answer["objections"])
 
 
-def reboots_the_ordinary_way(machine: Machine) -> tuple[Booted, str]:
+def reboots_the_ordinary_way(machine: VirtualMachine) -> tuple[Booted, str]:
     """How the machine comes back, and what the shutdown unit has said about it."""
     booted = machine.reboot("reboot")
     assert booted.kind == "firmware"
@@ -43,7 +43,7 @@ def reboots_the_ordinary_way(machine: Machine) -> tuple[Booted, str]:
     return booted, machine.ok("journalctl --no-pager -o cat -b -1 -u kexec-hook.service")
 
 
-def stages_and_jumps_again(machine: Machine) -> Booted:
+def stages_and_jumps_again(machine: VirtualMachine) -> Booted:
     """Into what GRUB boots after that."""
     stage(machine)
     jumped = jump(machine)
@@ -52,7 +52,7 @@ def stages_and_jumps_again(machine: Machine) -> Booted:
     return by_grub
 
 
-def at_shutdown(machine: Machine, command: str) -> None:
+def at_shutdown(machine: VirtualMachine, command: str) -> None:
     """What GRUB could not boot is mended by a unit that is stopped after kexec-hook's."""
     unit = (
         "[Unit]\nDefaultDependencies=no\nBefore=kexec-hook.service shutdown.target\nConflicts=shutdown.target\n"
@@ -105,7 +105,7 @@ END
 """
 
 
-def _fall_back(lab: Lab, machine: Machine) -> None:
+def _fall_back(lab: Lab, machine: VirtualMachine) -> None:
     script = FALLBACK.format(uuid=image.UUID, older=lab.image.older)
     machine.write("/etc/grub.d/42_fallback", script.encode())
     machine.ok("chmod 755 /etc/grub.d/42_fallback && update-grub", 300)
@@ -135,7 +135,7 @@ LOOP = b"#!/bin/sh\necho 'while true; do true; done'\n"
 TIMEOUT_STOP = 60
 
 
-def _prepare_the_upgrade(lab: Lab, machine: Machine) -> None:
+def _prepare_the_upgrade(lab: Lab, machine: VirtualMachine) -> None:
     """apt's glue is there, the newer kernel is not; all is on the disk, where GRUB sees it without ext4's journal."""
     machine.ok(f"apt-get -y -qq purge linux-image-{lab.image.newer}", 600)
     product.install_apt_glue(machine)
@@ -147,14 +147,14 @@ def _prepare_the_upgrade(lab: Lab, machine: Machine) -> None:
 TO_BE_UPGRADED = State("to-be-upgraded", _prepare_the_upgrade, UPGRADED)
 
 
-def loop_in_grub_cfg(machine: Machine) -> str:
+def loop_in_grub_cfg(machine: VirtualMachine) -> str:
     """Where it is."""
     machine.write("/etc/grub.d/42_loop", LOOP)
     machine.ok("chmod 755 /etc/grub.d/42_loop && update-grub", 300)
     return where_it_loops(machine)
 
 
-def where_it_loops(machine: Machine) -> str:
+def where_it_loops(machine: VirtualMachine) -> str:
     line = machine.ok("grep -n '^while true' /boot/grub/grub.cfg").partition(":")[0]
     return f"(/boot/grub/grub.cfg:{line})"
 
@@ -197,7 +197,7 @@ def test_endless_loop_in_grub_cfg_does_not_stop_an_upgrade(lab: Lab) -> None:
 # No room in /run.
 
 
-def fill_run(machine: Machine) -> None:
+def fill_run(machine: VirtualMachine) -> None:
     machine.ok("cat /dev/zero > /run/filler; ! echo full > /run/full", 120)
 
 
@@ -239,7 +239,7 @@ kill -KILL $(pidof dpkg)
 """
 
 
-def nothing_is_wrong(machine: Machine, release: str) -> dict[str, Any]:
+def nothing_is_wrong(machine: VirtualMachine, release: str) -> dict[str, Any]:
     """As status has it: GRUB boots that, and what is staged, if anything, is just that."""
     answer: dict[str, Any] = json.loads(machine.ok("kexec-hook status --json"))
     assert (answer["grub"]["release"], answer["objections"]) == (release, [])
@@ -249,7 +249,7 @@ def nothing_is_wrong(machine: Machine, release: str) -> dict[str, Any]:
     return answer
 
 
-def completes(machine: Machine, command: str, release: str) -> None:
+def completes(machine: VirtualMachine, command: str, release: str) -> None:
     """The upgrade that was interrupted; the glue stages."""
     machine.ok(command, 900)
     assert machine.ok("dpkg --audit") == ""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.vm import image
 from tests.vm.lab import Lab, State
-from tests.vm.machine import Machine
+from tests.vm.machine import VirtualMachine
 from tests.vm.scenarios import (
     LOGIND,
     ONE_SHOT,
@@ -27,7 +27,7 @@ RECIPE = image.DEBIAN_12
 # The states.
 
 
-def _saved(lab: Lab, machine: Machine) -> None:
+def _saved(lab: Lab, machine: VirtualMachine) -> None:
     machine.ok(
         "printf '%s\\n' GRUB_DEFAULT=saved GRUB_SAVEDEFAULT=true >> /etc/default/grub && update-grub",
         300,
@@ -42,13 +42,13 @@ GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX crashkernel=256M e2e.a=\"two  words\" e2
 """
 
 
-def _edited(lab: Lab, machine: Machine) -> None:
+def _edited(lab: Lab, machine: VirtualMachine) -> None:
     assert stage(machine)["release"] == lab.image.newer
     machine.write("/boot/microcode.cpio", early_cpio("e2e-early", b"brought along\n"))
     machine.ok(f"cat >> /etc/default/grub <<'END'{ADDED}END\nupdate-grub", 300)
 
 
-def _purged(lab: Lab, machine: Machine) -> None:
+def _purged(lab: Lab, machine: VirtualMachine) -> None:
     assert stage(machine)["release"] == lab.image.newer
     machine.ok(f"KEXEC_HOOK_SUSPEND=1 apt-get -y -qq purge linux-image-{lab.image.newer}", 600)
     assert loaded(machine) == "1"
@@ -88,7 +88,7 @@ def test_every_caller_jumps_into_what_grub_boots(lab: Lab, command: str, load: s
     assert jump(machine, command) == by_grub.same_as_grub
 
 
-def load_kexec(machine: Machine, value: str) -> None:
+def load_kexec(machine: VirtualMachine, value: str) -> None:
     """Debian's own setting, which is true where nobody has changed it; ours has the last word."""
     machine.ok(f"sed -i 's/^LOAD_KEXEC=.*/LOAD_KEXEC={value}/' /etc/default/kexec")
     if value == "false":

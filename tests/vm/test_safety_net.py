@@ -12,7 +12,7 @@ import pytest
 
 from tests.vm import image
 from tests.vm.lab import Lab, State
-from tests.vm.machine import Machine
+from tests.vm.machine import VirtualMachine
 from tests.vm.scenarios import UPGRADED, early_cpio, jump, stage
 
 pytestmark = pytest.mark.vm
@@ -26,7 +26,7 @@ fi
 """
 
 
-def _faulty(lab: Lab, machine: Machine, fault: str) -> None:
+def _faulty(lab: Lab, machine: VirtualMachine, fault: str) -> None:
     machine.write("/boot/fault.cpio", early_cpio("e2e-fault", (_FAULT % fault).encode()))
     machine.ok(
         "echo GRUB_EARLY_INITRD_LINUX_CUSTOM=fault.cpio >> /etc/default/grub && update-grub", 300
@@ -42,16 +42,16 @@ PANICS = State(
 )
 
 
-def status(machine: Machine) -> dict[str, Any]:
+def status(machine: VirtualMachine) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(machine.ok("kexec-hook status --json"))
     return answer
 
 
-def failed_jumps(machine: Machine) -> list[str]:
+def failed_jumps(machine: VirtualMachine) -> list[str]:
     return [jump["release"] for jump in status(machine)["failed_jumps"]]
 
 
-def jump_into_the_fault(machine: Machine) -> None:
+def jump_into_the_fault(machine: VirtualMachine) -> None:
     before = machine.mark()
     machine.say("reboot")
     machine.wait_for_console("@@FAULT", before)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.vm import image
 from tests.vm.lab import Lab, State
-from tests.vm.machine import Machine
+from tests.vm.machine import VirtualMachine
 from tests.vm.scenarios import UPGRADED, jump, loaded, stage
 
 pytestmark = pytest.mark.vm
@@ -29,13 +29,13 @@ END
 """
 
 
-def _other_disk(lab: Lab, machine: Machine) -> None:
+def _other_disk(lab: Lab, machine: VirtualMachine) -> None:
     script = ON_THE_OTHER_DISK.format(older=lab.entry_of(lab.image.older), uuid=image.UUID)
     machine.write("/etc/grub.d/42_other", script.encode())
     machine.ok("chmod 755 /etc/grub.d/42_other && update-grub", 300)
 
 
-def on_the_other_disk(machine: Machine, command: str) -> None:
+def on_the_other_disk(machine: VirtualMachine, command: str) -> None:
     machine.ok(f"mount LABEL=payload /mnt && {command} && umount /mnt")
 
 
@@ -47,7 +47,7 @@ FLAGGED = State(
 )
 
 
-def _unflag_what_is_staged(lab: Lab, machine: Machine) -> None:
+def _unflag_what_is_staged(lab: Lab, machine: VirtualMachine) -> None:
     assert stage(machine)["release"] == lab.image.older
     on_the_other_disk(machine, "rm /mnt/maintenance")
 
@@ -55,7 +55,7 @@ def _unflag_what_is_staged(lab: Lab, machine: Machine) -> None:
 UNFLAGGED = State("unflagged", _unflag_what_is_staged, FLAGGED)
 
 
-def _kernel_there(lab: Lab, machine: Machine) -> None:
+def _kernel_there(lab: Lab, machine: VirtualMachine) -> None:
     older = lab.image.older
     copies = f"cp /boot/vmlinuz-{older} /mnt/vmlinuz && cp /boot/initrd.img-{older} /mnt/initrd.img"
     on_the_other_disk(machine, copies)

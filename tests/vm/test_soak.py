@@ -12,7 +12,7 @@ import pytest
 
 from tests.vm import image, product
 from tests.vm.lab import Lab
-from tests.vm.machine import Booted, Machine
+from tests.vm.machine import Booted, VirtualMachine
 from tests.vm.scenarios import INSTALLED, loaded
 
 pytestmark = pytest.mark.vm
@@ -51,7 +51,7 @@ def wishes(lab: Lab) -> list[Wish]:
     return [Wish(FORMS[number % 3], kernels[number % 2]) for number in range(ROUNDS)]
 
 
-def ask(lab: Lab, machine: Machine, wish: Wish) -> None:
+def ask(lab: Lab, machine: VirtualMachine, wish: Wish) -> None:
     if wish.form == "GRUB_DEFAULT":
         # By title for one, by number for the other: update-grub lists the newer kernel first, each with its rescue.
         title = f"Advanced options for Debian GNU/Linux>Debian GNU/Linux, with Linux {wish.release}"
@@ -63,7 +63,7 @@ def ask(lab: Lab, machine: Machine, wish: Wish) -> None:
         machine.ok(f"grub-reboot '{lab.entry_of(wish.release)}'")
 
 
-def grub_default(machine: Machine, value: str) -> None:
+def grub_default(machine: VirtualMachine, value: str) -> None:
     machine.ok(
         f"sed -i 's|^GRUB_DEFAULT=.*|GRUB_DEFAULT=\"{value}\"|' /etc/default/grub && update-grub",
         300,
@@ -74,11 +74,11 @@ def variables(grubenv: bytes) -> list[bytes]:
     return [line for line in grubenv.splitlines() if b"=" in line]
 
 
-def kilobytes(machine: Machine, name: str) -> int:
+def kilobytes(machine: VirtualMachine, name: str) -> int:
     return int(machine.ok(f"sed -n 's/^{name}: *\\([0-9]*\\) kB$/\\1/p' /proc/meminfo"))
 
 
-def one_round(lab: Lab, machine: Machine, number: int, wish: Wish, by_grub: Booted) -> Seen:
+def one_round(lab: Lab, machine: VirtualMachine, number: int, wish: Wish, by_grub: Booted) -> Seen:
     ask(lab, machine, wish)
     asked = variables(machine.read("/boot/grub/grubenv"))
     said = machine.ok(REINSTALL if number in BY_APT else "/usr/lib/kexec-hook/run apt", 600)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.vm import image
 from tests.vm.lab import Lab, State
-from tests.vm.machine import Machine
+from tests.vm.machine import VirtualMachine
 from tests.vm.scenarios import UPGRADED, grub_reboot_is_followed_once, jump, loaded, stage
 
 pytestmark = pytest.mark.vm
@@ -22,7 +22,7 @@ GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX e2e.stub=\${e2e_stub}\${e2e_hidden} e2e.
 """
 
 
-def _edited(lab: Lab, machine: Machine) -> None:
+def _edited(lab: Lab, machine: VirtualMachine) -> None:
     assert stage(machine)["release"] == lab.image.newer
     machine.ok(
         f"sed -i '1i {IN_STUB}' {STUB} && cat >> /etc/default/grub <<'END'{ADDED}END\nupdate-grub",

@@ -23,7 +23,7 @@ from typing import Any
 
 from tests.vm import image
 from tests.vm.lab import Lab, State
-from tests.vm.machine import RESET, Machine
+from tests.vm.machine import RESET, VirtualMachine
 from tests.vm.picture import Way, svg
 from tests.vm.scenarios import UPGRADED, stage
 
@@ -42,7 +42,7 @@ STARTED = "systemctl show --value -p UserspaceTimestampMonotonic"
 SETTLE = 5  # seconds after a state has been loaded
 
 
-def _staged(lab: Lab, machine: Machine) -> None:
+def _staged(lab: Lab, machine: VirtualMachine) -> None:
     """The older kernel runs; the newer one is GRUB's default, and staged."""
     machine.ok(
         f'sed -i \'s/"quiet"/"{LOUD}"/\' /etc/default/grub && update-grub && dmesg -n 6', 300
@@ -50,7 +50,7 @@ def _staged(lab: Lab, machine: Machine) -> None:
     assert stage(machine)["release"] == lab.image.newer
 
 
-def _without(lab: Lab, machine: Machine) -> None:
+def _without(lab: Lab, machine: VirtualMachine) -> None:
     """The same, as if there were no kexec-hook."""
     machine.ok(
         "kexec-hook unstage && systemctl disable --now kexec-hook.service kexec-hook-judge.service"
