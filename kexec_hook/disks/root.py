@@ -124,6 +124,14 @@ class RootDisks(VolumeDisks):
                 return GrubPath(self._drives.promise_name(unit), join(inside))
         return None
 
+    def called(self, node: str) -> str:
+        """GRUB's name of a block device below /dev; empty where this root does not have it."""
+        disk, number = split_node(node)
+        for unit in self._drives.units:
+            if unit.drive.key == disk and (unit.number or 0) == (number or 0):
+                return self._drives.promise_name(unit)
+        return ""
+
     def lasting_name(self, name: str) -> str:
         """How grub-install names a device in its image: a volume, array or container by its id where that is known."""
         unit = self._unit(name)

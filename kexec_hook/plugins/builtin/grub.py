@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pluggy
 
 from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
-from kexec_hook.plugins.builtin import bootorder
+from kexec_hook.plugins.builtin import bootcode, bootorder
 from kexec_hook.system.distribution import os_release, system_ids
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
 
@@ -109,6 +109,7 @@ def _firmware(decision: Decision) -> Iterator[Objection | Note]:
             yield finding
     if not given:
         yield from _out_of_sight(decision)
+        yield from bootcode.findings(decision)
 
 
 def _out_of_sight(decision: Decision) -> Iterator[Objection]:

@@ -1,0 +1,211 @@
+"""Which GRUB will a BIOS start: the disks that begin with GRUB's boot code, and the configuration it leads to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from kexec_hook.disks.drives import split_node
+from kexec_hook.grub import image
+from kexec_hook.grub.disks import GrubPath
+from kexec_hook.plugins.api import Note, Objection
+from kexec_hook.system import efi
+from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError, join, parts_of
+
+if TYPE_CHECKING:
+    from kexec_hook.disks.root import RootDisks
+    from kexec_hook.grub.image import Embedded
+    from kexec_hook.plugins.api import Decision
+
+_DISKS = r"(?:sd|vd|xvd|hd)[a-z]+|nvme\d+n\d+|mmcblk\d+"
+_EDD = "/sys/firmware/edd/int13_dev80/mbr_signature"  # of the disk that the BIOS starts from
+# What grub-install builds in where the disk of /boot is not the one that starts (util/grub-install.c).
+_SEARCH = r"^search\.fs_uuid (?P<uuid>\S+) root\b.*$"
+_SET_PREFIX = r"^set prefix=\(\$root\)'?(?P<path>[^'\n]*)'?$"
+_HARMLESS = r"(cryptomount -u \S+|insmod \S+|set debug=.*|)\s*$"
+
+
+class Lead(NamedTuple):
+    """A disk that begins with GRUB's boot code, and where that code looks for its configuration."""
+
+    disk: str  # /dev/sda
+    prefix: GrubPath | None  # None: not known
+    why: str = ""  # it is not known
+    same: bool = False  # it is the core.img that this system has installed
+    signature: str = ""  # of the disk, as Linux shows what the BIOS tells
+
+
+def findings(decision: Decision) -> Iterator[Objection | Note]:
+    """Everything that makes a BIOS start another GRUB than the one that was evaluated, or may."""
+    evaluation = decision.evaluation
+    if evaluation is None or efi.is_efi(decision.sysroot):
+        return
+    found, refused = leads(decision.sysroot, decision.disks)
+    if refused:
+        yield Note(
+            f"which GRUB the firmware starts was not looked at: {refused[0]} could not be read",
+            code="boot-code",
+        )
+    config = evaluation.config
+    device, _, path = config.prefix[1:].partition(")")
+    ours = GrubPath(device, path)
+    if all(_is_ours(lead, ours, decision.disks) for lead in found):
+        return
+    names = " and ".join(lead.disk for lead in found)
+    if len({_place(lead.prefix, decision.disks) if lead.prefix else None for lead in found}) > 1:
+        yield Objection(
+            f"{names} begin with GRUB's boot code and lead to different configurations "
+            f"({', '.join(_shown(lead) for lead in found)}), and which one the firmware starts cannot be known",
+            code="boot-disk-unknown",
+        )
+    elif found[0].prefix is None:
+        yield Note(
+            f"where the boot code of {names} leads is not known ({found[0].why})",
+            code="boot-code",
+        )
+    else:
+        yield Objection(
+            f"the boot code of {names} leads GRUB to {found[0].prefix}/grub.cfg, not to {config.path}",
+            code="other-grub",
+        )
+
+
+def leads(sysroot: Sysroot, disks: RootDisks) -> tuple[list[Lead], list[str]]:
+    """Of every disk that begins with GRUB's boot code; and the disks that could not be read."""
+    found: list[Lead] = []
+    refused = []
+    first = _first_of_bios(sysroot)
+    for disk in _disks(sysroot):
+        try:
+            lead = _lead(sysroot, disks, disk)
+        except NotPermittedError:
+            refused.append(f"/dev/{disk}")
+            continue
+        except SysrootError:
+            continue
+        if lead and first and lead.signature == first:
+            return [lead], []
+        found += [lead] if lead else []
+    return found, refused
+
+
+def _is_ours(lead: Lead, ours: GrubPath, disks: RootDisks) -> bool:
+    if lead.prefix is None:
+        return lead.same
+    return _place(lead.prefix, disks) == _place(ours, disks) or (
+        _place(lead.prefix, disks)[0] == _place(ours, disks)[0]
+        and _is_btrfs(ours, disks)
+        and ours.path.endswith(lead.prefix.path)  # SUSE's starts at a subvolume
+    )
+
+
+def _place(path: GrubPath, disks: RootDisks) -> tuple[str, str]:
+    """One spelling of a file: several devices of one file system are one place."""
+    device = disks.device(path.device)
+    name = (device.uuid or device.name) if device else path.device
+    return name, join(parts_of(path.path))
+
+
+def _is_btrfs(path: GrubPath, disks: RootDisks) -> bool:
+    device = disks.device(path.device)
+    return device is not None and device.fs == "btrfs"
+
+
+def _shown(lead: Lead) -> str:
+    if lead.prefix is None:
+        return f"{lead.disk}: {lead.why}"
+    return f"{lead.disk}: {lead.prefix}"
+
+
+def _disks(sysroot: Sysroot) -> list[str]:
+    """What a BIOS may start from; nothing that can be pulled out."""
+    known = sysroot.listdir("/sys/block") or sysroot.listdir("/dev")
+    return [
+        disk for disk in known if re.fullmatch(_DISKS, disk) and not _is_removable(sysroot, disk)
+    ]
+
+
+def _is_removable(sysroot: Sysroot, disk: str) -> bool:
+    try:
+        return sysroot.text(f"/sys/block/{disk}/removable", 16).strip() == "1"
+    except SysrootError:
+        return False
+
+
+def _first_of_bios(sysroot: Sysroot) -> str:
+    try:
+        return sysroot.text(_EDD, 64).strip().lower()
+    except SysrootError:
+        return ""
+
+
+def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
+    """Where a disk's boot code leads; None where it is not GRUB's.  SysrootError"""
+    lead = Lead(f"/dev/{disk}", None)
+    # A root of its own: what a disk is written to says nothing about its boot code.
+    with Sysroot(sysroot.root, is_host=sysroot.is_host).window(lead.disk, block=True) as file:
+        sector = file.at(0, image.SECTOR)
+        if not image.is_boot_sector(sector):
+            return None
+        lead = lead._replace(signature=f"0x{int.from_bytes(sector[440:444], 'little'):08x}")
+        try:
+            core = image.read_core(file.at)
+        except image.Damaged as damaged:
+            return lead._replace(why=str(damaged))
+    try:
+        prefix, why = _resolve(image.of_core(core), disk, disks)
+    except image.Damaged as damaged:
+        return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
+    return lead._replace(prefix=prefix, why=why)
+
+
+def _is_installed(sysroot: Sysroot, core: bytes) -> bool:
+    for directory in ("/boot/grub", "/boot/grub2"):
+        try:
+            file = sysroot.read(f"{directory}/i386-pc/core.img", image.LARGEST)
+        except SysrootError:
+            continue
+        if image.same_core(core, file):
+            return True
+    return False
+
+
+def _resolve(embedded: Embedded, disk: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
+    """Where the configuration is that an image of GRUB reads, started from this disk; or why that is not known."""
+    if embedded.script.strip():
+        return _by_script(embedded.script, disks)
+    found = re.fullmatch(r"\((?P<device>[^)]*)\)(?P<path>.*)", embedded.prefix)
+    device, path = (found["device"], found["path"]) if found else ("", embedded.prefix)
+    if device and not device.startswith(","):
+        known = disks.device(device)
+        return (GrubPath(device, path), "") if known else (None, f"({device}) is not known here")
+    number = re.match(r",[a-z]*(\d+)", device)
+    node = partition(disk, int(number[1])) if number else disk
+    name = disks.called(node)
+    return (GrubPath(name, path), "") if name else (None, f"/dev/{node} is not known here")
+
+
+def _by_script(script: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
+    search = re.search(_SEARCH, script, re.MULTILINE)
+    prefix = re.search(_SET_PREFIX, script, re.MULTILINE)
+    rest = [
+        line
+        for line in script.splitlines()
+        if not re.match(f"{_HARMLESS}|{_SEARCH}|{_SET_PREFIX}", line)
+    ]
+    if search is None or prefix is None or rest:
+        return None, "its script is not one of grub-install"
+    found = disks.find("fs_uuid", search["uuid"])
+    if not found:
+        return None, f"no file system here has the UUID {search['uuid']}"
+    return GrubPath(found[0], prefix["path"]), ""
+
+
+def partition(disk: str, number: int) -> str:
+    """The node of a disk's partition: sda2, nvme0n1p2."""
+    return next(
+        node
+        for node in (f"{disk}{number}", f"{disk}p{number}")
+        if split_node(node) == (disk, number)
+    )

@@ -1,0 +1,67 @@
+"""Disks that begin with GRUB's boot code, as grub-bios-setup leaves them, and images as grub-mkimage makes them."""
+
+from __future__ import annotations
+
+import lzma
+import struct
+
+SECTOR = 512
+_MESSAGES = b"GRUB \0Geom\0Hard Disk\0Read\0 Error"
+_DECOMPRESSOR = 2848  # bytes that lzma_decompress.img has in 2.06
+
+
+def core(prefix: str, script: str = "") -> bytes:
+    """core.img: diskboot.img, a decompressor, and packed the kernel and the objects that follow it."""
+    objects = [_object(0, b"\x7fELF some module"), _object(3, prefix.encode() + b"\0")]
+    if script:
+        objects.insert(1, _object(2, script.encode() + b"\0"))
+    body = b"".join(objects)
+    kernel = b"mimg in the code".ljust(4096, b"k")
+    image = kernel + struct.pack("<4sII", b"mimg", 12, 12 + len(body)) + body
+    form = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 16}
+    packed = lzma.compress(image, lzma.FORMAT_RAW, filters=[form])
+    head = struct.pack("<8xIII", len(packed), len(image), 0).ljust(_DECOMPRESSOR, b"\x90")
+    return _block_list(2, -(-(len(head) + len(packed)) // SECTOR)) + head + packed
+
+
+def disk(core_image: bytes, signature: int = 0, start: int = 1, mended: bool = True) -> bytes:
+    """The beginning of a disk: boot.img, and core.img from a sector on."""
+    boot = bytearray(SECTOR)
+    boot[0x5C : 0x5C + 8] = struct.pack("<Q", start)
+    boot[0x180 : 0x180 + len(_MESSAGES)] = _MESSAGES
+    boot[440:444] = struct.pack("<I", signature)
+    boot[510:512] = b"\x55\xaa"
+    sectors = -(-len(core_image) // SECTOR)
+    extra = sectors if mended else 0
+    total = (sectors + extra) * SECTOR
+    laid = bytearray(core_image.ljust(total, b"\0"))
+    if mended:
+        laid[len(core_image) :] = b"\x99" * (total - len(core_image))
+        laid[SECTOR + 16 : SECTOR + 20] = struct.pack("<I", total - len(core_image))
+    laid[:SECTOR] = _block_list(start + 1, sectors + extra - 1)
+    return bytes(boot).ljust(start * SECTOR, b"\0") + bytes(laid) + bytes(64 * SECTOR)
+
+
+def efi(prefix: str, script: str = "") -> bytes:
+    """grubx64.efi: a PE program whose section `mods` holds the objects."""
+    objects = [_object(0, b"\x7fELF"), _object(3, prefix.encode() + b"\0")]
+    if script:
+        objects.append(_object(2, script.encode() + b"\0"))
+    body = b"".join(objects)
+    mods = struct.pack("<4s4xQQ", b"mimg", 24, 24 + len(body)) + body
+    optional = struct.pack("<H", 0x20B).ljust(240, b"\0")
+    section = struct.pack("<8sIIII16x", b"mods", len(mods), 0x1000, len(mods), 0x400)
+    coff = struct.pack("<HHIIIHH", 0x8664, 1, 0, 0, 0, len(optional), 0)
+    head = (
+        b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + coff + optional + section
+    )
+    return head.ljust(0x400, b"\0") + mods
+
+
+def _object(kind: int, data: bytes) -> bytes:
+    padded = data.ljust(-(-len(data) // 8) * 8, b"\0")
+    return struct.pack("<II", kind, 8 + len(padded)) + padded
+
+
+def _block_list(start: int, count: int) -> bytes:
+    return bytes(SECTOR - 12) + struct.pack("<QHH", start, count, 0x820)

@@ -1,0 +1,149 @@
+"""Which GRUB a BIOS starts, by the boot code of the disks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kexec_hook.plugins.api import Note, Objection
+from kexec_hook.plugins.builtin import bootcode as builtin
+from tests import bootcode
+from tests.tree import Tree
+
+UUID = "11111111-2222-3333-4444-555555555555"
+OTHER = "99999999-2222-3333-4444-555555555555"
+
+
+@pytest.fixture
+def bios(tmp_path: Path) -> Tree:
+    """/ is sda2, with GRUB; sda3 and sdb1 are other systems."""
+    tree = Tree(tmp_path).mount("/", "/dev/sda2").grubcfg("menuentry Linux { true }\n")
+    tree.by("uuid", UUID, "sda2").by("uuid", OTHER, "sda3").by("uuid", "33-44", "sdb1")
+    for number, node in enumerate(("sda2", "sda3", "sdb1")):
+        tree.by("partuuid", f"1234567{node[2] == 'b':d}-0{number + 1}", node).touch(f"dev/{node}")
+    return tree
+
+
+def findings(tree: Tree) -> list[Objection | Note]:
+    from kexec_hook.decision.decide import decide
+    from kexec_hook.plugins.api import Trigger
+    from kexec_hook.plugins.asking import Plugins
+    from kexec_hook.settings.conf import load_settings
+    from kexec_hook.system.host import Host
+
+    sysroot = tree.sysroot(is_host=False)
+    host = Host(str(tree.root))
+    decision = decide(host, sysroot, load_settings(sysroot), Plugins(), Trigger())
+    return list(builtin.findings(decision))
+
+
+def codes(tree: Tree) -> list[str]:
+    return [finding.code for finding in findings(tree)]
+
+
+def gpt(tree: Tree, number: int = 2) -> bytes:
+    return bootcode.disk(bootcode.core(f"(,msdos{number})/boot/grub"))
+
+
+def test_the_one_disk_that_leads_here_is_no_objection(bios: Tree) -> None:
+    assert codes(bios.write("dev/sda", gpt(bios))) == []
+
+
+def test_disks_without_grubs_boot_code_do_not_count(bios: Tree) -> None:
+    bios.write("dev/sda", gpt(bios)).write("dev/sdb", bytes(4096)).write("dev/sdc", b"")
+    assert codes(bios) == []
+
+
+def test_a_script_of_grub_install_leads_by_uuid(bios: Tree) -> None:
+    script = "search.fs_uuid {} root hint\nset prefix=($root)'/boot/grub'\n"
+    bios.write("dev/sdb", bootcode.disk(bootcode.core("/boot/grub", script.format(UUID))))
+    assert codes(bios) == []
+    bios.write("dev/sdb", bootcode.disk(bootcode.core("/boot/grub", script.format(OTHER))))
+    assert codes(bios) == ["other-grub"]
+
+
+def test_boot_code_of_another_system_is_an_objection(bios: Tree) -> None:
+    assert findings(bios.write("dev/sda", gpt(bios, 3))) == [
+        Objection(
+            "the boot code of /dev/sda leads GRUB to (hd0,msdos3)/boot/grub/grub.cfg, "
+            "not to /boot/grub/grub.cfg",
+            code="other-grub",
+        )
+    ]
+
+
+def test_several_disks_that_lead_here_are_no_objection(bios: Tree) -> None:
+    script = f"search.fs_uuid {UUID} root \nset prefix=($root)'/boot/grub'\n"
+    bios.write("dev/sda", gpt(bios))
+    bios.write("dev/sdb", bootcode.disk(bootcode.core("/boot/grub", script)))
+    assert codes(bios) == []
+
+
+def test_several_disks_that_lead_to_different_configurations_are_an_objection(bios: Tree) -> None:
+    bios.write("dev/sda", gpt(bios)).write("dev/sdb", gpt(bios, 1))
+    assert findings(bios) == [
+        Objection(
+            "/dev/sda and /dev/sdb begin with GRUB's boot code and lead to different configurations "
+            "(/dev/sda: (hd0,msdos2)/boot/grub, /dev/sdb: (hd1,msdos1)/boot/grub), "
+            "and which one the firmware starts cannot be known",
+            code="boot-disk-unknown",
+        )
+    ]
+
+
+def test_the_bios_may_tell_the_disk_that_it_starts_from(bios: Tree) -> None:
+    """CONFIG_EDD, where GRUB did not leave it empty."""
+    ours = bootcode.disk(bootcode.core("(,msdos2)/boot/grub"), signature=0x5AC24EAB)
+    bios.write("dev/sda", ours).write("dev/sdb", gpt(bios, 1))
+    edd = "sys/firmware/edd/int13_dev80/mbr_signature"
+    assert codes(bios.write(edd, "0x5ac24eab\n")) == []
+    assert codes(bios.write(edd, "0x00000001\n")) == ["boot-disk-unknown"]
+
+
+def test_what_can_be_pulled_out_does_not_count(bios: Tree) -> None:
+    bios.write("dev/sda", gpt(bios)).write("dev/sdb", gpt(bios, 1))
+    bios.write("sys/block/sda/removable", "0\n").write("sys/block/sdb/removable", "1\n")
+    assert codes(bios) == []
+
+
+def test_boot_code_that_is_not_understood_is_a_note(bios: Tree) -> None:
+    disk = bytearray(gpt(bios))
+    disk[3880:3900] = bytes(20)  # in what is packed
+    bios.write("dev/sda", bytes(disk))
+    assert codes(bios) == ["boot-code"]
+    script = "echo hello\nsearch.fs_label boot root\n"
+    bios.write("dev/sda", bootcode.disk(bootcode.core("/boot/grub", script)))
+    assert codes(bios) == ["boot-code"]
+    assert codes(bios.write("dev/sdb", gpt(bios, 1))) == ["boot-disk-unknown"]
+
+
+def test_boot_code_that_is_not_understood_may_be_what_is_installed(bios: Tree) -> None:
+    """As a core.img that is packed in another way."""
+    core = bytearray(bootcode.core("(,msdos2)/boot/grub"))
+    core[3370:3390] = bytes(20)
+    disk = bootcode.disk(bytes(core))
+    bios.write("dev/sda", disk).write("dev/sdb", disk)
+    assert codes(bios) == ["boot-code"]
+    assert codes(bios.write("boot/grub/i386-pc/core.img", bytes(core))) == []
+
+
+def test_what_may_not_be_read_is_a_note(bios: Tree) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    bios.write("dev/sda", gpt(bios))
+    (bios / "dev/sda").chmod(0)
+    assert codes(bios) == ["boot-code"]
+
+
+def test_under_efi_boot_code_does_not_count(bios: Tree) -> None:
+    assert codes(bios.efi().write("dev/sda", gpt(bios, 3))) == []
+
+
+@pytest.mark.parametrize(
+    ("disk", "number", "node"),
+    [("sda", 2, "sda2"), ("nvme0n1", 2, "nvme0n1p2"), ("vdb", 11, "vdb11")],
+)
+def test_partitions_are_called_as_the_kernel_does(disk: str, number: int, node: str) -> None:
+    assert builtin.partition(disk, number) == node
