@@ -196,6 +196,9 @@ def _add_called(subparsers: Any) -> None:
         "declines unless a reboot is coming",
     )
     _command(subparsers, "finalize", rebooting.finalize, help_, "kexec-hook finalize", what)
+    help_ = "what a unit calls at boot: make the writes of GRUB's that the jump came before"
+    what = "or take back what a shutdown that was cancelled left"
+    _command(subparsers, "complete", rebooting.complete, help_, "kexec-hook complete", what)
     help_ = "what a unit calls at boot: did the jump that was tried come up?"
     what = "remember a kernel that did not"
     _command(subparsers, "judge-boot", rebooting.judge_boot, help_, "kexec-hook judge-boot", what)
@@ -243,6 +246,6 @@ _COMMANDS = {
     **dict.fromkeys(("list", "explain", "status"), _add_looking),
     **dict.fromkeys(("reboot", "coldreboot", "ack"), _add_rebooting),
     "hooks": _add_hooks,
-    **dict.fromkeys(("run", "finalize", "judge-boot"), _add_called),
+    **dict.fromkeys(("run", "finalize", "complete", "judge-boot"), _add_called),
     "grub-eval": _add_grub_eval,
 }

@@ -28,10 +28,12 @@ UNIT = "/etc/systemd/system/kexec-hook.service"
 DEBIAN = (
     "/etc/kexec-hook.conf",
     RUN,
+    "/usr/lib/kexec-hook/boot",
     APT,
     "/etc/kernel/postinst.d/zzz-kexec-hook",
     "/etc/kernel/postrm.d/zzz-kexec-hook",
     "/etc/initramfs/post-update.d/zzz-kexec-hook",
+    "/etc/systemd/system/kexec-hook-cancelled.service",
     "/etc/systemd/system/kexec-hook-judge.service",
     UNIT,
     "/etc/systemd/system/systemd-kexec.service.d/50-kexec-hook.conf",
@@ -85,7 +87,11 @@ def test_install_puts_everything_in_place(box: Box, capsys: pytest.CaptureFixtur
     after = listed(box, capsys)
     assert {path: after[path] for path in DEBIAN} == dict.fromkeys(DEBIAN, "installed")
     executable = {path for path in DEBIAN if (box / path).stat().st_mode & 0o7777 == 0o755}
-    assert executable == {RUN, *(path for path in DEBIAN if "zzz" in path)}
+    assert executable == {
+        RUN,
+        "/usr/lib/kexec-hook/boot",
+        *(path for path in DEBIAN if "zzz" in path),
+    }
     assert all((box / path).stat().st_mode & 0o7777 == 0o644 for path in set(DEBIAN) - executable)
 
 
@@ -94,13 +100,13 @@ def test_units_are_enabled_and_the_one_for_shutdown_started(box: Box) -> None:
     assert [line.strip() for line in box.asked] == [
         "daemon-reload",
         "enable --now kexec-hook.service",
-        "enable kexec-hook-judge.service",
+        "enable kexec-hook-judge.service kexec-hook-cancelled.service",
     ]
 
 
 def test_files_call_the_program_that_installed_them(box: Box) -> None:
     box.run("hooks", "install")
-    for path in (RUN, UNIT, "/etc/systemd/system/kexec-hook-judge.service"):
+    for path in (RUN, UNIT, "/usr/lib/kexec-hook/boot"):
         text = (box / path).read_text()
         assert PACKAGED not in text
         assert f"{sys.executable} -IXutf8 {Path(sys.executable).parent}/kexec-hook" in text
@@ -126,7 +132,7 @@ def test_remove_undoes_exactly_what_install_did(
     assert box.run("hooks", "remove") == 0
     assert picture(box) == before
     assert [line.strip() for line in box.asked[-2:]] == [
-        "disable --now kexec-hook.service kexec-hook-judge.service",
+        "disable --now kexec-hook.service kexec-hook-judge.service kexec-hook-cancelled.service",
         "daemon-reload",
     ]
     assert box.run("hooks", "remove") == 0
@@ -277,16 +283,13 @@ def everything(tree: Tree, program: Program = PROGRAM) -> list[Glue]:
 
 def test_what_a_package_has_put_there_is_not_ours(tree: Tree) -> None:
     packaged = Program("/usr/bin/python3", PACKAGED)
+    theirs = {item.text for item in everything(tree, packaged)}
     for item in everything(tree, packaged):
         vendor = item.path.replace("/etc/systemd/", "/usr/lib/systemd/")
         tree.write(vendor, item.text)
         assert glue.look(Sysroot(tree), item) == ("installed", vendor, False, "")
     for item in everything(tree):
-        expected = (
-            "installed"
-            if PACKAGED not in item.text and PROGRAM.script not in item.text
-            else "foreign"
-        )
+        expected = "installed" if item.text in theirs else "foreign"
         assert glue.look(Sysroot(tree), item).state == expected, item.path
 
 

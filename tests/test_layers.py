@@ -30,7 +30,8 @@ GRUB = [
 ROOMS = [
     ["errors"],
     ["grub", "system"],
-    ["disks", "kernel", "state"],
+    ["disks", "kernel"],
+    ["state"],
     ["settings"],
     ["plugins"],
     ["decision", "install"],
@@ -45,6 +46,7 @@ OPENS_FILES = {
     "kexec_hook.system.sysroot": "everything below the root",
     "kexec_hook.system.confine": "the root of its own in which a program is shut in",
     "kexec_hook.system.fstest": "the memory files with what grub-fstest prints",
+    "kexec_hook.system.editenv": "GRUB's environment block, which it reads and puts in place",
     "kexec_hook.system.directory": "our own directories, which it locks and writes",
     "kexec_hook.plugins.asking": "what installed packages say they bring",
     "kexec_hook.install": "the files that the package brings along, and where `hooks install` puts them",

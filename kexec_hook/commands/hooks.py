@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 Items = Sequence[tuple["Glue", "Found"]]
 
 # Started, not only enabled: it acts when it is stopped, at shutdown.
-_STARTED, _ENABLED = "kexec-hook.service", "kexec-hook-judge.service"
+_STARTED = "kexec-hook.service"
+_ENABLED = ("kexec-hook-judge.service", "kexec-hook-cancelled.service")
 
 
 def hooks(host: Host, args: Namespace) -> int:
@@ -101,7 +102,8 @@ def _install(host: Host, names: Sequence[str], present: set[str], everything: It
         [("daemon-reload",)] if any(item.group == glue.SYSTEMD for item in written) else []
     )
     calls += [("enable", "--now", _STARTED)] if f"{glue.UNITS}/{_STARTED}" in ours else []
-    calls += [("enable", _ENABLED)] if f"{glue.UNITS}/{_ENABLED}" in ours else []
+    enabled = [name for name in _ENABLED if f"{glue.UNITS}/{name}" in ours]
+    calls += [("enable", *enabled)] if enabled else []
     code = _systemctl(host, calls)
     if written:
         journal(host, f"hooks installed: {', '.join(item.path for item in written)}")
@@ -124,7 +126,7 @@ def _remove(host: Host, names: Sequence[str], present: set[str], everything: Ite
         print("There is nothing that `kexec-hook hooks install` has put here.")
         return OK
     paths = [item.path for item, _ in gone]
-    units = [name for name in (_STARTED, _ENABLED) if f"{glue.UNITS}/{name}" in paths]
+    units = [name for name in (_STARTED, *_ENABLED) if f"{glue.UNITS}/{name}" in paths]
     if _STARTED in units:
         # Nobody would look any more, at shutdown, whether what is staged is still what GRUB would boot.
         left = forget_ours(host)

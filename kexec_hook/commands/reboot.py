@@ -88,6 +88,7 @@ def _look(host: Host) -> Any:
 
 def coldreboot(host: Host, args: Namespace) -> int:
     """A firmware boot, whatever is loaded."""
+    from kexec_hook.staging.jump import take_back
     from kexec_hook.staging.load import forget
     from kexec_hook.state import names, record
     from kexec_hook.system.kexec import Kexec
@@ -96,8 +97,8 @@ def coldreboot(host: Host, args: Namespace) -> int:
     if refused:
         return refused
     with host.state() as state:
-        record.withdraw(state)
         with state.lock() as held:
+            take_back(host, state)
             if record.is_ours(host, record.read_staged(state)):
                 forget(host, held)
             else:
@@ -148,7 +149,7 @@ def judge_boot(host: Host, args: Namespace) -> int:
     if refused:
         return refused
     verdict, attempt = attempts.judge(host)
-    if attempt is None or verdict == "pending":
+    if attempt is None or verdict in ("pending", "none"):
         return OK
     if verdict == "jumped":
         print(f"the jump into {attempt.release} came up")
@@ -157,4 +158,22 @@ def judge_boot(host: Host, args: Namespace) -> int:
             f"the jump into {attempt.release} of {attempt.when} did not come up: this boot came from the firmware; "
             "that kernel is not jumped into again until `kexec-hook ack`"
         )
+        return FAILED  # so that `systemctl --failed` and OnFailure= see it
     return OK
+
+
+def complete(host: Host, args: Namespace) -> int:
+    """What a unit calls at boot, before anything else reads GRUB's environment."""
+    from kexec_hook.staging.jump import complete as complete_now
+
+    refused = refuse(host)
+    if refused:
+        return refused
+    done, why = complete_now(host)
+    if done == "taken back":
+        print(
+            "the shutdown came to nothing: GRUB's environment is as it was, and no jump is approved"
+        )
+    if done == "written":
+        print("what GRUB would have written was completed")
+    return fail(why) if done == "left" else OK

@@ -116,7 +116,7 @@ def _stage_panic(host: Host, args: Namespace) -> Staging:
 
 
 def unstage(host: Host, args: Namespace) -> int:
-    from kexec_hook.staging.load import forget
+    from kexec_hook.staging.load import give_up
     from kexec_hook.state import names, record
     from kexec_hook.system.kexec import Kexec, KexecError
 
@@ -135,7 +135,7 @@ def unstage(host: Host, args: Namespace) -> int:
             print("nothing is staged")
             return OK
         try:
-            forget(host, held)
+            give_up(host, held)
         except KexecError as error:
             return fail(str(error))
     journal(host, "unstaged; the next reboot is an ordinary one")
@@ -235,18 +235,16 @@ def _run_failed(host: Host, reason: str) -> None:
 
 def forget_ours(host: Host) -> str:
     """Unload what we staged, if anything; what to add where that fails."""
-    from kexec_hook.staging.load import forget
+    from kexec_hook.staging.load import give_up
     from kexec_hook.state import names, record
-    from kexec_hook.system.directory import StateError
-    from kexec_hook.system.kexec import KexecError
 
     try:
-        with host.state(create=False) as state, state.lock() as held:
+        with host.state(create=host.mark.is_there) as state, state.lock() as held:
             state.remove(names.STAMP)
             if record.is_ours(host, record.read_staged(state)):
-                forget(host, held)
+                give_up(host, held)
     except FileNotFoundError:
         pass
-    except (KexecError, StateError, OSError) as error:
+    except (KexecHookError, OSError) as error:
         return f" ({error})"
     return ""

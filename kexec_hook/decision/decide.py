@@ -24,6 +24,7 @@ from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import Plan
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
+from kexec_hook.state.record import EnvBlock
 from kexec_hook.system.pci import pci_devices
 from kexec_hook.system.sysroot import MADE_UP
 
@@ -93,14 +94,21 @@ def _unwritable(decision: Decision) -> Iterator[str]:
             yield f"GRUB would write its environment to the blocks {path}, which grub-editenv cannot do in its place"
         elif env_file(decision, path) is None:
             yield f"GRUB would write to {path}, which is on no mounted file system"
-    if len(blocks) > 1:
-        yield "GRUB would write to more than one environment block, which cannot be done in one step"
 
 
 def env_file(decision: Decision, path: GrubPath) -> str | None:
     """Where an environment block is below the root."""
     found = decision.disks.locate(path)
     return str(found.host) if found else None
+
+
+def env_blocks(decision: Decision) -> tuple[EnvBlock, ...]:
+    """What GRUB would write on its way, in its order; a block that is on no mounted file system has GRUB's name."""
+    found: dict[str, dict[str, str | None]] = {}
+    for write in decision.pending:
+        file = env_file(decision, write.path) or str(write.path)
+        found.setdefault(file, {})[write.name] = write.value
+    return tuple(EnvBlock(file, writes) for file, writes in found.items())
 
 
 def _ask_grub(decision: Decision, config: BootConfig, host: Host, plugins: Plugins) -> Decision:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kexec_hook.decision.decide import env_blocks
 from kexec_hook.grub.menu import Choice
 from kexec_hook.grub.script.source import point
 from kexec_hook.report.reasons import lines_of, reasons_json
@@ -33,6 +34,9 @@ def stage_json(
         "cmdline": plan.cmdline if plan else None,
         "release": plan.release if plan else None,
         "env_writes": env_writes(decision),
+        "env_blocks": [
+            {"file": block.file, "writes": dict(block.writes)} for block in env_blocks(decision)
+        ],
         "commands": [] if decision.objections else [list(argv) for argv in commands],
         "problems": [_problem(problem) for problem in decision.problems],
         **reasons_json(decision),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kexec_hook.kernel import images
+from kexec_hook.kernel.plan import paths
 from kexec_hook.kernel.releases import newest
 from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.report.explain import entry_json
@@ -114,11 +115,7 @@ def _staged_json(
 ) -> dict[str, Any] | None:
     if not isinstance(found, Staged):
         return None
-    sizes = [
-        identity.size
-        for path in (found.kernel, *found.initrds)
-        if (identity := found.reads.get(path))
-    ]
+    sizes = [identity.size for path in paths(found.plan) if (identity := found.reads.get(path))]
     wrong = _wrong(found, decision, loaded)
     return {
         "entry": {
@@ -128,10 +125,10 @@ def _staged_json(
         },
         "asked": asked_for(found),
         "release": found.release,
-        "kernel": found.kernel,
-        "initrds": list(found.initrds),
-        "cmdline": found.cmdline,
-        "env_writes": dict(found.env_writes),
+        "kernel": found.plan.kernel,
+        "initrds": [initrd.path for initrd in found.plan.initrds],
+        "cmdline": found.plan.cmdline,
+        "env_writes": found.env_writes,
         "time": found.time,
         "bytes": sum(sizes),
         "right": not wrong,

@@ -1,21 +1,21 @@
 """The last word, while the machine shuts down: is this reboot a jump, and into what?
 
-Its first act takes the approval away and its last act gives it, so that whatever happens in between, a kill, a
-timeout, a full disk, ends in an ordinary reboot.
+Its first act takes the approval away, and it approves when everything else is done but GRUB's writes (jump.py), so that
+whatever happens, a kill, a timeout, a full disk, ends in an ordinary reboot or in the right jump.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import NamedTuple
 
 from kexec_hook.plugins.api import Decision, Trigger
+from kexec_hook.staging.jump import jump, take_back
 from kexec_hook.staging.load import Staging, carry_out, decide_again, forget
-from kexec_hook.state import attempts, names, record
+from kexec_hook.state import names, record
 from kexec_hook.state.record import Staged
-from kexec_hook.system.directory import LockedDirectory, StateError
-from kexec_hook.system.editenv import Editenv, EditenvError
+from kexec_hook.system.directory import Busy, LockedDirectory, StateError
+from kexec_hook.system.editenv import EditenvError
 from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import Kexec, KexecError
 from kexec_hook.system.process import ProcessError
@@ -25,6 +25,9 @@ NO_KEXEC = "/no-kexec-reboot"
 
 _JUMPS = ("reboot.target", "kexec.target")
 _NO_JUMP = ("poweroff.target", "halt.target", "soft-reboot.target", "exit.target")
+
+
+_LOCK_WAIT = 15.0  # seconds for an upgrade's run that ends while the machine goes down
 
 
 class Approval(NamedTuple):
@@ -38,11 +41,15 @@ class Approval(NamedTuple):
 
 
 def finalize(host: Host, decide: Callable[[Trigger], Decision]) -> Approval:
-    """Decide anew; approve as the very last act.  StateError where our directory cannot be used."""
+    """Decide anew, and approve.  StateError where our directory cannot be used, EditenvError where grubenv cannot."""
     with host.state() as state:
-        record.withdraw(state)
-        with state.lock() as held:
-            return _finalize(host, held, decide)
+        try:
+            with state.lock(_LOCK_WAIT) as held:
+                take_back(host, state)
+                return _finalize(host, held, decide)
+        except Busy:
+            record.withdraw(state)
+            raise
 
 
 def _finalize(host: Host, held: LockedDirectory, decide: Callable[[Trigger], Decision]) -> Approval:
@@ -85,21 +92,13 @@ def _finalize(host: Host, held: LockedDirectory, decide: Callable[[Trigger], Dec
 
 
 def _approve(host: Host, held: LockedDirectory, done: Staging) -> Approval:
-    """Note the attempt, make GRUB's writes, approve; where one fails, GRUB itself will do the rest."""
+    """Let it jump; where a step of that fails, GRUB itself will do the rest."""
     wanted = record.read_staged(held.state)
     assert isinstance(wanted, Staged)
     try:
-        with ExitStack() as undo:  # all of it, also where a part of it fails; the last first
-            undo.callback(forget, host, held)
-            undo.callback(attempts.withdraw, host)
-            attempts.note(host, wanted.release, wanted.kernel)
-            if wanted.env_writes:
-                block = host.path(wanted.env_file or "")
-                editenv = Editenv.find(host.programs)
-                undo.callback(editenv.replay, editenv.replay(wanted.env_writes, block), block)
-            record.approve(held)
-            undo.pop_all()
+        jump(host, held, done.decision, wanted)
     except (EditenvError, StateError) as error:
+        forget(host, held)
         return Approval(False, str(error), failed=True, done=done)
     return Approval(True, done=done)
 

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from kexec_hook import __version__
-from kexec_hook.decision.decide import env_file
+from kexec_hook.decision.decide import env_blocks
 from kexec_hook.errors import KexecHookError
-from kexec_hook.kernel.plan import Plan
+from kexec_hook.kernel.plan import Plan, paths
 from kexec_hook.plugins.api import Decision, Objection, Trigger
+from kexec_hook.staging.jump import take_back
 from kexec_hook.state import names, record
 from kexec_hook.state.record import NoRecord, Staged
 from kexec_hook.system import systemd
@@ -45,8 +46,9 @@ def carry_out(
 ) -> Staging:
     """Decide and act.  Where files change between the two, decide once more.
 
-    `anew`: load also what seems to be loaded, since the kernel does not tell whose image it holds.
+    `reload`: load also what seems to be loaded, since the kernel does not tell whose image it holds.
     """
+    take_back(host, held.state)
     for again in (True, False):
         decision = decide()
         done = act(host, held, decision, reload=reload)
@@ -59,7 +61,6 @@ def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool =
     """Load what was decided; unload what was loaded by us and is no longer right.  Nothing stale survives a failure."""
     before = record.read_staged(held.state)
     ours = record.is_ours(host, before)
-    record.withdraw(held.state)  # of a shutdown that came to nothing
     try:
         plan = decision.accepted
         if plan is None:
@@ -82,13 +83,9 @@ def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool =
 
 def staged(decision: Decision, plan: Plan) -> Staged:
     """The record of a run, as it is when everything has gone well."""
-    for path in (
-        plan.kernel,
-        *(initrd.path for initrd in plan.initrds),
-        *filter(None, [plan.devicetree]),
-    ):
+    for path in paths(plan):
         decision.sysroot.stat(path)
-    default, pending = decision.default, decision.pending
+    default = decision.default
     return Staged(
         state="staged",
         version=__version__,
@@ -98,32 +95,17 @@ def staged(decision: Decision, plan: Plan) -> Staged:
         entry_path=default.spec if default else "",
         entry_titles=default.titles if default else (),
         entry_id=default.entries[-1].id if default else "",
-        entry_source=str(default.entries[-1].span) if default else "",
-        kernel=plan.kernel,
-        initrds=tuple(
-            f"newc:{item.newc}:{item.path}" if item.newc else item.path for item in plan.initrds
-        ),
-        devicetree=plan.devicetree,
-        cmdline=plan.cmdline,
-        release=plan.release or "",
-        env_file=env_file(decision, pending[0].path) if pending else None,
-        env_writes={write.name: write.value for write in pending},
-        commands=(plan.argv(),),
+        plan=plan,
+        env_blocks=env_blocks(decision),
         reads=dict(decision.sysroot.reads),
     )
 
 
 def still(before: Staged, wanted: Staged) -> bool:
     """Is the image that was loaded then the one that is wanted now?"""
-    same = (before.state, before.initrds, before.commands) == (
-        wanted.state,
-        wanted.initrds,
-        wanted.commands,
-    )
-    files = [wanted.kernel, *wanted.initrds, *filter(None, [wanted.devicetree])]
-    paths = [file.split(":", 2)[2] if file.startswith("newc:") else file for file in files]
+    same = (before.state, before.plan) == (wanted.state, wanted.plan)
     return same and all(
-        before.reads.get(path) == wanted.reads.get(path) is not None for path in paths
+        before.reads.get(path) == wanted.reads.get(path) is not None for path in paths(wanted.plan)
     )
 
 
@@ -143,8 +125,7 @@ def decide_again(
     decision = decide(Trigger(source, entry=found.wanted, dry=dry, running=found.running))
     if decision.plan is None:
         return decision
-    now = staged(decision, decision.plan)
-    if (now.commands, now.initrds) == (found.commands, found.initrds):
+    if decision.plan == found.plan:
         return decision
     reason = f"`stage {asked_for(found)}` asked for something else when it was called than it would now; call it again"
     return decision._replace(objections=(*decision.objections, Objection(reason)))
@@ -220,6 +201,14 @@ def forget(host: Host, held: LockedDirectory) -> None:
         raise KexecError(f"whether the kernel still holds it is not known: {LOADED} cannot be read")
     held.state.remove(names.STAGED)
     host.mark.remove()
+
+
+def give_up(host: Host, held: LockedDirectory) -> None:
+    """Forget what we loaded, and what a shutdown has done about it.  KexecError, StateError, EditenvError"""
+    try:
+        take_back(host, held.state)
+    finally:
+        forget(host, held)
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """Jumps that were tried, in /var/lib/kexec-hook: noted before one, judged at the next boot, remembered if it failed.
 
-attempt.json   the jump that finalize has approved, until the next boot is judged
-failed.json    releases that did not come up after a jump, until `kexec-hook ack`
+attempt.json is the jump that finalize is about to approve, with the bytes that GRUB's environment blocks hold and are
+to hold.  `written` says that it was approved and that they hold them: only then is it blamed, where no kexec follows.
+hooks/boot looks for `"written": true` and for the boot_id by grep.
+failed.json holds the releases that did not come up after a jump, until `kexec-hook ack`.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from base64 import b64decode, b64encode
 from typing import Literal, NamedTuple
 
 from kexec_hook.state.names import ATTEMPT, FAILED
@@ -20,6 +23,14 @@ _KEXEC = "208"
 Judgement = Literal["none", "pending", "jumped", "failed"]
 
 
+class Change(NamedTuple):
+    """What GRUB would write to an environment block, as bytes of the whole block."""
+
+    file: str  # below the root
+    before: bytes
+    after: bytes
+
+
 class Attempt(NamedTuple):
     """One jump."""
 
@@ -27,17 +38,28 @@ class Attempt(NamedTuple):
     kernel: str  # below the root
     boot_id: str  # of the boot that jumped
     time: float  # seconds since the epoch
+    here: bool = True  # into this root; another one is not for us to judge or to complete
+    written: bool = False  # approved, and `changes` are made
+    changes: tuple[Change, ...] = ()
 
     @property
     def when(self) -> str:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(self.time))
 
 
-def note(host: Host, release: str, kernel: str) -> None:
-    """Before the jump.  StateError."""
-    attempt = Attempt(release, kernel, host.boot_id, time.time())
+def note(host: Host, attempt: Attempt) -> None:
+    """Before the jump, or once more when something of it has changed.  StateError."""
     with host.state(VAR) as state, state.lock() as held:
-        held.write(ATTEMPT, json.dumps(attempt._asdict()).encode() + b"\n")
+        held.write(ATTEMPT, _format(attempt))
+
+
+def open_attempt(host: Host) -> Attempt | None:
+    """The jump that no boot was judged by yet.  StateError."""
+    try:
+        with host.state(VAR, create=False) as state:
+            return _attempt(state)
+    except FileNotFoundError:
+        return None
 
 
 def withdraw(host: Host) -> None:
@@ -49,25 +71,29 @@ def withdraw(host: Host) -> None:
         pass
 
 
+def came_by_kexec(host: Host) -> bool | None:
+    """How was this kernel started?  None where nothing tells: bootloader_type is of x86 alone."""
+    kind = host.fact("/proc/sys/kernel/bootloader_type")
+    return kind == _KEXEC if kind else None
+
+
 def judge(host: Host) -> tuple[Judgement, Attempt | None]:
     """How did this boot come about?  A jump that ended in a firmware boot is remembered as failed.  StateError."""
     try:
         with host.state(VAR, create=False) as state, state.lock() as held:
             attempt = _attempt(state)
-            if attempt is None:
-                state.remove(ATTEMPT)
-                return "none", None
-            if attempt.boot_id == host.boot_id:
+            if attempt is not None and attempt.boot_id == host.boot_id:
                 return "pending", attempt
-            kind = host.fact("/proc/sys/kernel/bootloader_type")
-            if not kind:  # not an x86: nothing tells how this kernel was started, so none is blamed
-                state.remove(ATTEMPT)
-                return "none", None
-            jumped = kind == _KEXEC
-            if not jumped:
-                _write(held, {**_failed(state), attempt.release: attempt})
+            jumped = came_by_kexec(host)
+            judgement: Judgement = "none"
+            if attempt is not None and attempt.here and jumped is not None:
+                judgement = "jumped" if jumped else "failed"
+            if judgement == "failed" and attempt is not None and not attempt.written:
+                judgement = "none"  # perhaps it was never approved
+            if judgement == "failed" and attempt is not None:
+                _write(held, {**_failed(state), attempt.release: attempt._replace(changes=())})
             state.remove(ATTEMPT)
-            return "jumped" if jumped else "failed", attempt
+            return judgement, attempt
     except FileNotFoundError:
         return "none", None
 
@@ -105,10 +131,23 @@ def _failed(state: Directory) -> dict[str, Attempt]:
 
 def _write(held: LockedDirectory, known: dict[str, Attempt]) -> None:
     if known:
-        data = json.dumps({name: attempt._asdict() for name, attempt in known.items()}, indent=1)
-        held.write(FAILED, data.encode() + b"\n")
+        data = {name: json.loads(_format(attempt)) for name, attempt in known.items()}
+        held.write(FAILED, json.dumps(data, indent=1).encode() + b"\n")
     else:
         held.state.remove(FAILED)
+
+
+def _format(attempt: Attempt) -> bytes:
+    values = attempt._asdict()
+    values["changes"] = [
+        {
+            "file": change.file,
+            "before": b64encode(change.before).decode(),
+            "after": b64encode(change.after).decode(),
+        }
+        for change in attempt.changes
+    ]
+    return json.dumps(values).encode() + b"\n"
 
 
 def _json(state: Directory, name: str) -> object:
@@ -121,10 +160,21 @@ def _json(state: Directory, name: str) -> object:
 
 
 def _parse(found: object) -> Attempt | None:
+    """An older version's attempt has neither `here` nor `written`: it was noted when all was written."""
     if not isinstance(found, dict):
         return None
     texts = [found.get(name) for name in ("release", "kernel", "boot_id")]
     moment = found.get("time")
     if not all(isinstance(text, str) for text in texts) or not isinstance(moment, (int, float)):
         return None
-    return Attempt(str(texts[0]), str(texts[1]), str(texts[2]), float(moment))
+    try:
+        changes = tuple(
+            Change(str(one["file"]), b64decode(one["before"]), b64decode(one["after"]))
+            for one in found.get("changes", ())
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    here, written = (found.get(name, True) is True for name in ("here", "written"))
+    return Attempt(
+        str(texts[0]), str(texts[1]), str(texts[2]), float(moment), here, written, changes
+    )

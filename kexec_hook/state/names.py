@@ -24,6 +24,7 @@ FAILED = "failed.json"
 
 _RUN = "hooks/run"
 _UNIT = "systemd/kexec-hook.service"
+_CANCELLED = "systemd/kexec-hook-cancelled.service"
 _JUMP = (
     "systemd/systemd-kexec.service.d/50-kexec-hook.conf",
     "systemd/systemd-reboot.service.d/50-kexec-hook.conf",
@@ -75,9 +76,9 @@ NAMES = (
     Name(
         f"{RUN}/{APPROVED}",
         "the next reboot may be a jump",
-        ("staging.finalize",),
-        _JUMP,
-        ("state.record", _RUN, _UNIT),
+        ("staging.jump",),
+        (*_JUMP, _CANCELLED),
+        ("staging.jump", "staging.load", _RUN, _UNIT, _CANCELLED),
     ),
     Name(
         f"{RUN}/{COLD}",
@@ -118,10 +119,10 @@ NAMES = (
     Name(f"{VAR}/{LOCK}", "its holder writes here", ("system.directory",), ("system.directory",)),
     Name(
         f"{VAR}/{ATTEMPT}",
-        "the jump that was approved, until a boot is judged by it",
-        ("state.attempts",),
-        ("state.attempts", "systemd/kexec-hook-judge.service"),
-        ("state.attempts",),
+        "the jump that finalize noted, and what GRUB would have written, until a boot is judged by it",
+        ("staging.jump",),
+        ("state.attempts", "hooks/boot", "systemd/kexec-hook-judge.service"),
+        ("state.attempts", "hooks/boot"),
     ),
     Name(
         f"{VAR}/{FAILED}",

@@ -12,14 +12,22 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
+from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.state.names import APPROVED, STAGED
 from kexec_hook.system.directory import Directory, LockedDirectory
 from kexec_hook.system.host import RUN, Host
 from kexec_hook.system.sysroot import Identity
 
-SCHEMA = 1
+SCHEMA = 2
 
 T = TypeVar("T")
+
+
+class EnvBlock(NamedTuple):
+    """An environment block of GRUB's, and what GRUB would write to it on its way."""
+
+    file: str  # below the root
+    writes: Mapping[str, str | None]  # None: deleted
 
 
 class Staged(NamedTuple):
@@ -33,16 +41,18 @@ class Staged(NamedTuple):
     entry_path: str  # 1>2; empty: no entry of GRUB's (select = kexec-default)
     entry_titles: tuple[str, ...]
     entry_id: str
-    entry_source: str  # file:line
-    kernel: str
-    initrds: tuple[str, ...]
-    devicetree: str | None
-    cmdline: str
-    release: str
-    env_file: str | None  # the grubenv to which env_writes belong
-    env_writes: Mapping[str, str | None]  # None: deleted
-    commands: tuple[tuple[str, ...], ...]
+    plan: Plan
+    env_blocks: tuple[EnvBlock, ...]  # in the order in which GRUB would write them
     reads: Mapping[str, Identity | None]  # None: was missing
+
+    @property
+    def release(self) -> str:
+        return self.plan.release or ""
+
+    @property
+    def env_writes(self) -> dict[str, str | None]:
+        """Those to all blocks, merged."""
+        return {name: value for block in self.env_blocks for name, value in block.writes.items()}
 
 
 class NoRecord(NamedTuple):
@@ -96,8 +106,13 @@ def withdraw(state: Directory) -> bool:
 
 def format_staged(staged: Staged) -> bytes:
     values = staged._asdict()
-    values.update(env_writes=dict(staged.env_writes), reads=dict(staged.reads))
-    return json.dumps({"schema": SCHEMA, **values}, indent=1).encode("ascii") + b"\n"
+    plan = values.pop("plan")._asdict()
+    plan["initrds"] = [initrd._asdict() for initrd in staged.plan.initrds]
+    values["env_blocks"] = [
+        {"file": block.file, "writes": dict(block.writes)} for block in staged.env_blocks
+    ]
+    values["reads"] = dict(staged.reads)
+    return json.dumps({"schema": SCHEMA, **values, **plan}, indent=1).encode("ascii") + b"\n"
 
 
 class _TornError(ValueError):
@@ -129,15 +144,15 @@ def parse_staged(data: bytes) -> Staged:
         entry_path=get("entry_path", _text),
         entry_titles=get("entry_titles", _texts),
         entry_id=get("entry_id", _text),
-        entry_source=get("entry_source", _text),
-        kernel=get("kernel", _text),
-        initrds=get("initrds", _texts),
-        devicetree=get("devicetree", _optional_text),
-        cmdline=get("cmdline", _text),
-        release=get("release", _text),
-        env_file=get("env_file", _optional_text),
-        env_writes=get("env_writes", lambda found: _mapping(found, _optional_text)),
-        commands=get("commands", lambda found: tuple(_texts(argv) for argv in _list(found))),
+        plan=Plan(
+            kernel=get("kernel", _text),
+            initrds=get("initrds", lambda found: tuple(map(_initrd, _list(found)))),
+            cmdline=get("cmdline", _text),
+            release=get("release", _optional_text),
+            devicetree=get("devicetree", _optional_text),
+            kexec_args=get("kexec_args", _texts),
+        ),
+        env_blocks=get("env_blocks", lambda found: tuple(map(_env_block, _list(found)))),
         reads=get("reads", lambda found: _mapping(found, _identity)),
     )
 
@@ -190,6 +205,18 @@ def _mapping(found: object, parse: Callable[[object], T]) -> dict[str, T]:
     if not isinstance(found, dict):
         raise TypeError
     return {_text(name): parse(value) for name, value in found.items()}
+
+
+def _initrd(found: object) -> InitrdFile:
+    if not isinstance(found, dict):
+        raise TypeError
+    return InitrdFile(_text(found["path"]), _text(found["newc"]))
+
+
+def _env_block(found: object) -> EnvBlock:
+    if not isinstance(found, dict):
+        raise TypeError
+    return EnvBlock(_text(found["file"]), _mapping(found["writes"], _optional_text))
 
 
 def _identity(found: object) -> Identity | None:

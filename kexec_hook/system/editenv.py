@@ -1,17 +1,27 @@
-"""What grub-editenv does: read and write GRUB's environment block through GRUB's own program."""
+"""GRUB's environment block: edited by grub-editenv on a copy, and put where GRUB reads it in one write.
+
+In place, not renamed: GRUB reads a file system without replaying its journal, and after a power cut finds the file
+where it was.  Link, mode, owner and labels stay, and a block is never half there, whoever is killed: the kernel
+takes its 1024 bytes at once, where grub-editenv itself empties the file first."""
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from kexec_hook.errors import KexecHookError
+from kexec_hook.system.directory import LockedDirectory
 from kexec_hook.system.process import ProcessError, Programs
 
 # Debian and its kin; Fedora, RHEL, SUSE.
 NAMES = ("grub-editenv", "grub2-editenv")
 TIMEOUT = 30.0  # seconds; it syncs the file to the disk
+LIMIT = 1 << 20  # bytes of a block, which has 1024 mostly
+SCRATCH = ".grubenv.new"  # goes with the next lock where we are killed
 
 
 class EditenvError(KexecHookError):
@@ -106,9 +116,65 @@ class Editenv(NamedTuple):
             raise EditenvError(f"{file}: not an absolute path")
         try:
             # `--`, because a variable may be called -x.
-            return self.programs.run((self.program, "--", file, *words), timeout=TIMEOUT).stdout
+            argv = (self.program, "--", file, *words)
+            return self.programs.run(argv, timeout=TIMEOUT, undisturbed=True).stdout
         except ProcessError as error:
             raise EditenvError(str(error)) from error
+
+
+def edited(
+    held: LockedDirectory, programs: Programs, block: bytes, writes: Mapping[str, str | None]
+) -> bytes:
+    """The block as it is after GRUB's writes; a scratch file in our directory is edited.  EditenvError, StateError"""
+    held.write(SCRATCH, block)
+    try:
+        Editenv.find(programs).replay(writes, f"{held.state.path}/{SCRATCH}")
+        return held.state.read(SCRATCH) or b""
+    finally:
+        held.state.remove(SCRATCH)
+
+
+def read_block(path: str) -> bytes:
+    """EditenvError where it cannot be read."""
+    try:
+        with _open(path, os.O_RDONLY) as fd:
+            return _contents(fd)
+    except OSError as error:
+        raise EditenvError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def replace_block(path: str, before: bytes, after: bytes) -> None:
+    """Put `after` where `before` is.  EditenvError where something else is there, or it reads back differently."""
+    try:
+        with _open(path, os.O_RDWR) as fd:
+            if _contents(fd) != before:
+                raise EditenvError(f"{path} was changed by somebody else")
+            if len(before) != len(after):
+                raise EditenvError(f"{path} has {len(before)} bytes and would get {len(after)}")
+            os.pwrite(fd, after, 0)
+            os.fsync(fd)
+            if _contents(fd) != after:
+                raise EditenvError(f"{path} was written, but it reads back differently")
+    except OSError as error:
+        raise EditenvError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _open(path: str, mode: int) -> Iterator[int]:
+    fd = os.open(path, mode | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _contents(fd: int) -> bytes:
+    size = os.fstat(fd).st_size
+    if size > LIMIT:
+        raise OSError(errno.EFBIG, f"larger than {LIMIT} bytes")
+    return os.pread(fd, size, 0)
 
 
 def _name(name: str) -> str:

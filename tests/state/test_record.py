@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.state.record import (
+    EnvBlock,
     NoRecord,
     Staged,
     approve,
@@ -32,15 +34,18 @@ STAGED = Staged(
     entry_path="1>2",
     entry_titles=("Advanced options", "caf\udce9 \u00e9 \n"),
     entry_id="gnulinux-6.1",
-    entry_source="/boot/grub/grub.cfg:141",
-    kernel="/boot/vmlinuz-6.1",
-    initrds=("/boot/ucode.img", "/boot/initrd.img-6.1"),
-    devicetree=None,
-    cmdline='BOOT_IMAGE=/vmlinuz-6.1 root=UUID=1 x="a b" \\\\',
-    release="6.1",
-    env_file="/boot/grub/grubenv",
-    env_writes={"next_entry": "", "prev_saved_entry": None},
-    commands=(("kexec", "-a", "-l", "/boot/vmlinuz-6.1"), ("true",)),
+    plan=Plan(
+        "/boot/vmlinuz-6.1",
+        (InitrdFile("/boot/ucode.img"), InitrdFile("/boot/initrd.img-6.1", "/newc:it")),
+        'BOOT_IMAGE=/vmlinuz-6.1 root=UUID=1 x="a b" \\\\',
+        "6.1",
+        None,
+        ("-a", "-l"),
+    ),
+    env_blocks=(
+        EnvBlock("/boot/grub/grubenv", {"next_entry": "", "prev_saved_entry": None}),
+        EnvBlock("/boot/grub/other", {"next_entry": "1"}),
+    ),
     reads={
         "/boot/grub/grub.cfg": Identity("file", 64769, 1234, 9000, 1764000000123456789),
         "/boot/grub/custom.cfg": None,
@@ -63,15 +68,23 @@ def test_a_record_comes_back_as_it_was_written(path: Path) -> None:
     assert isinstance(found, Staged)
     assert list(found.reads) == list(STAGED.reads)
     assert isinstance(found.reads["/boot"], Identity)
-    loading = STAGED._replace(state="loading", devicetree="/boot/x.dtb", env_file=None, reads={})
+    plan = STAGED.plan._replace(devicetree="/boot/x.dtb", release=None)
+    loading = STAGED._replace(state="loading", plan=plan, env_blocks=(), reads={})
     assert parse_staged(format_staged(loading)) == loading
+
+
+def test_each_field_has_its_wrong_value() -> None:
+    assert set(WRONG) == set(json.loads(format_staged(STAGED))) - {"schema", "panic"}
 
 
 def test_a_record_is_json_with_a_schema() -> None:
     data = json.loads(format_staged(STAGED))
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert data["reads"]["/boot"] == ["dir", 64769, 2, 0, 0]
-    assert data["env_writes"] == {"next_entry": "", "prev_saved_entry": None}
+    assert data["kernel"] == "/boot/vmlinuz-6.1"
+    assert data["initrds"][1] == {"path": "/boot/initrd.img-6.1", "newc": "/newc:it"}
+    assert data["env_blocks"][1] == {"file": "/boot/grub/other", "writes": {"next_entry": "1"}}
+    assert STAGED.env_writes == {"next_entry": "1", "prev_saved_entry": None}
 
 
 def test_nothing_staged(path: Path) -> None:
@@ -103,20 +116,18 @@ WRONG: dict[str, Any] = {
     "entry_path": None,
     "entry_titles": "title",
     "entry_id": ["id"],
-    "entry_source": False,
     "kernel": None,
-    "initrds": [1],
+    "initrds": [{"path": "/boot/initrd.img-6.1"}],
     "devicetree": 7,
     "cmdline": ["quiet"],
     "release": {},
-    "env_file": True,
-    "env_writes": {"next_entry": 0},
-    "commands": [["kexec", 1]],
+    "kexec_args": ["-a", 1],
+    "env_blocks": [{"file": "/boot/grub/grubenv", "writes": {"next_entry": 0}}],
     "reads": {"/boot": ["dir", 1, 2, 3]},
 }
 
 
-@pytest.mark.parametrize("name", Staged._fields)
+@pytest.mark.parametrize("name", WRONG)
 def test_each_field_is_needed_and_of_its_kind(path: Path, name: str) -> None:
     good = json.loads(format_staged(STAGED))
     without = {key: value for key, value in good.items() if key != name}
@@ -136,8 +147,8 @@ def test_each_field_is_needed_and_of_its_kind(path: Path, name: str) -> None:
         (b"\xff\xfe", "it is not JSON, or only the beginning of it"),
         (b"[" * 100_000, "it is not JSON, or only the beginning of it"),
         (b"[]", "it is JSON, but not an object"),
-        (b"{}", "its schema is None, not 1"),
-        (b'{"schema": 2, "state": "staged"}', "its schema is 2, not 1"),
+        (b"{}", "its schema is None, not 2"),
+        (b'{"schema": 1, "state": "staged"}', "its schema is 1, not 2"),
     ],
 )
 def test_what_is_no_record(path: Path, data: bytes, why: str) -> None:
