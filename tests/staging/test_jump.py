@@ -42,7 +42,7 @@ def unwritten(box: Box) -> bytes:
     assert box.run("finalize") == 0
     noted = attempt(box)
     assert noted
-    box.write(ATTEMPT, json.dumps({**noted, "written": False})).chmod(0o600)
+    (box / ATTEMPT).write_text(json.dumps({**noted, "written": False}))
     (box / ENV).write_bytes(before)
     return before
 
@@ -72,7 +72,7 @@ def python(box: Box) -> str:
 
 
 def test_block_is_written_in_place_with_link_mode_and_owner(box: Box) -> None:
-    real = box.write("boot/grub/env/real", (box / ENV).read_bytes())
+    real = box.write("boot/grub/env/real", (box / ENV).read_bytes()) / "boot/grub/env/real"
     real.chmod(0o640)
     (box / ENV).unlink()
     (box / ENV).symlink_to("env/real")
@@ -179,7 +179,7 @@ def test_nothing_is_judged_before_the_boot_that_follows(box: Box) -> None:
 def test_attempt_of_an_older_version_is_judged(box: Box) -> None:
     old = {"release": "6.1", "kernel": "/boot/vmlinuz-6.1", "boot_id": "0", "time": 1.5}
     (box / "var/lib/kexec-hook").mkdir(mode=0o700)
-    box.write(ATTEMPT, json.dumps(old)).chmod(0o600)
+    (box / ATTEMPT).write_text(json.dumps(old))
     assert box.run("complete") == 0
     assert box.run("judge-boot") == 1
     assert "6.1" in (box / "var/lib/kexec-hook/failed.json").read_text()
