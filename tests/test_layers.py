@@ -2,7 +2,6 @@
 
 import ast
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
@@ -51,6 +50,8 @@ OPENS_FILES = {
     "kexec_hook.plugins.asking": "what installed packages say they bring",
     "kexec_hook.install": "the files that the package brings along, and where `hooks install` puts them",
 }
+# Above 400 lines today; who shortens one takes it out.
+LONG = {"kexec_hook.grub.regex.tree", "kexec_hook.kernel.images", "kexec_hook.system.sysroot"}
 RUNS_PROGRAMS = {"kexec_hook.system.process": "everything"}
 
 
@@ -244,11 +245,4 @@ def test_no_module_is_a_drawer(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_modules_stay_readable(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")
-    if lines > 400:
-        warnings.warn(
-            LongModule(f"{path.relative_to(ROOT)} has {lines} lines; 300 is the aim"), stacklevel=1
-        )
-
-
-class LongModule(UserWarning):
-    pass
+    assert (lines > 400) == (name_of(path) in LONG)
