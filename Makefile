@@ -13,7 +13,7 @@ DEMO := tests/roots/debian-12-microcode/tree
 N ?= 200
 SEED ?= 0
 
-.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all timeline bench compare fuzz roots clean
+.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all timeline kills bench compare fuzz roots clean
 
 demo: $(VENV)/runs
 	$(BIN)/kexec-hook --root $(DEMO) stage --dry-run
@@ -55,6 +55,11 @@ e2e-debian12 e2e-debian13: e2e-%: $(VENV)/tests
 e2e-all: e2e
 	$(E2E) tests/vm --ignore=tests/vm/test_debian12.py --ignore=tests/vm/test_debian13.py $(ARGS)
 	$(BIN)/python -m tests.vm.proof docs/proof.md
+
+# kexec-hook and what it starts are killed, or a call fails, at each system call that changes something; then the machine
+# is rebooted by what is shipped in systemd/.  `ARGS="--every 10"` tries each tenth point; needs grub-editenv.
+kills: $(VENV)/tests
+	$(BIN)/python -m tests.kills all all $(ARGS)
 
 # Measures a reboot and a jump in a virtual machine, each five times, and draws docs/timeline.svg.  On a quiet system.
 timeline: $(VENV)/tests

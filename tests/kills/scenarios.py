@@ -1,0 +1,183 @@
+"""What is going on when the blow comes: how the machine was brought there, and the command that is hit."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tests.kills import units
+from tests.kills.computer import Computer
+from tests.kills.tracing import Blow, Tree
+
+INITRD = "boot/initrd.img-6.1.0-39-amd64"
+
+Kind = Literal["staging", "shutdown", "cold", "judge", "complete"]
+
+RUN = ("run", "--source=apt")
+
+
+class Right(NamedTuple):
+    """What a jump must be, where there is one."""
+
+    image: str | None  # None: each jump is wrong
+    variables: tuple[str, ...]  # of grubenv, after it
+
+
+class NothingToStrike(Exception):
+    """There is no such moment."""
+
+
+class Scenario(NamedTuple):
+    """One command of one machine."""
+
+    name: str
+    kind: Kind
+    tree: str
+    prepare: Callable[[Computer], None]
+    argv: tuple[str, ...] = ()  # of kexec-hook; empty: `command`
+    command: Callable[[], units.Command | None] = lambda: None
+    stuck: bool = False  # kexec outlives the signal that should end it
+    errors: bool = True  # tried with errors as well
+
+    def make(self, directory: Path) -> Computer:
+        """The machine, a moment before the command.  NothingToStrike."""
+        if not self.argv and self.command() is None:
+            raise NothingToStrike("no unit does this")
+        computer = Computer(directory, self.tree)
+        if self.stuck:
+            (computer.lib / "stuck").touch()
+        self.prepare(computer)
+        return computer
+
+    def program(self, computer: Computer) -> Callable[[], object]:
+        if self.argv:
+            return units.kexec_hook(computer, *self.argv)
+        command = self.command()
+        assert command
+        return command.program(computer)
+
+    @property
+    def calls_run(self) -> bool:
+        """Is it what a package manager waits for, which must not fail?"""
+        return self.argv[:1] == ("run",) or self.name == "hook"
+
+    def right(self, directory: Path) -> Right:
+        """From a machine on which nothing goes wrong: staged, shut down, and about to jump."""
+        computer = Computer(directory, self.tree)
+        if self.kind == "staging":
+            self.prepare(computer)
+        computer.call("stage")
+        computer.stop()
+        image = computer.image if computer.approved else None
+        # GRUB would use the one-time entry up.
+        computer.grub()
+        return Right(image, computer.block.variables)
+
+
+def _nothing(computer: Computer) -> None:
+    pass
+
+
+def _staged(computer: Computer) -> None:
+    assert computer.call("stage").status == 0
+    assert computer.loaded
+
+
+def _another_default(computer: Computer) -> None:
+    _staged(computer)
+    config = computer / "boot/grub/grub.cfg"
+    config.write_text(config.read_text().replace('set default="0"', 'set default="1>2"'))
+
+
+def _initrd_gone(computer: Computer) -> None:
+    _staged(computer)
+    (computer / INITRD).unlink()
+
+
+def _shutting_down(computer: Computer) -> None:
+    _staged(computer)
+    computer.rebooting("kexec.target")
+
+
+def _asked_for_cold(computer: Computer) -> None:
+    _shutting_down(computer)
+    computer.write("run/kexec-hook/cold")
+    (computer / "run/kexec-hook/cold").chmod(0o600)
+
+
+def _jump_failed(computer: Computer) -> None:
+    _staged(computer)
+    computer.stop()
+    assert computer.last_second(units.KEXEC) == "kexec"
+    computer.power_on("firmware")
+
+
+def _unwritten(computer: Computer) -> None:
+    """Finalize is killed so that the jump comes with grubenv as it was."""
+    _shutting_down(computer)
+    before = computer.block
+    for at in _UNWRITTEN or range(len(_killed(computer, 0).calls), 0, -1):
+        computer.__init__(computer.directory, "debian-12-next")  # type: ignore[misc]
+        _shutting_down(computer)
+        _killed(computer, at)
+        if (
+            computer.last_second(units.KEXEC) == "kexec"
+            and computer.block.content == before.content
+        ):
+            _UNWRITTEN[:] = [at]
+            computer.power_on("kexec")
+            return
+    raise NothingToStrike("no kill of finalize leaves a jump whose write is to be completed")
+
+
+_UNWRITTEN: list[int] = []  # at which call, once it is known
+
+
+def _killed(computer: Computer, at: int) -> Tree:
+    tree = Tree(
+        units.kexec_hook(computer, "finalize"),
+        computer.lib / "output",
+        Blow(at, signal.SIGKILL, whom="all"),
+    )
+    tree.run()
+    return tree
+
+
+def _hook() -> units.Command:
+    return units.Command("apt", False, ("/bin/sh", "/usr/lib/kexec-hook/run", "apt"))
+
+
+def _unit(word: str) -> Callable[[], units.Command | None]:
+    return lambda: next(iter(units.named(units.SYSTEMD, word)), None)
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("stage", "staging", "debian-12-next", _nothing, ("stage",)),
+        Scenario("run", "staging", "debian-12", _nothing, RUN),
+        Scenario("restage", "staging", "debian-12", _another_default, RUN),
+        Scenario("decline", "staging", "debian-12", _initrd_gone, RUN),
+        Scenario("unstage", "staging", "debian-12-next", _staged, ("unstage",)),
+        Scenario("coldreboot", "staging", "debian-12-next", _staged, ("coldreboot",)),
+        Scenario("hook", "staging", "debian-12-next", _staged, command=_hook),
+        Scenario(
+            "stage-stuck",
+            "staging",
+            "debian-12-next",
+            _nothing,
+            ("stage",),
+            stuck=True,
+            errors=False,
+        ),
+        Scenario(
+            "restage-stuck", "staging", "debian-12", _another_default, RUN, stuck=True, errors=False
+        ),
+        Scenario("finalize", "shutdown", "debian-12-next", _shutting_down, ("finalize",)),
+        Scenario("finalize-cold", "cold", "debian-12-next", _asked_for_cold, ("finalize",)),
+        Scenario("judge", "judge", "debian-12-next", _jump_failed, command=_unit("judge")),
+        Scenario("complete", "complete", "debian-12-next", _unwritten, command=_unit("complet")),
+    )
+}
