@@ -9,7 +9,7 @@ import pluggy
 from kexec_hook.grub.commands.refused import describe
 from kexec_hook.grub.menu import ENDLESS
 from kexec_hook.plugins.api import Note, Objection
-from kexec_hook.plugins.builtin import files
+from kexec_hook.plugins.builtin import files, unset
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.sysroot import Sysroot
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kexec_hook.grub.menu import Tried
     from kexec_hook.grub.script.source import Span
-    from kexec_hook.grub.values import Binding, Call, Loaded, Read
+    from kexec_hook.grub.values import Loaded, Read
     from kexec_hook.plugins.api import Decision, Evaluation
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
@@ -189,11 +189,17 @@ def _unset_words(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
     if loaded is None:
         return
     calls = filter(None, (loaded.call, loaded.initrd_call))
-    built = [(word, name, call.span) for call in calls for word, name in _built_from_unset(call)]
-    for word, read in _in_snippet(evaluation):
-        name = unset_behind(read)
-        if word.startswith("root=") and name:
-            built.append((word, name, read.span))
+    built = [
+        (built.word if built.hole.in_root else f"the path {built.word}", built.hole.name, call.span)
+        for call in calls
+        for built in unset.bad_words(call)
+    ]
+    built += [
+        (word, hole.name, read.span)
+        for word, read in _in_snippet(evaluation)
+        for hole in unset.holes(read, (), [word])
+        if hole.in_root
+    ]
     for word, name, span in built:
         yield f"{word} was built from ${name}, which is not set ({span}); set it, or correct the entry"
 
@@ -207,37 +213,6 @@ def _in_snippet(evaluation: Evaluation) -> Iterator[tuple[str, Read]]:
             source.text[start:end] == f"${read.name}"
         ):  # not $early_initrd and its like, which stand nowhere
             yield source.text[:end].split()[-1], read
-
-
-def _built_from_unset(call: Call) -> Iterator[tuple[str, str]]:
-    from kexec_hook.grub.commands.boot import LINUX
-
-    words = call.command.words
-    for number in range(len(words.words) - call.offset):
-        span = words.span(number + call.offset)
-        written = span.source.text[span.start : span.end]
-        path = call.name not in LINUX or number == 0
-        if not path and not written.startswith("root="):
-            continue
-        for read in call.reads:
-            if read.span != span:
-                continue
-            name = unset_behind(read)
-            if name:
-                yield ("the path " if path else "") + written, name
-
-
-def unset_behind(read: Read) -> str | None:
-    """The unset variable that a value was made from, if any; what a command such as search answers counts as set."""
-    binding: Binding | None = read.binding
-    if binding is None:
-        return read.name
-    if binding.origin is None:
-        return None
-    command = binding.origin.source.text[binding.origin.start : binding.origin.end].lstrip()
-    if not command.startswith(("set ", "set\t")) and "=" not in command.split(None, 1)[0]:
-        return None
-    return next((name for deeper in binding.via if (name := unset_behind(deeper))), None)
 
 
 CHECKS: Checks = (_no_menu, _entry, _initrds, _refused, _unset_words)
@@ -287,10 +262,13 @@ def _unset(decision: Decision) -> Iterator[str]:
     evaluation = decision.evaluation
     if evaluation is None or evaluation.machine.loaded is None:
         return
+    loaded = evaluation.machine.loaded
     snippet = (read for _, read in _in_snippet(evaluation))
-    for read in (*evaluation.machine.loaded.call.reads, *snippet):
+    for read in (*loaded.call.reads, *snippet):
         if read.binding is None:
             yield f"${read.name} is not set and adds nothing to the command line ({read.span})"
+    for word in unset.dropped_words(loaded.initrd_call) if loaded.initrd_call else ():
+        yield f"${word.hole.name} is not set and adds no initrd ({word.span})"
 
 
 def _fallbacks(decision: Decision) -> Iterator[str]:

@@ -207,6 +207,91 @@ def test_a_root_built_from_an_unset_variable(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "initrd"),
+    [
+        ("", "/boot/initrd.img-6.1 $more"),
+        ("", "$more /boot/initrd.img-6.1"),
+        ("", "/boot/initrd.img-6.1 ${more}"),
+        ("", "$more$more /boot/initrd.img-6.1 ${more}$more"),
+        ("set second=$more", "/boot/initrd.img-6.1 $second"),
+        ('set empty="$more$more"', "/boot/initrd.img-6.1 $empty$empty"),
+        ('set all="/boot/initrd.img-6.1 $more"', "$all"),
+        ('all=$more\nset list="$all /boot/initrd.img-6.1"', "$list"),
+    ],
+)
+def test_a_word_of_which_nothing_is_left_is_no_initrd(disk: Disk, before: str, initrd: str) -> None:
+    """As in GRUB: `$tuned_initrd` in the entries of Fedora 41."""
+    disk.config(f"{before}\n" + MENUENTRY.replace("/boot/initrd.img-6.1", initrd))
+    decision = disk.run()
+    assert decision.objections == ()
+    assert decision.plan is not None
+    assert [found.path for found in decision.plan.initrds] == [INITRD]
+    line = 5 + before.count("\n")
+    note = f"$more is not set and adds no initrd (/boot/grub/grub.cfg:{line})"
+    assert [found.text for found in decision.notes] == [note]
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "what"),
+    [
+        ("", "initrd /boot/initrd$x.img-6.1", "the path /boot/initrd$x.img-6.1"),
+        (
+            "",
+            "initrd /boot/initrd.img-6.1 /boot/${x}initrd.img-6.1",
+            "the path /boot/${x}initrd.img-6.1",
+        ),
+        ("set whole=/boot/initrd$x.img-6.1", "initrd $whole", "the path $whole"),
+        ('set all="/boot/initrd.img-6.1 /boot/initrd$x.img-6.1"', "initrd $all", "the path $all"),
+        ('set all="$x /boot/initrd$x.img-6.1"', "initrd $all", "the path $all"),
+        ("set name=initrd.img-6.1", "initrd /boot/$x$name", "the path /boot/$x$name"),
+        ("", f"linux $x{KERNEL}", f"the path $x{KERNEL}"),
+        ("", f"linux $x {KERNEL}", "the path $x"),
+        ("set kernel=$x", f"linux $kernel {KERNEL}", "the path $kernel"),
+        ("", f"linux {KERNEL} ro root=UUID=$x", "root=UUID=$x"),
+        ('set args="ro root=$x"', f"linux {KERNEL} $args", "$args"),
+    ],
+)
+def test_a_path_or_root_with_an_unset_variable_in_it(
+    disk: Disk, before: str, command: str, what: str
+) -> None:
+    name = command.split()[0]
+    lines = [command if line.split()[:1] == [name] else line for line in MENUENTRY.splitlines()]
+    disk.config(f"{before}\n" + "\n".join(lines) + "\n")
+    line = 4 if name == "linux" else 5
+    why = f"{what} was built from $x, which is not set (/boot/grub/grub.cfg:{line})"
+    assert f"{why}; set it, or correct the entry" in disk.reasons()
+
+
+@pytest.mark.parametrize("words", ['"$x"', '/boot/initrd.img-6.1 "$x"', '"$x$x"'])
+def test_an_initrd_in_quotes_is_opened_by_the_name_that_is_left(disk: Disk, words: str) -> None:
+    disk.config(MENUENTRY.replace("/boot/initrd.img-6.1", words))
+    why = disk.reasons()[0]
+    assert why.startswith("«Linux» would lack its initrd: invalid file name `' ")
+
+
+@pytest.mark.parametrize("command", ["initrd $x", "initrd"])
+def test_an_entry_whose_initrd_is_gone_altogether(disk: Disk, command: str) -> None:
+    disk.config(MENUENTRY.replace("initrd /boot/initrd.img-6.1", command))
+    why = disk.reasons()[0]
+    assert why.startswith("«Linux» would lack its initrd: filename expected ")
+
+
+def test_what_a_word_was_built_from_is_looked_at_once(disk: Disk) -> None:
+    """Twelve values, each of forty earlier ones."""
+    again = "$a$b$c$d" * 10
+    lines = [f'set {name}="{again}"' for _ in range(3) for name in "abcd"]
+    disk.config("\n".join(lines) + "\n" + MENUENTRY.replace("initrd ", "initrd $d "))
+    started = time.monotonic()
+    assert disk.reasons() == []
+    assert time.monotonic() - started < 5
+
+
+def test_words_that_are_no_path_may_be_empty(disk: Disk) -> None:
+    disk.parameters(f"root=UUID={UUID} $x a=$x ro")
+    assert disk.reasons() == []
+
+
+@pytest.mark.parametrize(
     ("options", "reason", "note"),
     [
         (
