@@ -14,6 +14,7 @@ from kexec_hook.errors import KexecHookError
 if TYPE_CHECKING:
     import signal
     import subprocess
+    from types import FrameType
 
     from kexec_hook.system.confine import Confinement
 
@@ -103,24 +104,28 @@ class Programs(NamedTuple):
             if timeout <= 0:
                 raise TimedOut(argv, "was not started, since no time is left")
         environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **(env or {})}
-        process = _start(
-            confinement.program if confinement else program,
-            argv,
-            stdin is not None,
-            environment,
-            tuple(pass_fds),
-            stdout,
-            _preparation(confinement, undisturbed),
-        )
+        process = None
         try:
+            with _interrupt_held():
+                process = _start(
+                    confinement.program if confinement else program,
+                    argv,
+                    stdin is not None,
+                    environment,
+                    tuple(pass_fds),
+                    stdout,
+                    _preparation(confinement, undisturbed),
+                )
             output, stderr, ended = _talk(process, stdin or b"", time.monotonic() + timeout)
-        except (
-            BaseException
-        ):  # an interrupt must not leave the program behind: it may be loading a kernel
-            _kill(process)
+        except BaseException:
+            # An interrupt must not leave the program behind: it may be loading a kernel.
+            if process is not None:
+                _kill(process)
             raise
         finally:
-            for pipe in (process.stdin, process.stdout, process.stderr):
+            for pipe in (
+                (process.stdin, process.stdout, process.stderr) if process is not None else ()
+            ):
                 if pipe is not None:
                     pipe.close()
         if not ended:
@@ -142,6 +147,26 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Answer Ctrl-C behind the block: in Popen it would leave a program running whose number nobody knows yet."""
+    import signal
+    import threading
+
+    answer = signal.getsignal(signal.SIGINT)
+    if not callable(answer) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, answer)
+        if came:
+            answer(*came[0])
 
 
 def _held_back() -> set[signal.Signals]:
