@@ -4,9 +4,10 @@
     ├─ KexecHookError             str() is what the user reads: one sentence, where and what to do included
     │  ├─ SysrootError            a file below the root: path, reason, hint            system/sysroot.py
     │  │  ├─ MissingError
+    │  │  ├─ LinkLoopError
     │  │  ├─ NotPermittedError
     │  │  └─ TooLargeError
-    │  ├─ Unseen                  grub-fstest gave no answer                           system/fstest.py
+    │  ├─ NoAnswer                grub-fstest gave no answer                           system/fstest.py
     │  ├─ StateError              /run/kexec-hook, /var/lib/kexec-hook                 system/directory.py
     │  │  ├─ Busy                 another process of ours holds the lock
     │  │  └─ StateNotPermitted    an ordinary user: nothing is known of it, and a dry run says so

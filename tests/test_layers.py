@@ -18,7 +18,7 @@ GRUB = [
     ["errors", "disks", "grubenv", "vercmp", "regex"],
     ["numbers", "values", "fuel"],
     ["flavours"],
-    ["environment"],
+    ["environment", "packed"],
     ["files"],
     ["wildcard"],
     ["words"],

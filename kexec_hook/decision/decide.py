@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kexec_hook.decision.planning import given_plan, loaded_plan, make_plan, release_of
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.commands import TABLE
-from kexec_hook.grub.flavours import FLAVOURS, platform_variables
+from kexec_hook.grub.flavours import FLAVOURS, platform_lacks, platform_variables
 from kexec_hook.grub.fuel import Fuel, Limit
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.menu import (
@@ -168,17 +168,18 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine = Machine(disks, TABLE, flavour, Fuel())
     root = config.prefix[1:].partition(")")[0]
     machine.env = platform_variables(flavour, config.platform, config.cpu, config.prefix, root)
+    machine.absent = platform_lacks(config.platform)
     machine.set("cmdpath", config.cmdpath or config.prefix)
     machine.export("cmdpath")
     # Debian 13's 2.12 has the second in place of the first, as rhboot's has; upstream's has the first.
     machine.unsure = frozenset(("cmdpath", "fw_path"))
+    if config.platform == "efi":  # 2.06 and later set them where Secure Boot is on
+        machine.unsure |= {"lockdown", "shim_lock"}
     machine.globbing = config.globbing
-
-    def display(path: object) -> str:
-        location = disks.locate(path)  # type: ignore[arg-type]
-        return str(location.host) if location else str(path)
-
-    machine.display = display
+    if config.globbing:  # a signed image: Debian's and Fedora's have gzio; the rest is not known
+        machine.modules.add("gzio")
+        machine.unsure_modules = frozenset(("xzio", "lzopio"))
+    machine.display = disks.name
     machine.pci = lambda: pci_devices(disks.sysroot)
     return machine
 

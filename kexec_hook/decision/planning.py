@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from kexec_hook.disks.root import RootDisks
-from kexec_hook.grub.disks import GrubPath
+from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.grub.values import Loaded
 from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.settings.conf import Settings
-from kexec_hook.system.sysroot import Sysroot
+from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 
 def make_plan(
@@ -28,11 +28,12 @@ def loaded_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot) -> Plan | No
     """What GRUB loaded, its command line to the byte; None when one of its files is on no mounted file system."""
     if loaded.kind != "linux" or loaded.path is None:
         return None
-    kernel = _host(disks, loaded.path)
+    kernel = _place(disks, sysroot, loaded.path)
     initrds = tuple(
-        InitrdFile(_host(disks, initrd.path) or "", initrd.newc) for initrd in loaded.initrds
+        InitrdFile(_place(disks, sysroot, initrd.path) or "", initrd.newc)
+        for initrd in loaded.initrds
     )
-    devicetree = _host(disks, loaded.devicetree) if loaded.devicetree else ""
+    devicetree = _place(disks, sysroot, loaded.devicetree) if loaded.devicetree else ""
     if kernel is None or devicetree is None or not all(initrd.path for initrd in initrds):
         return None
     cmdline = "BOOT_IMAGE=" + loaded.kcmdline
@@ -62,15 +63,30 @@ def edited(cmdline: str, settings: Settings) -> str:
     return edit_cmdline(cmdline, remove, append) if remove or append else cmdline
 
 
-def _host(disks: RootDisks, path: GrubPath) -> str | None:
+def _place(disks: RootDisks, sysroot: Sysroot, path: GrubPath) -> str | None:
+    """Where the file is below the root; what no mount shows is lent to the root, and copied when it is looked at."""
     found = disks.locate(path)
-    return str(found.host) if found else None
+    if found:
+        return str(found.host)
+    try:
+        hidden = disks.unmounted(path)
+    except Unseen:
+        return None
+    if hidden is None:
+        return None
+
+    def copy() -> int:
+        try:
+            return hidden.copy()
+        except (Unseen, DiskError) as error:
+            raise SysrootError(hidden.name, str(error)) from None
+
+    sysroot.lend(hidden.name, copy)
+    return hidden.name
 
 
 def release_of(kernel: str, sysroot: Sysroot) -> str | None:
     """The kernel's release: as a bzImage says it (Linux' Documentation/arch/x86/boot.rst), else by its file's name."""
-    from kexec_hook.system.sysroot import SysrootError
-
     try:
         head = sysroot.head(kernel, 0x8000)
     except SysrootError:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kexec_hook.disks.answers import VolumeDisks
 from kexec_hook.disks.drives import part_of, split
 from kexec_hook.disks.mounts import Mount, Mounts
-from kexec_hook.disks.volumes import UNKNOWN_DEVICE, UNKNOWN_FS, Volume, VolumeDisks
+from kexec_hook.disks.volumes import UNKNOWN_DEVICE, UNKNOWN_FS, Volume
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath
 from kexec_hook.system.sysroot import Sysroot
 

@@ -13,6 +13,7 @@ from typing import Literal
 Family = Literal["hd", "lvm", "md", "crypto"]
 
 BOOT_IMAGE = "from BOOT_IMAGE in /proc/cmdline"
+UNTOLD = "nothing tells its number"
 _PARTITION = r"(?P<disk>.*\d)p(?P<a>[1-9]\d*)|(?P<letters>[a-z]+)(?P<b>[1-9]\d*)"
 _WHOLE = r"(sr|dm-|md|nvme\d+n|mmcblk|pmem|ubd)\d+"
 _FIRMWARE = r"(hd|fd|cd)\d*"
@@ -114,7 +115,7 @@ class Drives:
                 aliases[0] if aliases else self._free("cd" if disk.startswith("sr") else "hd"),
             )
             drive.aliases = aliases[1:]
-            drive.why = "" if aliases else "nothing tells its number"
+            drive.why = "" if aliases else UNTOLD
             self._drives[disk] = drive
         unit = BlockDevice(drive, number, partuuid=partuuid)
         if number and partuuid:
@@ -171,6 +172,18 @@ class Drives:
 
     def drive(self, name: str) -> Drive | None:
         return next((d for d in self._drives.values() if d.goes_by(name)), None)
+
+    def is_guess(self, drive: Drive) -> bool:
+        """Could its name be another disk's?  Not where there is one disk, or where all others are known."""
+        firmware = [other for other in self._drives.values() if re.fullmatch(_FIRMWARE, other.name)]
+        unknown = [other for other in firmware if other.why == UNTOLD]
+        return drive in unknown and len(unknown) > 1
+
+    def may_exist(self, name: str) -> bool:
+        """Has GRUB a disk of this name, since it has one with a higher number?"""
+        found = re.fullmatch(r"hd(\d+)", name)
+        numbers = [int(d.name[2:]) for d in self._drives.values() if re.fullmatch(r"hd\d+", d.name)]
+        return found is not None and int(found[1]) < max(numbers, default=0)
 
     def take_hint(self, name: str, unit: BlockDevice, why: str) -> str:
         """Take a name for a unit if it can be one; the name by which it goes now, or nothing.

@@ -7,11 +7,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kexec_hook.disks.answers import VolumeDisks
 from kexec_hook.disks.drives import BOOT_IMAGE, BlockDevice, Drives, split, split_node
 from kexec_hook.disks.mounts import FileSystem, Mount, Mounts, file_systems, links_by, read_mounts
-from kexec_hook.disks.volumes import UNKNOWN_DEVICE, UNKNOWN_FS, Node, NotFound, Volume, VolumeDisks
-from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath
+from kexec_hook.disks.sight import HiddenFile, Sight
+from kexec_hook.disks.volumes import (
+    UNKNOWN_DEVICE,
+    UNKNOWN_FS,
+    Hidden,
+    Node,
+    NotFound,
+    Volume,
+)
+from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Unseen
+from kexec_hook.system.fstest import Drivers
 from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
+
+# Devices of GRUB that no file tells of, unless they are among the disks of a root.
+_GRUBS_ALONE = (
+    r"memdisk$|proc$|host$|tftp|https?\b|pxe|fd\d*$|cd\d*$|ieee1275|(ahci|ata|pata|scsi|usb|ohci|uhci|ehci)\d"
+    r"|crypto\d+$|cryptouuid/|lvm(id)?/|md(uuid)?/|md\d+$|ldm/"
+)
+_PARTITION = r"(?:sd|vd|xvd|hd)[a-z]+[1-9]\d*|(?:nvme\d+n|mmcblk)\d+p[1-9]\d*"
+
+
+class _Doubt(NamedTuple):
+    """A device that may answer a search, and whether GRUB comes to it before those that do."""
+
+    unit: BlockDevice
+    unseen: Unseen
+    first: bool
 
 
 class Location(NamedTuple):
@@ -28,7 +53,7 @@ class RootDisks(VolumeDisks):
     `assumed` says, one sentence each, what was taken for true and could not be known.
     """
 
-    def __init__(self, sysroot: Sysroot) -> None:
+    def __init__(self, sysroot: Sysroot, drivers: Drivers | None = None) -> None:
         self.sysroot = sysroot
         self._assumed: dict[str, None] = {}
         mounts = read_mounts(sysroot)
@@ -37,6 +62,7 @@ class RootDisks(VolumeDisks):
         self._drives = Drives(efi=sysroot.is_dir("/sys/firmware/efi"))
         self._systems: list[tuple[BlockDevice, FileSystem]] = []
         self._volumes: dict[int, Volume] = {}
+        self.sight = Sight(sysroot, self.mounts, drivers)
         self._name_units(systems)
         self._believe_boot_image()
 
@@ -56,15 +82,58 @@ class RootDisks(VolumeDisks):
         """Aliases are those of the partition (hd0,2) and those that a search's hint told."""
         unit = self._unit(name)
         if unit is not None:
+            self._refuse_guess(name, unit)
             return self._device(unit)
         drive = self._drives.drive(name)
+        if drive is None:
+            self._refuse_unknown(name)
         return Device(drive.name, assumed=drive.why) if drive else None
+
+    def identify(self, device: Device) -> Device:
+        unit = self._unit(device.name)
+        system = self._system(unit) if unit else None
+        if system is None or system.mounts:
+            return device
+        return self.sight.identify(device, system)
+
+    def beyond(self, path: GrubPath, why: str) -> HiddenFile:
+        unit = self._unit(path.device)
+        system = self._system(unit) if unit else None
+        assert system is not None  # something of it was hidden
+        return self.sight.at(path, system, why)
+
+    def name(self, path: GrubPath) -> str:
+        """A file for people: /boot/vmlinuz, /dev/sda2:/vmlinuz where no mount shows it, else as GRUB names it."""
+        location = self.locate(path)
+        if location is not None:
+            return str(location.host)
+        try:
+            self.volume(path.device).find(path.path)
+        except Hidden as hidden:
+            return self.beyond(path, hidden.why).name
+        except (DiskError, Unseen):
+            pass
+        return str(path)
+
+    def unmounted(self, path: GrubPath) -> HiddenFile | None:
+        """A file that no mount shows and GRUB's drivers find; None where a mount shows it, or nobody does."""
+        try:
+            self.volume(path.device).find(path.path)
+        except Hidden as hidden:
+            place = self.beyond(path, hidden.why)
+            stat = place.stat()
+            return place if stat and stat.kind == "file" else None
+        except DiskError:
+            pass
+        return None
 
     def find(self, by: FindBy, value: str, hints: Sequence[str] = ()) -> Sequence[str]:
         """A hint that can be true is believed, becomes the device's name, and is answered as it was written."""
-        units = self._matching(by, value)
-        names = []
+        units, doubt = self._matching(by, value)
+        names: list[str] = []
         for hint in hints:
+            if doubt and doubt.unit.is_called(hint):
+                raise doubt.unseen
             for unit in units:
                 name = (
                     self._drives.take_hint(hint, unit, "from the hint of a search") if hint else ""
@@ -73,6 +142,8 @@ class RootDisks(VolumeDisks):
                     names.append(name)
                     if not hint.endswith(","):
                         break
+        if doubt and not names and (not units or doubt.first):
+            raise doubt.unseen
         for unit in units:
             unit.drive.fixed = True
             names.append(self._drives.promise_name(unit))
@@ -96,7 +167,7 @@ class RootDisks(VolumeDisks):
         """Where a file, or a directory, is below the root; None when GRUB would not find it or no mount shows it."""
         try:
             node = self.volume(path.device).find(path.path)[1]
-        except DiskError:
+        except (DiskError, Hidden, Unseen):
             return None
         return Location(path, node.mount, Path(node.place)) if node.mount and node.place else None
 
@@ -104,8 +175,10 @@ class RootDisks(VolumeDisks):
         """One sentence for what `locate` does not find; empty when it does."""
         try:
             node: Node = self.volume(path.device).find(path.path)[1]
-        except NotFound as error:
-            return f"{path}: {error.why}" if error.why else f"{path} does not exist"
+        except NotFound:
+            return f"{path} does not exist"
+        except (Hidden, Unseen) as hidden:
+            return f"{path}: {hidden}"
         except DiskError as error:
             return f"{path}: {error.message}"
         return (
@@ -147,8 +220,16 @@ class RootDisks(VolumeDisks):
             why = "its kind of partition map is not known"
         if system is None:
             return Device(unit.name, partmap=unit.partmap, partuuid=unit.partuuid, assumed=why)
+        seen = bool(system.mounts)
         return Device(
-            unit.name, system.kind, system.uuid, system.label, unit.partmap, unit.partuuid, why
+            unit.name,
+            system.kind,
+            system.uuid,
+            system.label,
+            unit.partmap,
+            unit.partuuid,
+            why,
+            seen,
         )
 
     def _system(self, unit: BlockDevice) -> FileSystem | None:
@@ -161,31 +242,61 @@ class RootDisks(VolumeDisks):
             )
         return self._volumes[id(system)]
 
-    def _matching(self, by: FindBy, value: str) -> list[BlockDevice]:
+    def _refuse_guess(self, name: str, unit: BlockDevice) -> None:
+        """A number that the script wrote is looked up where it can mean one disk only.  Unseen"""
+        if name not in unit.promised and self._drives.is_guess(unit.drive):
+            raise Unseen(
+                f"which disk GRUB calls ({split(name)[0]}) is not known, as there are several"
+            )
+
+    def _refuse_unknown(self, name: str) -> None:
+        """What GRUB may have and no file tells of: its memory, the network, volumes that are not assembled.  Unseen"""
+        disk = split(name)[0]
+        if re.match(_GRUBS_ALONE, disk) or self._drives.may_exist(disk):
+            raise Unseen(f"({name}) is a device that GRUB may have and Linux does not show")
+
+    def _matching(self, by: FindBy, value: str) -> tuple[list[BlockDevice], _Doubt | None]:
+        """The devices that answer, and the first that may answer."""
         order = [unit for _, units in self._drives.in_order() for unit in units]
         systems = [(unit, system) for unit in order if (system := self._system(unit)) is not None]
         systems = [(unit, system) for unit, system in systems if system.kind or not system.mounts]
-        if by == "file":
-            return [unit for unit, system in systems if self._holds(system, value)]
-        if by == "fs_uuid":
-            found = [
-                unit
-                for unit, system in systems
-                if system.uuid and system.uuid.lower() == value.lower()
-            ]
-        else:
-            found = [unit for unit, system in systems if system.label and system.label == value]
-        if not found:
+        found: list[BlockDevice] = []
+        doubt = None
+        for unit, system in systems:
+            try:
+                if self._answers(unit, system, by, value):
+                    found.append(unit)
+            except Unseen as unseen:
+                doubt = doubt or _Doubt(unit, unseen, not found)
+        if not found and by != "file":
             for unit, system in systems:
                 if system.anything:
                     self._assumed[system.anything] = None
                     found.append(unit)
-        return found
+        return found, doubt
 
-    def _holds(self, system: FileSystem, path: str) -> bool:
+    def _answers(self, unit: BlockDevice, system: FileSystem, by: FindBy, value: str) -> bool:
+        """Does a file system answer to a UUID or label, or hold a file?  Unseen"""
+        if by == "file":
+            try:
+                self._volume(system).find(value, "file")
+            except Hidden as hidden:
+                return self.sight.holds(GrubPath(unit.name, value), system, hidden.why)
+            except DiskError:
+                return False
+            return True
+        uuid, label = system.uuid, system.label
+        if not uuid and not system.mounts and self.sight.is_image(system):
+            device = self.sight.identify(self._device(unit), system)
+            uuid, label = device.uuid, device.label
+        if by == "fs_uuid":
+            return bool(uuid) and uuid.lower() == value.lower()
+        return bool(label) and label == value
+
+    def _shows(self, system: FileSystem, path: str) -> bool:
         try:
             self._volume(system).find(path, "file")
-        except DiskError:
+        except (DiskError, Hidden):
             return False
         return True
 
@@ -210,8 +321,9 @@ class RootDisks(VolumeDisks):
                 key = next((mount.source for mount in system.mounts), "")
                 self._systems.append((self._drives.add_unknown(key), system))
         known = {node for system in systems for node in system.nodes}
-        for node in sorted(set(partuuids) - known):
-            self._drives.add(node, partuuids[node])
+        for node in sorted({*partuuids, *self._partitions()} - known):
+            unit = self._drives.add(node, partuuids.get(node, ""))
+            self._systems.append((unit, FileSystem("", (node,))))
 
     def _believe_boot_image(self) -> None:
         """What GRUB called the disk at the last boot, where /proc/cmdline still has it and it fits."""
@@ -219,12 +331,17 @@ class RootDisks(VolumeDisks):
         if found:
             name, path = found[1], found[2].rstrip('"')
             fitting = [(unit, system) for unit, system in self._systems if system.mounts]
-            holders = [(unit, system) for unit, system in fitting if self._holds(system, path)]
+            holders = [(unit, system) for unit, system in fitting if self._shows(system, path)]
             for unit, _ in (
                 holders or fitting[:1]
             ):  # that kernel may be gone: then it was on the disk with /boot
                 if self._drives.take_hint(name, unit, BOOT_IMAGE):
                     return
+
+    def _partitions(self) -> list[str]:
+        """The partitions that have a node, with or without udev's links to them."""
+        sysroot = Sysroot(self.sysroot.root, is_host=self.sysroot.is_host)  # others come and go
+        return [name for name in sysroot.listdir("/dev") if re.fullmatch(_PARTITION, name)]
 
     def _mapper_names(self) -> dict[str, str]:
         names = self.sysroot.listdir("/dev/mapper")

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from kexec_hook.disks.mounts import Mount, Mounts
-from kexec_hook.grub.disks import Device, DiskError, GrubPath, Stat
+from kexec_hook.grub.disks import DiskError, Stat
 from kexec_hook.system.sysroot import (
-    FILE_LIMIT,
     Kind,
     MissingError,
     NotPermittedError,
@@ -40,14 +39,23 @@ _NO_LINKS = frozenset(("fat", "exfat"))
 _LINKS = {"btrfs": 31, "zfs": 40}  # zfs.c has no bound of its own
 _FSHELP_LINKS = 7
 
+NOT_MOUNTED = "it is not mounted"
+
 Parts = tuple[str, ...]
 
 
 class NotFound(DiskError):
-    """`file not found`, and in `why` what GRUB could not know: the file is not below the root as it is mounted."""
+    """`file not found`: no such file is on that file system."""
 
-    def __init__(self, path: str, why: str = "") -> None:
+    def __init__(self, path: str) -> None:
         super().__init__(FILE_NOT_FOUND, f"file `{path}' not found")
+
+
+class Hidden(Exception):
+    """It may be there, but no mount shows it; `why` says what is in the way."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
         self.why = why
 
 
@@ -76,7 +84,7 @@ class Node(NamedTuple):
 
 
 class Volume:
-    """One file system, seen through the mounts that show directories of it."""
+    """One file system, seen through the mounts that show directories of it.  What they do not show is Hidden."""
 
     def __init__(
         self, sysroot: Sysroot, mounts: Mounts, mine: Sequence[Mount], kind: str = "ext2"
@@ -114,15 +122,8 @@ class Volume:
         A link to a directory is no directory, as in GRUB (grub_ext2_dir_iter).
         """
         parts, node = self.find(path, "dir")
-        if node.hidden and not node.place:
-            raise NotFound(path, node.hidden)
-        known = {
-            root[len(parts)]
-            for root in self._roots
-            if len(root) > len(parts) and root[: len(parts)] == parts
-        }
         if not node.place:
-            return [(name, True) for name in sorted(known)]
+            raise Hidden(node.hidden or f"only directories below {join(parts)} are mounted")
         try:
             entries = self.sysroot.entries(node.place, follow=False)
         except SysrootError as error:
@@ -142,7 +143,7 @@ class Volume:
         if self._place(parts) or any(root[: len(parts)] == parts for root in self._roots):
             return ""
         if not self._mine:
-            return "it is not mounted"
+            return NOT_MOUNTED
         for mount in self._mine:
             if parts[: len(mount.root)] == mount.root:
                 over = self._mounts.at(_below(mount, parts))
@@ -151,6 +152,15 @@ class Volume:
         return f"no mount below the root reaches {join(parts)}"
 
     def _walk(self, path: str, *, last: bool) -> tuple[Parts, Node]:
+        followed: list[str] = []
+        try:
+            return self._follow(path, followed, last=last)
+        except Hidden as hidden:
+            if not followed:
+                raise
+            raise Hidden(f"it is a link, to {followed[-1]}, and {hidden.why}") from None
+
+    def _follow(self, path: str, followed: list[str], *, last: bool) -> tuple[Parts, Node]:
         """Name by name; links in the middle are followed, and with `last` also the last one."""
         if not path.startswith("/"):
             raise DiskError(BAD_FILENAME, f"invalid file name `{path}'")
@@ -185,6 +195,7 @@ class Volume:
             if links > _LINKS.get(self.kind, _FSHELP_LINKS):
                 raise DiskError(SYMLINK_LOOP, "too deep nesting of symlinks")
             target = self._target(node, path)
+            followed.append(target)
             here = base if target.startswith("/") else here
             node = self._look(here, path)
             todo.extend(reversed(_names(target)))
@@ -223,7 +234,10 @@ class Volume:
                 raise _as_grub(error, path) from error
         node = self._seen[parts]
         if node is None:
-            raise NotFound(path, self.why_unreachable(parts))
+            why = self.why_unreachable(parts)
+            if why:
+                raise Hidden(why)
+            raise NotFound(path)
         return node
 
     def _node(self, parts: Parts) -> Node | None:
@@ -309,38 +323,3 @@ def _names(path: str) -> list[str]:
 def _fold(name: str) -> str:
     """grub_strcasecmp() folds ASCII only."""
     return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in name)
-
-
-class VolumeDisks:
-    """What all our disks have in common once the volume of a device is known; see the Disks protocol."""
-
-    limit = FILE_LIMIT
-
-    def volume(self, name: str) -> Volume:
-        """The file system of a device.  DiskError: no such device, or nothing on it that GRUB can read."""
-        raise NotImplementedError
-
-    def device(self, name: str) -> Device | None:
-        raise NotImplementedError
-
-    def stat(self, path: GrubPath) -> Stat | None:
-        try:
-            return self.volume(path.device).find(path.path)[1].stat
-        except DiskError:
-            return None
-
-    def entry(self, path: GrubPath) -> Stat | None:
-        """What GRUB's `test` sees, which asks the directory: a link is there, and a file, wherever it leads."""
-        try:
-            return self.volume(path.device).entry(path.path)
-        except DiskError:
-            return None
-
-    def read(self, path: GrubPath) -> bytes:
-        return self.volume(path.device).read(path.path, self.limit)
-
-    def list(self, path: GrubPath) -> Sequence[str]:
-        return [
-            name + "/" if is_dir else name
-            for name, is_dir in self.volume(path.device).names(path.path)
-        ]

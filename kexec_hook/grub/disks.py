@@ -28,14 +28,15 @@ class Device(NamedTuple):
     partmap: str = ""  # GRUB's name of the partition map: gpt, msdos, or empty
     partuuid: str = ""
     assumed: str = ""  # not empty: why the name is a guess
+    seen: bool = True  # False: not mounted, so that type, UUID and label may be missing here
 
 
 class Stat(NamedTuple):
     """What GRUB's file systems tell of a file."""
 
     kind: Literal["file", "dir"]
-    size: int  # bytes
-    mtime: int  # seconds since the epoch
+    size: int  # bytes; of a file that is not mounted only whether it is 0
+    mtime: int | None  # seconds since the epoch; None: see Disks.mtime
 
 
 class DiskError(Exception):
@@ -47,11 +48,23 @@ class DiskError(Exception):
         self.message = message
 
 
+class Unseen(Exception):
+    """GRUB would find out, and we cannot: neither there nor not there.  str() is the reason."""
+
+    def __init__(self, reason: str, fix: str = "", path: GrubPath | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason  # a sentence without its end: /dev/sda2 (label DATA) is not mounted
+        self.fix = fix  # what to do about it; empty: nothing is known
+        self.path = path  # what GRUB would look for
+
+
 class Disks(Protocol):
     """The disks of one machine, read only.
 
     Device names come without parentheses.  A path is followed as GRUB's file
-    system drivers do; nothing outside the disks is ever reached.
+    system drivers do; nothing outside the disks is ever reached.  A question has
+    three answers: there, not there (None, or DiskError with GRUB's own words), and
+    `Unseen`, which every method may raise.
     """
 
     def devices(self) -> Sequence[Device]:
@@ -59,6 +72,9 @@ class Disks(Protocol):
 
     def device(self, name: str) -> Device | None:
         """The device that answers to this name, aliases included (hd0,gpt2 = hd0,2), or None."""
+
+    def identify(self, device: Device) -> Device:
+        """The same with type, UUID and label of its file system, where it is not mounted."""
 
     def find(self, by: FindBy, value: str, hints: Sequence[str] = ()) -> Sequence[str]:
         """Names of the devices that answer to a UUID, a label or hold a file; hinted devices first."""
@@ -68,6 +84,9 @@ class Disks(Protocol):
 
     def entry(self, path: GrubPath) -> Stat | None:
         """What its directory says is there, as `test -d` asks: a symbolic link is a file, wherever it leads."""
+
+    def mtime(self, path: GrubPath) -> int | None:
+        """When that entry was last written; None without an entry, or without a time."""
 
     def read(self, path: GrubPath) -> bytes:
         """The whole file.  DiskError when it cannot be read or is larger than the implementation's bound."""

@@ -31,12 +31,15 @@ class Environment:
         self.params: list[str] | None = None  # $1...; None outside functions and entries
         self.functions: dict[str, tuple[Statement, ...]] = {}
         self.modules: set[str] = set()
+        self.unsure_modules: frozenset[str] = frozenset()  # they may be built in
         # The machine's PCI devices as hwmatch spells them, for when it asks; None: not known.
         self.pci: Callable[[], Sequence[str] | None] = lambda: None
         self.bls: dict[
             GrubPath, bool
         ] = {}  # what rhboot's blscfg has read, and whether it is in the menu
         self.found: dict[tuple[str, str], str] = {}  # what `search` has found
+        self.loopbacks: dict[str, GrubPath] = {}  # the disks that `loopback` made, and their images
+        self.bls_nowhere: list[Refusal] = []  # where blscfg found no entry
         self.globbing = True  # the regexp module expands * and ? once it is loaded
         self.extracting = 0  # inside extract_entries_*: few commands run
         self.loaded: Loaded | None = None
@@ -48,6 +51,7 @@ class Environment:
         self.problems: list[Problem] = []
         self.refusals: list[Refusal] = []
         self.guesses: list[Refusal] = []  # where the outcome hangs on the clock, keys or hardware
+        self.absent: frozenset[str] = frozenset()  # commands that this platform's GRUB lacks
         self.unsure: frozenset[str] = frozenset()  # variables that builds of GRUB differ in
         self.errno = OK
         self._message = ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from kexec_hook.grub.disks import DiskError, GrubPath, Stat
+from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Stat, Unseen
 from kexec_hook.grub.environment import Environment
 from kexec_hook.grub.errors import (
     BAD_DEVICE,
@@ -15,13 +15,16 @@ from kexec_hook.grub.errors import (
     FILE_NOT_FOUND,
     GRUBS_OWN,
     NOT_IMPLEMENTED_YET,
+    OK,
     UNKNOWN_FS,
     CommandError,
     unknown_device,
 )
 from kexec_hook.grub.numbers import strtoul
+from kexec_hook.grub.script.source import Span
 from kexec_hook.grub.values import Call, EnvWrite, Refusal
 
+_LARGEST = 64 << 20  # bytes that a file may have once it is unpacked
 _DISKFILTER = r"lvm/|lvmid/|md/|mduuid/|crypto|cryptouuid/|ldm/"
 
 
@@ -39,19 +42,55 @@ class Files(Environment):
             raise CommandError(BAD_DEVICE, "variable `root' isn't set")
         return GrubPath(device, path)
 
+    # What is asked of the disks: three answers, one of them Unseen.
+
+    def device(self, name: str) -> Device | None:
+        self._refuse_loopback(name)
+        return self.disks.device(name)
+
     def stat(self, path: GrubPath) -> Stat | None:
+        self._refuse_loopback(path.device)
         return self.disks.stat(path)
+
+    def entry(self, path: GrubPath) -> Stat | None:
+        self._refuse_loopback(path.device)
+        return self.disks.entry(path)
+
+    def list(self, path: GrubPath) -> Sequence[str]:
+        self._refuse_loopback(path.device)
+        return self.disks.list(path)
+
+    def find(self, by: FindBy, value: str, hints: Sequence[str]) -> Sequence[str]:
+        """Names of the devices that answer; a disk that `loopback` made may be one of them."""
+        found = self.disks.find(by, value, hints)
+        if not found:
+            for name in self.loopbacks:
+                self._refuse_loopback(name)
+        return found
+
+    def _refuse_loopback(self, device: str) -> None:
+        image = self.loopbacks.get(device.partition(",")[0])
+        if image is not None:
+            raise Unseen(f"({device}) is what `loopback` makes of the image {image}")
+
+    def unseen(self, unseen: Unseen, span: Span | None) -> None:
+        """What boots hangs on something that cannot be known."""
+        asked = f", and GRUB looks for {unseen.path.path} on it" if unseen.path else ""
+        reason = f"{unseen.reason}{asked}"
+        if not any(guess.reason == reason for guess in self.guesses):
+            self.guesses.append(Refusal(reason, span, "not-mounted", unseen.fix))
+        self.report(f"not known: {reason}", span, OK)
 
     def open(self, name: str) -> GrubPath:
         """The file of this name, if GRUB could open it; else CommandError with GRUB's words."""
         path = self.path(name)
-        device = self.disks.device(path.device)
+        device = self.device(path.device)
         if device is None:
             raise unknown_device(path.device)
         if not path.path.startswith("/"):
             _check_block_list(path.path)
             return path
-        if not device.fs:
+        if device.seen and not device.fs:
             raise CommandError(UNKNOWN_FS, "unknown filesystem")
         found = self.stat(path)
         if found is None:
@@ -77,7 +116,7 @@ class Files(Environment):
         if self._same(path) in self.overlay:
             return self.overlay[self._same(path)]
         try:
-            return self.disks.read(path)
+            return self._unpacked(path, self.disks.read(path))
         except DiskError as error:
             blocks = not path.path.startswith("/")
             if call and (blocks or error.errno not in GRUBS_OWN):
@@ -88,9 +127,16 @@ class Files(Environment):
                 return b"\0" * 512
             raise CommandError(error.errno, error.message) from None
 
+    def _unpacked(self, path: GrubPath, data: bytes) -> bytes:
+        if data[:1] not in (b"\x1f", b"\xfd", b"\x89"):
+            return data
+        from kexec_hook.grub.packed import unpack
+
+        return unpack(data, self._shown(path), self.modules, self.unsure_modules, _LARGEST)
+
     def _same(self, path: GrubPath) -> GrubPath:
         """One spelling for the names of one file: (hd0,1)//grubenv is (hd0,gpt1)/grubenv."""
-        device = self.disks.device(path.device)
+        device = self.device(path.device)
         name = (
             posixpath.normpath(path.path).replace("//", "/")
             if path.path.startswith("/")
@@ -102,7 +148,7 @@ class Files(Environment):
         self, path: GrubPath, block: bytes, writes: Mapping[str, str | None], call: Call
     ) -> None:
         """save_env: nothing is written here; the script goes on as if.  CommandError where GRUB cannot write."""
-        device = self.disks.device(path.device)
+        device = self.device(path.device)
         if re.match(_DISKFILTER, path.device):
             raise call.error(NOT_IMPLEMENTED_YET, "diskfilter writes are not supported")
         if device is not None and device.fs in ("btrfs", "zfs") and path.path.startswith("/"):
@@ -114,6 +160,9 @@ class Files(Environment):
     def _display(self, name: str) -> str:
         """A file's name for messages."""
         return self.display(self.path(name)) if self.display else name
+
+    def _shown(self, path: GrubPath) -> str:
+        return self.display(path) if self.display else str(path)
 
     display: Callable[[GrubPath], str] | None = None
 

@@ -111,3 +111,9 @@ _COMMON_EXPORTED = {
     "color_normal",
     "color_highlight",
 }
+
+
+def platform_lacks(platform: str) -> frozenset[str]:
+    """Commands that the GRUB of a platform does not have; `if` takes an unknown command for a true one."""
+    # Debian's and Ubuntu's hwmatch is a module of i386-pc alone.
+    return frozenset() if platform == "pc" else frozenset(("hwmatch",))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kexec_hook.grub.disks import Disks
+from kexec_hook.grub.disks import Disks, Unseen
 from kexec_hook.grub.errors import (
     BAD_ARGUMENT,
     EXTRACTOR,
+    FILE_NOT_FOUND,
     INVALID_COMMAND,
     OK,
     RECURSION_DEPTH,
@@ -271,7 +272,9 @@ class Machine(Expander):
         return status
 
     def command(self, name: str) -> Handler | None:
-        return None if name in self.flavour.lacks else self.table.get(name)
+        if name in self.flavour.lacks or name in self.absent:
+            return None
+        return self.table.get(name)
 
     def _call(self, handler: Handler | None, call: Call) -> int:
         assert handler is not None
@@ -284,6 +287,9 @@ class Machine(Expander):
             if error.span is None:
                 error.span = call.span
             return self.fail(error)
+        except Unseen as unseen:  # goes on as if nothing were there
+            self.unseen(unseen, call.span)
+            return self.fail(CommandError(FILE_NOT_FOUND, unseen.reason, call.span))
 
     def _inverted(self, status: int) -> int:
         if status == TEST_FAILURE:

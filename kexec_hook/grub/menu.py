@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from kexec_hook.grub.disks import Unseen
 from kexec_hook.grub.errors import BAD_NUMBER, OK, CommandError
 from kexec_hook.grub.flavours import Flavour
 from kexec_hook.grub.fuel import Limit
@@ -180,6 +181,9 @@ def evaluate(machine: Machine, config: str) -> str:
             return "menu"
     except Halted as halted:
         return halted.how
+    except Unseen as unseen:
+        machine.unseen(unseen, None)
+        return "unseen"
     machine.print_error()
     return "missing"
 

@@ -44,7 +44,9 @@ class Refusal(NamedTuple):
     """A command whose effect no kexec can bring about, in the words the user reads."""
 
     reason: str
-    span: Span
+    span: Span | None
+    code: str = ""  # empty: the one of its kind
+    fix: str = ""  # what to do about it
 
 
 class Halted(Exception):

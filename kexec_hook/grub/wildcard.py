@@ -124,7 +124,7 @@ def _devices(machine: Files, matches: Matcher, *, whole_disks: bool) -> list[str
 
 def _files(machine: Files, directory: str, matches: Matcher) -> list[str]:
     try:
-        names = machine.disks.list(machine.path(directory))
+        names = machine.list(machine.path(directory))
     except (CommandError, DiskError):
         return []
     return [directory + name.rstrip("/") for name in names if matches(name.rstrip("/"))]
@@ -137,7 +137,7 @@ def _exists(machine: Files, name: str) -> bool:
         return True
     try:
         path = machine.path(directory + "/")
-        names = machine.disks.list(path)
+        names = machine.list(path)
     except (CommandError, DiskError):
         return False
     return not base or base in (".", "..") or any(known.rstrip("/") == base for known in names)

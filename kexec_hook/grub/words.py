@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from kexec_hook.grub.disks import Unseen
 from kexec_hook.grub.files import Files
 from kexec_hook.grub.script.source import Span
 from kexec_hook.grub.script.syntax import Lit, Message, Place, Var, Word, Words
@@ -112,7 +113,11 @@ class Expander(Files):
         return re.sub(_WILD, r"\\\g<0>", text)
 
     def _glob(self, pattern: str, span: Span) -> list[str]:
-        found = matches(self, pattern) if re.search(_WILD, pattern) else []
+        try:
+            found = matches(self, pattern) if re.search(_WILD, pattern) else []
+        except Unseen as unseen:
+            self.unseen(unseen, span)
+            return []
         if len(found) > 1:
             # GRUB goes through the directory as it lies on the disk; from ext4 the kernel tells it in another order.
             self.guesses.append(Refusal(f"the order in which GRUB finds `{pattern}'", span))

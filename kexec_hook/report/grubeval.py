@@ -8,7 +8,7 @@ from typing import Any
 from kexec_hook.grub import grubenv
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.disks import Disks, GrubPath
-from kexec_hook.grub.flavours import FLAVOURS, platform_variables
+from kexec_hook.grub.flavours import FLAVOURS, platform_lacks, platform_variables
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.menu import BootResult, boot_default, evaluate, spec, try_all
 from kexec_hook.grub.script.source import point, read_source
@@ -32,6 +32,7 @@ def make_machine(
     machine = Machine(disks, TABLE, chosen)
     root = prefix[1:].partition(")")[0] if prefix.startswith("(") else ""
     machine.env = platform_variables(chosen, platform, cpu, prefix, root)
+    machine.absent = platform_lacks(platform)
     for name, value in (variables or {}).items():
         machine.set(name, value)
     return machine

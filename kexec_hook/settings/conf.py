@@ -42,6 +42,9 @@ class Files(Protocol):
     def is_file(self, path: str) -> bool:
         """Is it a regular file, or a link to one?"""
 
+    def is_loop(self, path: str) -> bool:
+        """Is it a link that leads in a circle?  Then it cannot be read, and that is an error."""
+
     def text(self, path: str) -> str: ...
 
     def listdir(self, path: str) -> list[str]:
@@ -232,7 +235,10 @@ def conf_files(files: Files) -> list[str]:
         for name in files.listdir(CONF_D)
         if name.endswith(".conf") and not name.startswith(".")
     )
-    return [path for path in (CONF, *(f"{CONF_D}/{name}" for name in names)) if files.exists(path)]
+    paths = (CONF, CONF_D, *(f"{CONF_D}/{name}" for name in names))
+    return [
+        path for path in paths if files.is_loop(path) or (path != CONF_D and files.exists(path))
+    ]
 
 
 def kexec_variables(files: Files) -> dict[str, Assigned]:
@@ -243,7 +249,7 @@ def kexec_variables(files: Files) -> dict[str, Assigned]:
     )
     variables: dict[str, Assigned] = {}
     for path in (DEFAULT, *(f"{DEFAULT_D}/{name}" for name in names)):
-        if files.is_file(path):
+        if files.is_file(path) or files.is_loop(path):
             variables = assignments(files.text(path), path, variables)
     return variables
 

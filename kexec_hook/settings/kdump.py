@@ -49,7 +49,10 @@ class KdumpSettings(NamedTuple):
 
 
 def load_kdump(files: Files) -> KdumpSettings:
-    return kdump_settings(files.text(SYSCONFIG) if files.exists(SYSCONFIG) else None, SYSCONFIG)
+    return kdump_settings(
+        files.text(SYSCONFIG) if files.exists(SYSCONFIG) or files.is_loop(SYSCONFIG) else None,
+        SYSCONFIG,
+    )
 
 
 def kdump_settings(text: str | None, name: str) -> KdumpSettings:

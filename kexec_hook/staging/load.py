@@ -213,12 +213,13 @@ def give_up(host: Host, held: LockedDirectory) -> None:
 
 @contextmanager
 def initrd_argument(sysroot: Sysroot, plan: Plan) -> Iterator[tuple[str | None, tuple[int, ...]]]:
-    """The path for --initrd, and the descriptors behind it: a single initrd as it is, several joined in memory."""
+    """The path for --initrd, and all descriptors: a single initrd is given as it is, several are joined in memory."""
+    lent = sysroot.lent(paths(plan))
     if not plan.initrds:
-        yield None, ()
+        yield None, lent
         return
     if len(plan.initrds) == 1 and not plan.initrds[0].newc:
-        yield str(sysroot.host(plan.initrds[0].path)), ()
+        yield str(sysroot.host(plan.initrds[0].path)), lent
         return
     from kexec_hook.kernel.join import join
 
@@ -241,7 +242,7 @@ def initrd_argument(sysroot: Sysroot, plan: Plan) -> Iterator[tuple[str | None, 
             else:
                 os.write(memory, piece.data)
         os.lseek(memory, 0, os.SEEK_SET)
-        yield f"/proc/self/fd/{memory}", (memory,)
+        yield f"/proc/self/fd/{memory}", (memory, *lent)
     finally:
         os.close(memory)
 

@@ -1,6 +1,6 @@
 """What GRUB's own file system drivers find on devices: `grub-fstest` and how its answers are read.
 
-Three answers: there, not there (None), and `Unseen` for everything else, with the reason.
+Three answers: there, not there (None), and `NoAnswer` for everything else, with the reason.
 What the program prints is what GRUB's `ls` and `cat` print (grub-core/commands/ls.c,
 grub-core/normal/misc.c, util/grub-fstest.c; seen with 2.06).
 """
@@ -39,11 +39,11 @@ Kind = Literal["file", "dir"]
 UNKNOWN = "cannot be read: unknown filesystem"
 
 
-class Unseen(KexecHookError):
+class NoAnswer(KexecHookError):
     """What GRUB would find cannot be known; str() is the reason, a clause without a subject's name at its start."""
 
 
-class Info(NamedTuple):
+class FileSystemInfo(NamedTuple):
     """What GRUB tells of a file system; what it does not tell is empty."""
 
     kind: str  # ext2, fat, btrfs, xfs, ...: empty where GRUB knows no file system there
@@ -51,14 +51,12 @@ class Info(NamedTuple):
     uuid: str = ""
 
 
-class Entry(NamedTuple):
+class ListedFile(NamedTuple):
     """A name in a directory."""
 
     name: str
     is_dir: bool  # a link is none, wherever it leads
-    size: int | None = (
-        None  # bytes of what it leads to; None: a directory, or a link that leads to no file
-    )
+    size: int | None = None  # bytes of what it leads to; None: a directory, or leads to no file
     mtime: int | None = None  # seconds since the epoch
 
 
@@ -71,10 +69,10 @@ class Drivers:
         self.looks = 0  # how often the program was run
 
     def program(self) -> str:
-        """Its path.  Unseen"""
+        """Its path.  NoAnswer"""
         found = next((path for name in PROGRAMS if (path := self._programs.find(name))), None)
         if found is None:
-            raise Unseen(f"cannot be read without grub-fstest, from {PACKAGES}")
+            raise NoAnswer(f"cannot be read without grub-fstest, from {PACKAGES}")
         return found
 
     def run(
@@ -85,13 +83,13 @@ class Drivers:
         mounts: Sequence[str],
         fresh: bool,
     ) -> tuple[Completed, int]:
-        """Its result and a descriptor of a memory file with what it printed, which the caller closes.  Unseen
+        """Its result and a descriptor of a memory file with what it printed, which the caller closes.  NoAnswer
 
         `fresh`: the kernel's memory of the devices is dropped first.
         """
         program = self.program()
         if self._left <= 0:
-            raise Unseen(
+            raise NoAnswer(
                 "was not read, as looking at what is not mounted has taken too long already"
             )
         for device in devices:
@@ -109,12 +107,12 @@ class Drivers:
             )
         except (OSError, ProcessError) as error:
             os.close(output)
-            raise Unseen(_why(error)) from None
+            raise NoAnswer(_why(error)) from None
         finally:
             self._left -= time.monotonic() - started
         if result.status == -25:  # SIGXFSZ
             os.close(output)
-            raise Unseen(f"holds more than the {limit} bytes that are read")
+            raise NoAnswer(f"holds more than the {limit} bytes that are read")
         return result, output
 
 
@@ -122,7 +120,7 @@ class Image:
     """One file system, on one device or several, as GRUB's drivers see it.
 
     `mounts` are the directories where it is mounted now: before each look it is written out.
-    Every answer is kept.  What is not there is None; `Unseen` is raised for what cannot be known.
+    Every answer is kept.  What is not there is None; `NoAnswer` is raised for what cannot be known.
     """
 
     def __init__(
@@ -131,24 +129,24 @@ class Image:
         self.devices = tuple(devices)
         self._drivers = drivers
         self._mounts = tuple(mounts)
-        self._answers: dict[tuple[str, ...], tuple[Completed, bytes] | Unseen] = {}
+        self._answers: dict[tuple[str, ...], tuple[Completed, bytes] | NoAnswer] = {}
         self._looked = False
 
-    def info(self) -> Info:
+    def info(self) -> FileSystemInfo:
         """Its type, label and UUID."""
         result, output = self._ask("ls", "--", "-l", "(loop0)")
         if result.status != 0:
-            raise Unseen(f"cannot be read: {_message(result)}")
+            raise NoAnswer(f"cannot be read: {_message(result)}")
         found = _INFO.search(_text(output))
         if found:
             kind = "ext2" if found["kind"] == "ext*" else found["kind"]
-            return Info(kind, found["label"] or "", found["uuid"] or "")
+            return FileSystemInfo(kind, found["label"] or "", found["uuid"] or "")
         try:
             self.kind("/")  # for `ls` an error of reading is an unknown file system too
-        except Unseen as unseen:
+        except NoAnswer as unseen:
             if str(unseen) != UNKNOWN:
                 raise
-        return Info("")
+        return FileSystemInfo("")
 
     def kind(self, path: str) -> Kind | None:
         """What a path leads to, links followed."""
@@ -162,7 +160,7 @@ class Image:
             return None
         if re.fullmatch(r"file `.*' not found", said, re.DOTALL):
             return None
-        raise Unseen(f"cannot be read: {said}")
+        raise NoAnswer(f"cannot be read: {said}")
 
     def is_empty(self, path: str) -> bool:
         """Does the path lead to a file without a byte?"""
@@ -187,7 +185,7 @@ class Image:
             return None
         return "dir" if entry.is_dir else "file"
 
-    def entry(self, path: str) -> Entry | None:
+    def entry(self, path: str) -> ListedFile | None:
         """Its directory's entry, with its size and time."""
         entries = self._entries(_above(path)) or ()
         name = _last(path)
@@ -196,7 +194,7 @@ class Image:
             return exact
         return next((entry for entry in entries if entry.name.lower() == name.lower()), None)
 
-    def entries(self, path: str) -> list[Entry] | None:
+    def entries(self, path: str) -> list[ListedFile] | None:
         """A directory in its own order, without `.` and `..`."""
         entries = self._entries(path)
         return (
@@ -220,10 +218,10 @@ class Image:
         result, output = self._run(["cat", f"(loop0){path}"], limit)
         try:
             if result.status != 0:
-                raise Unseen(f"cannot be read: {_message(result)}")
+                raise NoAnswer(f"cannot be read: {_message(result)}")
             size, named = os.fstat(output).st_size, self._named_size(path)
             if named not in (None, size):
-                raise Unseen(f"is damaged: GRUB reads {size} of its {named} bytes")
+                raise NoAnswer(f"is damaged: GRUB reads {size} of its {named} bytes")
             _seal(output)
         except BaseException:
             os.close(output)
@@ -233,14 +231,14 @@ class Image:
     def _named_size(self, path: str) -> int | None:
         try:
             entry = self.entry(path)
-        except Unseen:  # because of some other name in that directory
+        except NoAnswer:  # because of some other name in that directory
             return None
         return entry.size if entry else None
 
     def _probe(self, path: str) -> tuple[Completed, bytes]:
         return self._ask("-n", "1", "cat", f"(loop0){path}")
 
-    def _entries(self, path: str) -> list[Entry] | None:
+    def _entries(self, path: str) -> list[ListedFile] | None:
         long, short = self._listing(path, "-la"), self._listing(path, "-a")
         return None if long is None or short is None else _merge(long, short)
 
@@ -250,7 +248,7 @@ class Image:
             return _text(output[:-1])
         if self.kind(path) != "dir":  # `ls` is silent where it fails
             return None
-        raise Unseen(f"cannot be listed: {_message(result) or 'GRUB gives no reason'}")
+        raise NoAnswer(f"cannot be listed: {_message(result) or 'GRUB gives no reason'}")
 
     def _ask(self, *words: str) -> tuple[Completed, bytes]:
         if words not in self._answers:
@@ -258,10 +256,10 @@ class Image:
                 result, output = self._run(words, LISTING_LIMIT)
                 with open(output, "rb") as file:
                     self._answers[words] = result, file.read()
-            except Unseen as unseen:
+            except NoAnswer as unseen:
                 self._answers[words] = unseen
         answer = self._answers[words]
-        if isinstance(answer, Unseen):
+        if isinstance(answer, NoAnswer):
             raise answer
         return answer
 
@@ -273,20 +271,20 @@ class Image:
             os.close(output)
             how = f"status {result.status}" if result.status > 0 else f"signal {-result.status}"
             said = _message(result)
-            raise Unseen(
+            raise NoAnswer(
                 f"cannot be read: grub-fstest ended with {how}" + (f": {said}" if said else "")
             )
         os.lseek(output, 0, os.SEEK_SET)
         return result, output
 
 
-def _merge(long: str, short: str) -> list[Entry]:
+def _merge(long: str, short: str) -> list[ListedFile]:
     """The entries of a directory from `ls -la`, one in a line, and `ls -a`, which names also what cannot be opened.
 
     long = { size [ time ] name [ "/" ] newline }    short = { name [ "/" ] " " }
     """
     if "\n" in short or "\r" in short:
-        raise Unseen("has a name with a line break in it")
+        raise NoAnswer("has a name with a line break in it")
     entries = []
     rest = short
     for line in long.splitlines():
@@ -294,11 +292,11 @@ def _merge(long: str, short: str) -> list[Entry]:
         word = entry.name + ("/ " if entry.is_dir else " ")
         before, found, rest = _split(rest, word)
         if not found:
-            raise Unseen("was listed twice, and differently")
+            raise NoAnswer("was listed twice, and differently")
         # Left out by `ls -l`: links that lead to no file.  A blank in such a name would make it two.
-        entries += [Entry(name, False) for name in before.split(" ") if name]
+        entries += [ListedFile(name, False) for name in before.split(" ") if name]
         entries.append(entry)
-    return entries + [Entry(name, False) for name in rest.split(" ") if name]
+    return entries + [ListedFile(name, False) for name in rest.split(" ") if name]
 
 
 def _split(text: str, word: str) -> tuple[str, bool, str]:
@@ -309,18 +307,18 @@ def _split(text: str, word: str) -> tuple[str, bool, str]:
     return before, bool(found), after
 
 
-def _entry(line: str) -> Entry:
+def _entry(line: str) -> ListedFile:
     found = _LONG.match(line)
     if not found:
-        raise Unseen("was listed in a form that is not known")
+        raise NoAnswer("was listed in a form that is not known")
     size = found["size"]
     rest = line[max(_WIDTH, len(size)) :]
     timed = _TIME.fullmatch(rest)
     name = timed[2] if timed else rest
     mtime = calendar.timegm(time.strptime(timed[1], "%Y%m%d%H%M%S")) if timed else None
     if size == "DIR":
-        return Entry(name[:-1], True, None, mtime)
-    return Entry(name, False, int(size) if size.isdigit() else None, mtime)
+        return ListedFile(name[:-1], True, None, mtime)
+    return ListedFile(name, False, int(size) if size.isdigit() else None, mtime)
 
 
 def _message(result: Completed) -> str:
@@ -332,24 +330,27 @@ def _message(result: Completed) -> str:
 
 
 def _check(device: str) -> None:
-    """Is there anything to read?  Unseen"""
+    """Is there anything to read?  NoAnswer"""
     import stat
 
     try:
         info = os.stat(device)
     except OSError as error:
-        raise Unseen(f"cannot be read: {device}: {error.strerror}") from None
+        why = (
+            "its device node is missing" if isinstance(error, FileNotFoundError) else error.strerror
+        )
+        raise NoAnswer(f"cannot be read: {why}") from None
     if stat.S_ISREG(info.st_mode):
         if info.st_size == 0:
-            raise Unseen(f"cannot be read: {device} is empty")
+            raise NoAnswer("cannot be read: the file in its place is empty")
         if os.geteuid() == 0 and not info.st_mode & 0o004:
-            raise Unseen(
-                f"cannot be read: {device} is not readable by all, and it is read without rights"
+            raise NoAnswer(
+                "cannot be read: the file in its place is not readable by all, and is read without rights"
             )
     elif not stat.S_ISBLK(info.st_mode):
-        raise Unseen(f"cannot be read: {device} is no block device")
+        raise NoAnswer("cannot be read: it is no block device")
     elif os.geteuid() != 0:
-        raise Unseen("can be read by root alone")
+        raise NoAnswer("can be read by root alone")
 
 
 def _why(error: OSError | ProcessError) -> str:

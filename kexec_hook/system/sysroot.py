@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,6 +22,7 @@ MAX_LINKS = 40  # as in the kernel, path_resolution(7)
 Kind = Literal["file", "dir", "link", "other"]
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_LENT = "/dev/[^:]+:/"  # how the names of lent files begin
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 MADE_UP = ("/proc/", "/sys/", "/dev/", "/run/")  # by the kernel, or at each boot
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -39,6 +41,10 @@ class SysrootError(KexecHookError):
 
 class MissingError(SysrootError):
     """There is no such file."""
+
+
+class LinkLoopError(SysrootError):
+    """The links on the way lead in a circle."""
 
 
 class NotPermittedError(SysrootError):
@@ -135,6 +141,7 @@ class Sysroot:
         self.reads: dict[str, Identity | None] = {}
         self._denied: dict[str, None] = {}
         self._unnoted: Sysroot | None = None
+        self._copies: dict[str, Callable[[], int] | int] = {}
 
     def __repr__(self) -> str:
         return f"Sysroot({str(self.root)!r})"
@@ -151,8 +158,28 @@ class Sysroot:
         """What could not be looked at for want of rights, in the order in which it was asked for."""
         return tuple(self._denied)
 
+    def lend(self, name: str, copy: Callable[[], int]) -> None:
+        """A file that is no file of this root, /dev/sda2:/vmlinuz: `copy` makes a descriptor of its bytes.
+
+        It is called at the first look, and may raise SysrootError.
+        """
+        if name not in self._copies:
+            self._copies[name] = copy
+
+    def lent(self, paths: Iterable[str]) -> tuple[int, ...]:
+        """The descriptors of those of these files that were lent: a program that reads them needs them."""
+        return tuple(self._copy(path) for path in paths if path in self._copies)
+
+    def _copy(self, name: str) -> int:
+        copy = self._copies[name]
+        if not isinstance(copy, int):
+            copy = self._copies[name] = copy()
+        return copy
+
     def host(self, path: str) -> Path:
         """Where a file is found from outside the root; links are followed, what is missing keeps its name."""
+        if path in self._copies:
+            return Path(f"/proc/self/fd/{self._copy(path)}")
         return self.root / self.resolve(path).lstrip("/")
 
     def is_full(self, path: str, least: int) -> bool:
@@ -185,6 +212,14 @@ class Sysroot:
         """Is something there?  Where we are not permitted to know, `denied` names it and the answer is no."""
         return self._kind(path) is not None
 
+    def is_loop(self, path: str) -> bool:
+        """Do the links on the way lead in a circle?"""
+        try:
+            with self._reach(path):
+                return False
+        except OSError as error:
+            return error.errno == errno.ELOOP
+
     def is_file(self, path: str) -> bool:
         """Is there a regular file, or a link to one?"""
         return self._kind(path) == "file"
@@ -213,7 +248,7 @@ class Sysroot:
                 return self._contents(place, limit)
         except OSError as error:
             self._absent(path, error)
-            raise MissingError(path, _words(error)) from error
+            raise _missing(path, error) from error
 
     def head(self, path: str, size: int) -> bytes:
         """The first bytes of a regular file.  Fails as `read` does."""
@@ -223,7 +258,7 @@ class Sysroot:
                 return self._contents(place, size, whole=False)
         except OSError as error:
             self._absent(path, error)
-            raise MissingError(path, _words(error)) from error
+            raise _missing(path, error) from error
 
     @contextmanager
     def descriptor(self, path: str, *, block: bool = False) -> Iterator[int]:
@@ -238,7 +273,7 @@ class Sysroot:
                 stack.callback(os.close, fd)
             except OSError as error:
                 self._absent(path, error)
-                raise MissingError(path, _words(error)) from error
+                raise _missing(path, error) from error
             yield fd
 
     @contextmanager
@@ -258,7 +293,7 @@ class Sysroot:
                 return self._listing(place)
         except OSError as error:
             self._absent(path, error)
-            raise MissingError(path, _words(error)) from error
+            raise _missing(path, error) from error
 
     def listdir(self, path: str) -> list[str]:
         """The names in a directory, sorted; none where there is no such directory, or (see `denied`) no right to it."""
@@ -271,7 +306,11 @@ class Sysroot:
         """Paths of `reads` (of a former run, else of this one) that are not what they were."""
         then = self.reads if reads is None else reads
         now = Sysroot(self.root, is_host=self.is_host)
-        return [path for path, was in then.items() if now._identity(path, was) != was]
+        return [
+            path
+            for path, was in then.items()
+            if not re.match(_LENT, path) and now._identity(path, was) != was
+        ]
 
     def _identity(self, path: str, was: Identity | None) -> Identity | None:
         try:
@@ -289,6 +328,9 @@ class Sysroot:
 
     def _note(self, path: str, info: os.stat_result | None, *, listed: bool = False) -> None:
         if path.startswith(("/proc/", "/sys/")):
+            return
+        if path in self._copies:
+            self.reads[path] = self.reads.get(path) or _contents_identity(self._copy(path))
             return
         known = self.reads.get(path)
         if known is None or listed or known.kind != "dir":
@@ -312,6 +354,10 @@ class Sysroot:
         Every directory on the way is held open and every link is read from its own
         descriptor, so a tree that changes under our feet cannot lead us out of it.
         """
+        if path in self._copies:
+            fd = self._copy(path)
+            yield _Place(path, f"/proc/self/fd/{fd}", fd, fd, os.fstat(fd))
+            return
         fds = [os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         infos = [os.fstat(fds[0])]
         names: list[str] = []
@@ -381,7 +427,8 @@ class Sysroot:
         if not wanted(place.info):  # before opening: a FIFO or a tape has its own ideas of that
             raise SysrootError(place.path, "not a regular file")
         try:
-            fd = os.open(place.name, _READ, dir_fd=place.parent)
+            follow = os.O_NOFOLLOW if place.path in self._copies else 0
+            fd = os.open(place.name, _READ & ~follow, dir_fd=place.parent)
         except OSError as error:
             error.filename = place.path
             raise
@@ -415,6 +462,24 @@ def identity(info: os.stat_result, *, listed: bool) -> Identity:
     return Identity(
         kind, info.st_dev, info.st_ino, size, info.st_mtime_ns if kind != "dir" or listed else 0
     )
+
+
+def _missing(path: str, error: OSError) -> SysrootError:
+    if error.errno == errno.ELOOP:
+        return LinkLoopError(path, "its symbolic links lead in a circle")
+    return MissingError(path, _words(error))
+
+
+def _contents_identity(fd: int) -> Identity:
+    """Of a copy: what tells it from another is in it."""
+    import hashlib  # few runs need it
+
+    digest = hashlib.blake2b(digest_size=7)
+    offset = 0
+    while piece := os.pread(fd, 1 << 20, offset):
+        digest.update(piece)
+        offset += len(piece)
+    return Identity("file", 0, int.from_bytes(digest.digest(), "big"), offset, 0)
 
 
 def kind_of(mode: int) -> Kind:

@@ -40,8 +40,15 @@ class FewFiles:
         above = path.path.rstrip("/") + "/"
         return Stat("dir", 0, 1000) if any(name.startswith(above) for name in self.files) else None
 
+    def identify(self, device: Device) -> Device:
+        return device
+
     def entry(self, path: GrubPath) -> Stat | None:
         return self.stat(path)
+
+    def mtime(self, path: GrubPath) -> int | None:
+        entry = self.entry(path)
+        return entry.mtime if entry else None
 
     def read(self, path: GrubPath) -> bytes:
         if path.path not in self.files:

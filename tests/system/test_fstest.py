@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.system.confine import confined
-from kexec_hook.system.fstest import Drivers, Entry, Image, Info, Unseen
+from kexec_hook.system.fstest import Drivers, FileSystemInfo, Image, ListedFile, NoAnswer
 from kexec_hook.system.process import Programs
 from tests.images import MAKERS, UUID, ext4, fat
 
@@ -51,7 +51,7 @@ def look(image: Path | str, programs: Programs | None = None) -> Image:
 
 
 def unseen(image: Image, path: str = "/flag") -> str:
-    with pytest.raises(Unseen) as raised:
+    with pytest.raises(NoAnswer) as raised:
         image.kind(path)
     return str(raised.value)
 
@@ -87,19 +87,19 @@ def test_files_and_directories_are_there_and_others_are_not(
 @pytest.mark.parametrize(
     ("kind", "info"),
     [
-        ("ext4", Info("ext2", "DATA", UUID)),
-        ("fat", Info("fat", "DATA", "ABCD-1234")),
-        ("btrfs", Info("btrfs", "DATA", UUID)),
+        ("ext4", FileSystemInfo("ext2", "DATA", UUID)),
+        ("fat", FileSystemInfo("fat", "DATA", "ABCD-1234")),
+        ("btrfs", FileSystemInfo("btrfs", "DATA", UUID)),
     ],
 )
 def test_type_label_and_uuid_are_those_that_grub_tells(
-    kind: str, info: Info, image: Path, files: Path
+    kind: str, info: FileSystemInfo, image: Path, files: Path
 ) -> None:
     assert look(MAKERS[kind](image, files)).info() == info
 
 
 def test_label_with_a_quote_and_a_dash_is_whole(image: Path, files: Path) -> None:
-    assert look(ext4(image, files, label="a' - b, UUID")).info() == Info(
+    assert look(ext4(image, files, label="a' - b, UUID")).info() == FileSystemInfo(
         "ext2", "a' - b, UUID", UUID
     )
 
@@ -136,7 +136,7 @@ def test_link_is_a_file_to_its_directory_wherever_it_leads(image: Path, files: P
 
 def test_entry_has_size_and_time(image: Path, files: Path) -> None:
     os.utime(files / "flag", (1_600_000_000, 1_600_000_000))
-    assert look(ext4(image, files)).entry("/flag") == Entry("flag", False, 3, 1_600_000_000)
+    assert look(ext4(image, files)).entry("/flag") == ListedFile("flag", False, 3, 1_600_000_000)
 
 
 def test_name_with_a_line_break_makes_its_directory_unlisted_and_nothing_else(
@@ -144,7 +144,7 @@ def test_name_with_a_line_break_makes_its_directory_unlisted_and_nothing_else(
 ) -> None:
     (files / "boot/x\n5            20200101000000 y").write_text("hello")
     disk = look(ext4(image, files))
-    with pytest.raises(Unseen):
+    with pytest.raises(NoAnswer):
         disk.entries("/boot")
     assert disk.kind("/boot/y") is None
     assert disk.kind("/flag") == "file"
@@ -163,7 +163,7 @@ def test_copy_is_sealed_and_equal(image: Path, files: Path) -> None:
 
 def test_file_larger_than_the_bound_is_unseen(image: Path, files: Path) -> None:
     (files / "large").write_bytes(b"x" * 100_000)
-    with pytest.raises(Unseen, match="more than the 65536 bytes"):
+    with pytest.raises(NoAnswer, match="more than the 65536 bytes"):
         look(ext4(image, files)).read("/large", 65536)
 
 
@@ -186,7 +186,7 @@ def test_what_holds_no_file_system_is_unseen_and_not_missing(what: str, image: P
         image.chmod(0)
     said = unseen(look(image))
     assert {
-        "missing": "No such file or directory",
+        "missing": "its device node is missing",
         "empty": "is empty",
         "zeros": "unknown filesystem",
         "directory": "is no block device",
@@ -197,7 +197,7 @@ def test_what_holds_no_file_system_is_unseen_and_not_missing(what: str, image: P
 def test_readable_device_without_a_file_system_says_that_grub_knows_none(image: Path) -> None:
     image.parent.mkdir(parents=True)
     image.write_bytes(bytes(1 << 20))
-    assert look(image).info() == Info("")
+    assert look(image).info() == FileSystemInfo("")
 
 
 def test_without_the_program_nothing_is_seen(image: Path, files: Path, tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_program_that_cannot_be_shut_in_is_not_run(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from kexec_hook.system.fstest import *\nfrom kexec_hook.system.process import Programs\n"
         "try: print(Image(Drivers(Programs((sys.argv[2],))), [sys.argv[3]]).kind('/flag'))\n"
-        "except Unseen as e: print(e)"
+        "except NoAnswer as e: print(e)"
     )
     root = str(Path(__file__).resolve().parents[2])
     argv = [
@@ -519,7 +519,7 @@ def test_file_rewritten_between_two_looks_is_read_anew(mounted: Mounted) -> None
 def test_damaged_image_is_refused_or_read_within_bounds(
     kind: str, image: Path, files: Path, tmp_path: Path
 ) -> None:
-    """Mutations of what the drivers read: an answer or `Unseen`, soon, and nothing else."""
+    """Mutations of what the drivers read: an answer or `NoAnswer`, soon, and nothing else."""
     (files / "boot/vmlinuz").write_bytes(os.urandom(50_000))
     MAKERS[kind](image, files)
     whole = image.read_bytes()
@@ -542,7 +542,7 @@ def test_damaged_image_is_refused_or_read_within_bounds(
                 lambda d=disk: d.entries("/"),
                 lambda d=disk: d.read("/boot/vmlinuz", 1 << 20),
             ):
-                with contextlib.suppress(Unseen):
+                with contextlib.suppress(NoAnswer):
                     question()
             for at, _ in changed:
                 file.seek(at)

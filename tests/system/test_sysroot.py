@@ -13,6 +13,7 @@ import pytest
 
 from kexec_hook.system.sysroot import (
     DirEntry,
+    LinkLoopError,
     MissingError,
     NotPermittedError,
     Sysroot,
@@ -196,14 +197,17 @@ def test_dot_dot_after_a_link_is_where_the_link_led(root: Tree) -> None:
 @pytest.mark.parametrize(
     "links", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "a/a"}, {"a": "./b/c", "b": "a/d"}]
 )
-def test_a_loop_of_links_ends_and_is_missing(root: Tree, links: dict[str, str]) -> None:
+def test_a_loop_of_links_ends_and_is_no_file(root: Tree, links: dict[str, str]) -> None:
     for name, to in links.items():
         root.link(name, to)
     sysroot = Sysroot(root)
     assert not sysroot.exists("/a")
-    with pytest.raises(MissingError) as caught:
+    assert sysroot.is_loop("/a")
+    assert not sysroot.is_loop("/")
+    assert not sysroot.is_loop("/missing")
+    with pytest.raises(LinkLoopError) as caught:
         sysroot.read("/a")
-    assert "too many levels of symbolic links" in str(caught.value)
+    assert str(caught.value) == "/a: its symbolic links lead in a circle"
 
 
 def test_forty_links_are_followed_and_not_one_more(root: Tree) -> None:

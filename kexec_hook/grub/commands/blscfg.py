@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from kexec_hook.grub import bls
 from kexec_hook.grub.bls import SUFFIX, Crash, Line, Snippet
 from kexec_hook.grub.commands.registry import Option, command, parse_options
-from kexec_hook.grub.disks import DiskError, GrubPath
+from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.grub.errors import (
     BAD_ARGUMENT,
     BAD_DEVICE,
@@ -46,6 +46,9 @@ def _rhboot(m: Machine, call: Call) -> int:
     files = {rhboot_key(_name(path)): path for path in m.bls}
     for path in _rhboot_files(m, call, word):
         files.setdefault(rhboot_key(_name(path)), path)
+    if not files:
+        looked = m.get("blsdir") or _DIRECTORY
+        _found_nothing(m, call, f"({m.get('root')}){looked}", "see `blsdir` of GRUB's blscfg")
     for index, (_, path) in enumerate(sorted(files.items(), reverse=True)):
         try:
             snippet = (
@@ -145,7 +148,14 @@ def _upstream_files(m: Machine, call: Call, path: str | None, fallback: bool) ->
     found = _list(m, call, device, directory, hidden=True)
     if not found and fallback:
         found = _list(m, call, device, _DIRECTORY, hidden=True)
+    if not found:
+        fix = "where they lie elsewhere, as in /boot/loader/entries, `blscfg --path DIRECTORY` says so"
+        _found_nothing(m, call, f"({device}){directory}", fix)
     return found or []
+
+
+def _found_nothing(m: Machine, call: Call, where: str, fix: str) -> None:
+    m.bls_nowhere.append(Refusal(f"blscfg finds no entry in {where}", call.span, fix=fix))
 
 
 def _add(
@@ -166,20 +176,19 @@ def _list(
     m: Machine, call: Call, device: str | None, directory: str, *, hidden: bool
 ) -> list[GrubPath] | None:
     """The snippets in a directory, None where GRUB cannot list it.  CommandError where it cannot use the device."""
-    if not device or m.disks.device(device) is None:
+    if not device or m.device(device) is None:
         raise call.error(BAD_DEVICE, f"disk `{device or ''}' not found")
     try:
-        names = m.disks.list(GrubPath(device, directory))
+        names = m.list(GrubPath(device, directory))
+    except Unseen as unseen:
+        m.unseen(unseen, call.span)
+        return None
     except DiskError as error:
         if error.errno == UNKNOWN_FS:
             raise call.error(error.errno, error.message) from None
-        why = getattr(error, "why", "")  # the directory may be there, and we cannot see it
-        if why or error.errno not in GRUBS_OWN:
-            _doubt(
-                m,
-                f"the entries in ({device}){directory} are not known: {why or error.message}",
-                call.span,
-            )
+        if error.errno not in GRUBS_OWN:
+            why = f"the entries in ({device}){directory} are not known: {error.message}"
+            _doubt(m, why, call.span)
         return None
     found = []
     for name in (name.rstrip("/") for name in names):

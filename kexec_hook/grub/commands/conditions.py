@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kexec_hook.grub.commands.registry import Option, command, parse_options
-from kexec_hook.grub.disks import GrubPath, Stat
+from kexec_hook.grub.disks import GrubPath, Stat, Unseen
 from kexec_hook.grub.errors import BAD_ARGUMENT, OK, OUT_OF_RANGE, TEST_FAILURE, CommandError
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import as_int, strtoul
@@ -31,22 +32,41 @@ _NUMBERS: dict[str, Callable[[int, int], bool]] = {
     "-ne": operator.ne,
 }
 _DEEPEST = 100  # MAX_TEST_RECURSION_DEPTH
+_MOST_UNSEEN = 4  # of more questions, not all answers are tried
 
 
 @command("test", "[")
 def test(m: Machine, call: Call) -> int:
     words = call.args[:-1] if call.args[-1:] == ["]"] else call.args
-    if _Test(m, words).evaluate():
+    asked = _Test(m, words)
+    value = asked.evaluate()
+    if asked.unseen and _hangs_on(m, words, len(asked.unseen), value):
+        for unseen in asked.unseen:
+            m.unseen(unseen, call.span)
+    if value:
         return OK
     raise CommandError(TEST_FAILURE, "false")
 
 
-class _Test:
-    """Left to right; -a does nothing, so that neighbours are ANDed, and an unknown word is a string."""
+def _hangs_on(m: Machine, words: list[str], unseen: int, value: bool) -> bool:
+    """Would other answers to what cannot be seen make the test as a whole come out differently?"""
+    if unseen > _MOST_UNSEEN:
+        return True
+    answers = itertools.product((False, True), repeat=unseen)
+    return any(_Test(m, words, answer).evaluate() != value for answer in answers)
 
-    def __init__(self, machine: Machine, words: list[str]) -> None:
+
+class _Test:
+    """Left to right; -a does nothing, so that neighbours are ANDed, and an unknown word is a string.
+
+    `answers` are those to questions that cannot be answered, in their order; no where there is none.
+    """
+
+    def __init__(self, machine: Machine, words: list[str], answers: Sequence[bool] = ()) -> None:
+        self.unseen: list[Unseen] = []
         self._machine = machine
         self._words = words
+        self._answers = answers
         self._at = 0
         self._depth = 0
 
@@ -94,7 +114,7 @@ class _Test:
         elif how in ("-pgt", "-plt"):
             value = self._skip_prefix(left, right, how)
         elif how.startswith(("-nt", "-ot")):
-            value = self._newer(left, how, right)
+            value = self._seen(lambda: self._newer(left, how, right))
         else:
             return None
         self._at += 3
@@ -105,13 +125,13 @@ class _Test:
             return None
         how, word = self._words[self._at : self._at + 2]
         if how == "-d":
-            value = self._kind(word) == "dir"
+            value = self._seen(lambda: self._kind(word) == "dir")
         elif how == "-e":
-            value = self._kind(word) is not None
+            value = self._seen(lambda: self._kind(word) is not None)
         elif how == "-f":
-            value = self._kind(word) == "file"
+            value = self._seen(lambda: self._kind(word) == "file")
         elif how == "-s":
-            value = self._nonempty(word)
+            value = self._seen(lambda: self._nonempty(word))
         elif how == "-n":
             value = bool(word)
         elif how == "-z":
@@ -120,6 +140,14 @@ class _Test:
             return None
         self._at += 2
         return value
+
+    def _seen(self, question: Callable[[], bool]) -> bool:
+        try:
+            return question()
+        except Unseen as unseen:
+            number = len(self.unseen)
+            self.unseen.append(unseen)
+            return number < len(self._answers) and self._answers[number]
 
     def _number(self, word: str) -> int:
         negative = word.startswith("-")
@@ -150,13 +178,17 @@ class _Test:
         bias = self._number(how[3:]) if how[3:] else 0
         one, two = self._info(left), self._info(right)
         exists = one.stat is not None, two.stat is not None
-        if how.startswith("-nt"):
-            if exists == (True, False):
-                return True
-            return one.timed and two.timed and one.mtime + bias > two.mtime
-        if exists == (False, True):
+        if exists == ((True, False) if how.startswith("-nt") else (False, True)):
             return True
-        return one.timed and two.timed and one.mtime + bias < two.mtime
+        then, now = self._mtime(one), self._mtime(two)
+        if then is None or now is None:
+            return False
+        return then + bias > now if how.startswith("-nt") else then + bias < now
+
+    def _mtime(self, info: _Info) -> int | None:
+        if info.stat is None or info.path is None or info.stat.mtime is not None:
+            return info.stat.mtime if info.stat else None
+        return self._machine.disks.mtime(info.path)
 
     def _info(self, name: str) -> _Info:
         """What get_fileinfo finds; a trailing slash is dropped, a whole device is a directory."""
@@ -165,17 +197,17 @@ class _Test:
             device = machine.path(name).device
         except CommandError as error:
             machine.fail(error)
-            return _Info(None, False, 0)
-        if machine.disks.device(device) is None:
-            return _Info(None, False, 0)
+            return _Info()
+        if machine.device(device) is None:
+            return _Info()
         # The first `)` counts, with a `(` or without; a name without a slash is looked for at the top.
         path = (name.partition(")")[2] if ")" in name else name).rstrip("/")
         if not path.startswith("/"):
             if "/" in path:
-                return _Info(None, False, 0)
+                return _Info()
             path = "/" + path
-        stat = machine.disks.entry(GrubPath(device, path))
-        return _Info(stat, stat is not None, stat.mtime if stat else 0)
+        asked = GrubPath(device, path)
+        return _Info(machine.entry(asked), asked)
 
     def _kind(self, name: str) -> str | None:
         stat = self._info(name).stat
@@ -192,9 +224,8 @@ class _Test:
 
 
 class _Info(NamedTuple):
-    stat: Stat | None
-    timed: bool
-    mtime: int
+    stat: Stat | None = None
+    path: GrubPath | None = None
 
 
 def _bytes(word: str) -> bytes:

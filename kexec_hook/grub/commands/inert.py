@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import command
-from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_DEVICE, BAD_FONT, OK
+from kexec_hook.grub.disks import Unseen
+from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_DEVICE, BAD_FONT, FILE_NOT_FOUND, OK
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.values import Call
 
@@ -31,14 +32,18 @@ def background(m: Machine, call: Call) -> int:
 
 @command("loopback")
 def loopback(m: Machine, call: Call) -> int:
-    """A file becomes a device, and whatever is on it is out of our sight."""
+    """loopback [-d] NAME [FILE]: a file becomes a disk, and what is on it is out of our sight."""
     words = [word for word in call.args if word not in ("-d", "-D", "--delete", "--decompress")]
     if not words:
         raise call.error(BAD_ARGUMENT, "device name required")
-    if len(words) == len(call.args):
-        if len(words) < 2:
-            raise call.error(BAD_ARGUMENT, "filename expected")
-        m.open(words[1])
+    if "-d" in call.args or "--delete" in call.args:
+        if m.loopbacks.pop(words[0], None) is None:
+            raise call.error(BAD_DEVICE, "device not found")
+        return OK
+    if len(words) < 2:
+        raise call.error(BAD_ARGUMENT, "filename expected")
+    m.loopbacks[words[0]] = m.path(words[1])  # whatever it is, nobody takes it for a disk of ours
+    m.open(words[1])
     return OK
 
 
@@ -62,7 +67,11 @@ def loadfont(m: Machine, call: Call) -> int:
         raise call.error(BAD_ARGUMENT, "filename expected")
     for name in call.args:
         path = name if name.startswith(("/", "(", "+")) else f"{m.get('prefix')}/fonts/{name}.pf2"
-        if not m.read(path, call).startswith(_FONT):
+        try:
+            font = m.read(path, call)
+        except Unseen as unseen:  # it decides on colours only
+            raise call.error(FILE_NOT_FOUND, unseen.reason) from None
+        if not font.startswith(_FONT):
             raise call.error(BAD_FONT, "invalid font")
     return OK
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kexec_hook.grub.commands.registry import Option, command, parse_options
-from kexec_hook.grub.disks import DiskError, FindBy
+from kexec_hook.grub.disks import Device, DiskError, FindBy
 from kexec_hook.grub.errors import (
     BAD_ARGUMENT,
     FILE_NOT_FOUND,
@@ -91,7 +91,9 @@ def _find(
     # search.c keeps the first answer to each question, and tries that before the hints.
     question = by, name.lower() if by == "fs_uuid" else name
     known = m.found.get(question)
-    found = m.disks.find(by, name, [hint for hint in (known, *hints) if hint])
+    found = list(m.find(by, name, [hint for hint in hints if hint]))
+    if known and m.device(known) in [m.device(device) for device in found]:
+        found = [known, *found]
     disk = (m.get("root") or "").partition(",")[0] if root_only else ""
     if disk:
         found = [device for device in found if device.partition(",")[0] == disk]
@@ -125,7 +127,7 @@ def probe(m: Machine, call: Call) -> int:
     name = parsed.args[0]
     if name.startswith("(") and name.endswith(")"):
         name = name[1:-1]
-    device = m.disks.device(name)
+    device = m.device(name)
     if device is None:
         raise unknown_device(name)
     chosen = next(
@@ -139,24 +141,29 @@ def probe(m: Machine, call: Call) -> int:
         value = device.partmap or "none"
     elif chosen == "part-uuid":
         value = device.partuuid or "none"
-    elif not device.fs:
-        raise call.error(UNKNOWN_FS, "unknown filesystem")
-    elif chosen == "fs":
-        value = device.fs
-    elif chosen == "fs-uuid":
-        if not device.uuid:
-            raise call.error(NOT_IMPLEMENTED_YET, f"{device.fs} does not support UUIDs")
-        value = device.uuid
-    elif chosen == "label":
-        value = device.label
     else:
-        raise call.error(BAD_ARGUMENT, "unrecognised target")
+        device = m.disks.identify(device)
+        value = _file_system(call, device, chosen)
     variable = parsed.value("set")
     if variable is None:
         m.say(value)
     else:
         m.set(variable, value, call)
     return OK
+
+
+def _file_system(call: Call, device: Device, wanted: str | None) -> str:
+    if not device.fs:
+        raise call.error(UNKNOWN_FS, "unknown filesystem")
+    if wanted == "fs":
+        return device.fs
+    if wanted == "label":
+        return device.label
+    if wanted != "fs-uuid":
+        raise call.error(BAD_ARGUMENT, "unrecognised target")
+    if not device.uuid:
+        raise call.error(NOT_IMPLEMENTED_YET, f"{device.fs} does not support UUIDs")
+    return device.uuid
 
 
 def _driver(name: str) -> str:
@@ -191,7 +198,7 @@ def ls(m: Machine, call: Call) -> int:
 
 def _listing(m: Machine, name: str) -> str:
     path = m.path(name)
-    if m.disks.device(path.device) is None:
+    if m.device(path.device) is None:
         raise unknown_device(path.device)
     if name == f"({path.device})":
         return f"\tDevice {path.device}\n"
@@ -200,6 +207,6 @@ def _listing(m: Machine, name: str) -> str:
         m.open(name)
         return path.path.rpartition("/")[2] + " \n"
     try:
-        return "".join(f"{entry} " for entry in m.disks.list(path)) + "\n"
+        return "".join(f"{entry} " for entry in m.list(path)) + "\n"
     except DiskError as error:
         raise CommandError(error.errno, error.message) from None

@@ -117,6 +117,21 @@ class ScriptError(Exception):
         return point(self.message, self.span, self.hint)
 
 
+# After these words stand passwords, also in lines that a backslash goes on with.
+_PASSWORD = re.compile(r"(?:^|[\s;{!])(?:legacy_(?:check_)?)?password(?:_pbkdf2)?(?=\s)")
+
+
+def _masked(line: str, before: str) -> tuple[str, int | None]:
+    """The line without passwords, and from which column on something was left out, if so."""
+    while before.endswith("\\\n"):
+        above = before[:-2].rpartition("\n")[2]
+        if _PASSWORD.search(above + " "):
+            return "...", 0
+        before = before[: len(before) - 2 - len(above)]
+    found = _PASSWORD.search(line + " ")
+    return (f"{line[: found.end()]} ...", found.end()) if found else (line, None)
+
+
 def point(message: str, span: Span | None, hint: str = "") -> str:
     """`file:line: message`, then the line with the meant part underlined.
 
@@ -133,6 +148,9 @@ def point(message: str, span: Span | None, hint: str = "") -> str:
     said = f"{span}: {said}"
     if not line.strip():
         return said
+    line, secret = _masked(line, span.source.text[:start])
+    if secret is not None and span.start - start >= secret:
+        return f"{said}\n    {line.expandtabs(1)}"
     column = span.start - start
     width = max(1, min(span.end - span.start, len(line) - column))
     if len(line) > _LONGEST:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from kexec_hook.disks.mounts import links_by
-from kexec_hook.grub.disks import GrubPath
+from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.system import efi
 
@@ -99,9 +99,12 @@ def partitions(disks: RootDisks, option: BootOption) -> list[Device]:
 
 
 def _look_at(disks: RootDisks, device: Device, path: str) -> Seen:
-    if not device.fs:
+    if device.seen and not device.fs:
         return "unseen"
-    return "there" if disks.stat(GrubPath(device.name, path)) else "missing"
+    try:
+        return "there" if disks.stat(GrubPath(device.name, path)) else "missing"
+    except Unseen:
+        return "unseen"
 
 
 # What started this system

@@ -9,7 +9,7 @@ import pluggy
 from kexec_hook.grub.commands.refused import describe
 from kexec_hook.grub.menu import ENDLESS
 from kexec_hook.plugins.api import Note, Objection
-from kexec_hook.plugins.builtin import files, unset
+from kexec_hook.plugins.builtin import files, sight, unset
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.sysroot import Sysroot
 
@@ -72,11 +72,13 @@ def title(evaluation: Evaluation) -> str:
     return f"«{' > '.join(default.titles)}»" if default else "GRUB's default entry"
 
 
-def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
+def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[str | Objection]:
     result, path = evaluation.result, evaluation.config.path
-    if result.default or result.ended == "no such entry":
+    if result.default or result.ended == "no such entry" or sight.is_blind(evaluation):
         return
-    if result.ended == "no menu":
+    if result.ended == "no menu" and evaluation.machine.bls_nowhere:
+        yield from sight.no_snippets(evaluation, "GRUB has no entry to boot")
+    elif result.ended == "no menu":
         first = next(
             (f" ({found.message}, {found.span})" for found in decision.problems if found.span), ""
         )
@@ -90,7 +92,7 @@ def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
         yield f"{path} ends before a menu, as `{result.ended}` {what}; put that into a menuentry"
 
 
-def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
+def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[str | Objection]:
     """The default entry itself has to boot Linux; GRUB's fallback is not followed."""
     default, loaded = evaluation.default, evaluation.machine.loaded
     if default is None:
@@ -101,11 +103,25 @@ def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
             f"{named} needs a password in GRUB, so it does not boot unattended; "
             "give it --unrestricted, or choose another entry with grub-set-default"
         )
+    elif how in _LEAVES and evaluation.machine.bls_nowhere:
+        yield from sight.no_snippets(evaluation, f"{named} {_LEAVES[how]}")
     elif how in _LEAVES:
         yield f"{named} {_LEAVES[how]} ({how}) and boots no Linux; choose another entry with grub-set-default"
+    elif how != "boot" and sight.is_blind(evaluation):
+        return
+    elif how != "boot" and (link := sight.link_off(decision, evaluation)):
+        yield (
+            f"{named} does not boot in GRUB: {link} is a symbolic link that leads nowhere on its own file system, "
+            "and GRUB follows it there only; name the file that it stands for"
+        )
     elif how != "boot":
         why = _failure(decision, default)
         yield f"{named} does not boot in GRUB: {why}; choose another entry, or run update-grub"
+    elif image := sight.unified_image(decision, loaded):
+        yield (
+            f"{named} starts {image}, a unified kernel image, by `chainloader`; its kernel is not taken out, "
+            "so choose an entry that loads kernel and initrd by themselves"
+        )
     elif loaded is not None and loaded.kind != "linux":
         what = f"{describe(loaded.kind)} ({loaded.kind})"
         yield f"{named} starts {what}, not Linux; choose another entry with grub-set-default"
@@ -145,7 +161,7 @@ def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
     """GRUB boots without an initrd that it could not load; the machine then does not find its root."""
     machine, default = evaluation.machine, evaluation.default
     loaded = _linux(evaluation)
-    if loaded is None or default is None:
+    if loaded is None or default is None or sight.is_blind(evaluation):
         return
     wanted = [words for words in machine.executed if words[0].startswith("initrd")]
     if not wanted:
@@ -179,8 +195,6 @@ def _unreachable(decision: Decision, loaded: Loaded) -> str:
 def _refused(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
     for refusal in evaluation.machine.refusals:
         yield f"{refusal.reason} ({refusal.span}), which a kexec cannot bring about; choose another entry"
-    for guess in evaluation.machine.guesses:
-        yield f"what GRUB boots cannot be known: {guess.reason} ({guess.span}); take that out of the configuration"
 
 
 def _unset_words(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
@@ -215,7 +229,15 @@ def _in_snippet(evaluation: Evaluation) -> Iterator[tuple[str, Read]]:
             yield source.text[:end].split()[-1], read
 
 
-CHECKS: Checks = (_no_menu, _entry, _initrds, _refused, _unset_words)
+CHECKS: Checks = (
+    _no_menu,
+    _entry,
+    _initrds,
+    sight.menu_asked_for,
+    _refused,
+    sight.unknown,
+    _unset_words,
+)
 
 
 def _assumed(decision: Decision) -> Iterator[str]:

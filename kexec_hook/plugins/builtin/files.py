@@ -11,7 +11,7 @@ from kexec_hook.kernel import images
 from kexec_hook.kernel.cmdline import words
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.checks import Checks, ask
-from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError
+from kexec_hook.system.sysroot import MissingError, NotPermittedError, Sysroot, SysrootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,6 +314,17 @@ def _two_configurations(decision: Decision) -> Iterator[str]:
         yield f"{both[0]} and {both[1]} differ, and nothing tells which one GRUB reads; remove the other"
 
 
+def _unreadable(decision: Decision) -> Iterator[str]:
+    """Files that the decision hangs on, and that are there and cannot be read."""
+    for path in ("/etc/fstab", "/etc/crypttab", "/etc/os-release", "/usr/lib/os-release"):
+        try:
+            decision.sysroot.text(path, 1 << 20)
+        except (MissingError, NotPermittedError):
+            continue
+        except SysrootError as error:
+            yield f"{error}, so what it says is not known; correct it"
+
+
 def _not_mounted(decision: Decision) -> Iterator[str]:
     if not any(mount.device for mount in decision.disks.mounts.all):
         return  # nothing tells what is mounted
@@ -358,6 +369,7 @@ CHECKS: Checks = (
     _root,
     _tpm,
     _two_configurations,
+    _unreadable,
     _not_mounted,
     _one_time_entry,
 )

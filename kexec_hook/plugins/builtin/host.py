@@ -245,6 +245,14 @@ def _system_update(decision: Decision, facts: Facts) -> Iterator[str]:
             return
 
 
+def _reboot_parameter(decision: Decision, facts: Facts) -> Iterator[str]:
+    """`systemctl reboot --reboot-argument=X` leaves it for reboot(2), which a kexec is not given."""
+    path = "/run/systemd/reboot-param"
+    argument = facts.text(path)
+    if argument:
+        yield f"the reboot has an argument for the firmware, {argument[:60]!r} ({path}); reboot the ordinary way"
+
+
 def _release_upgrade(decision: Decision, facts: Facts) -> Iterator[str]:
     kernel = decision.plan.kernel if decision.plan else ""
     if re.search("/vmlinuz-upgrade[.][^/]*$", kernel):
@@ -296,6 +304,7 @@ CHECKS: Checks = (
     _memory,
     _loaded_by_another,
     _system_update,
+    _reboot_parameter,
     _release_upgrade,
     _pending_writes,
 )

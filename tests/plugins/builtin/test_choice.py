@@ -156,8 +156,10 @@ def test_an_entry_on_a_disk_that_is_not_mounted(disk: Disk) -> None:
         f"menuentry 'Linux' {{\n search --fs-uuid --set=root {other}\n linux /vmlinuz root=/dev/sdb2\n}}\n"
     )
     (why,) = disk.reasons()
-    assert why.startswith("«Linux» does not boot in GRUB: ")
-    assert why.endswith("; choose another entry, or run update-grub")
+    assert why == (
+        f"what GRUB boots cannot be known: /dev/sdb1 (UUID {other}) is not mounted, and it cannot be read: the file "
+        "in its place is empty, and GRUB looks for /vmlinuz on it (/boot/grub/grub.cfg:4)"
+    )
 
 
 def test_an_entry_whose_kernel_is_no_file_but_blocks_of_a_disk(disk: Disk) -> None:
@@ -197,7 +199,7 @@ def test_a_choice_that_depends_on_the_clock(disk: Disk) -> None:
     disk.config('if [ "$HOUR" = 3 ]; then set default=1; fi\n' + MENUENTRY)
     (why,) = disk.reasons()
     assert why.startswith("what GRUB boots cannot be known: ")
-    assert why.endswith("(/boot/grub/grub.cfg:2); take that out of the configuration")
+    assert why.endswith("(/boot/grub/grub.cfg:2)")
 
 
 def test_a_root_built_from_an_unset_variable(disk: Disk) -> None:
@@ -331,7 +333,7 @@ def test_a_variable_that_not_every_grub_sets(disk: Disk, name: str) -> None:
     why = (
         f"what GRUB boots cannot be known: ${name} is set by some builds of GRUB and not by others"
     )
-    assert disk.reasons() == [f"{why} (/boot/grub/grub.cfg:3); take that out of the configuration"]
+    assert disk.reasons() == [f"{why} (/boot/grub/grub.cfg:3)"]
 
 
 # --- kernel and initrds ---

@@ -1,0 +1,186 @@
+"""What GRUB's own drivers see of the file systems of a root where no mount shows them; which may be asked at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kexec_hook.disks.drives import split_node
+from kexec_hook.disks.mounts import FileSystem, Mounts
+from kexec_hook.disks.volumes import NOT_MOUNTED, NotFound
+from kexec_hook.grub.disks import Device, GrubPath, Stat, Unseen
+from kexec_hook.system import fstest
+from kexec_hook.system.fstest import Drivers, Image
+from kexec_hook.system.sysroot import Sysroot, SysrootError, join, kind_of, parts_of
+
+
+class Sight:
+    """Looks at the devices below one root.  `looked` are the nodes that were read."""
+
+    def __init__(self, sysroot: Sysroot, mounts: Mounts, drivers: Drivers | None = None) -> None:
+        self._sysroot = sysroot
+        self._mounts = mounts
+        self._drivers = drivers or Drivers()
+        self._images: dict[tuple[str, ...], Image] = {}
+        self.looked: dict[str, bool] = {}  # node -> is it mounted somewhere?
+
+    def at(self, path: GrubPath, system: FileSystem, why: str) -> HiddenFile:
+        """A path on a file system that may be looked at.  Unseen"""
+        return HiddenFile(self, path, system, why)
+
+    def holds(self, path: GrubPath, system: FileSystem, why: str) -> bool:
+        """Is there such a file?  Not where GRUB knows no file system.  Unseen"""
+        try:
+            image = self.image(system)
+            return image.info().kind != "" and image.kind(path.path) == "file"
+        except fstest.NoAnswer as unseen:
+            raise _unseen(system, why, unseen, path) from None
+
+    def is_image(self, system: FileSystem) -> bool:
+        """Is a file in the place of its device?  Then no udev has told what is on it."""
+        node = system.nodes[0] if system.nodes else ""
+        try:
+            info = self._sysroot.stat(f"/dev/{node}") if node else None
+        except SysrootError:
+            return False
+        return info is not None and kind_of(info.st_mode) == "file" and info.st_size > 0
+
+    def identify(self, device: Device, system: FileSystem) -> Device:
+        """The device with what GRUB tells of its file system.  Unseen"""
+        try:
+            info = self.image(system).info()
+        except fstest.NoAnswer as unseen:
+            raise _unseen(system, NOT_MOUNTED, unseen, None) from None
+        return device._replace(fs=info.kind, uuid=info.uuid, label=info.label)
+
+    def image(self, system: FileSystem) -> Image:
+        """The file system for GRUB's drivers.  fstest.NoAnswer"""
+        if not system.nodes:
+            raise fstest.NoAnswer("cannot be read, as its device is not known")
+        if system.kind == "zfs":
+            raise fstest.NoAnswer("cannot be read, as it is ZFS")
+        if system.nodes not in self._images:
+            self._images[system.nodes] = self._open(system)
+        return self._images[system.nodes]
+
+    def _open(self, system: FileSystem) -> Image:
+        for node in system.nodes:
+            if self._is_removable(node):
+                raise fstest.NoAnswer("is not read, as it is removable")
+        devices = [str(self._sysroot.host(f"/dev/{node}")) for node in system.nodes]
+        points: Sequence[str] = ()
+        if str(self._sysroot.root) == "/":
+            points = [m.point for m in system.mounts if self._mounts.at(m.point) is m]
+            if system.mounts and not points:
+                raise fstest.NoAnswer("cannot be read, as each of its mounts is hidden by another")
+        for node in system.nodes:
+            self.looked[node] = bool(system.mounts)
+        return Image(self._drivers, devices, points)
+
+    def _is_removable(self, node: str) -> bool:
+        disk = split_node(node)[0]
+        try:
+            return self._sysroot.text(f"/sys/class/block/{disk}/removable", 64).strip() == "1"
+        except SysrootError:
+            return False
+
+
+class HiddenFile:
+    """One path on one file system: see Beyond."""
+
+    def __init__(self, sight: Sight, path: GrubPath, system: FileSystem, why: str) -> None:
+        self.path = path
+        self._sight = sight
+        self._system = system
+        self._why = why
+
+    @property
+    def name(self) -> str:
+        """How people and programs are told: /dev/sda2:/vmlinuz-6.1"""
+        node = self._system.nodes[0] if self._system.nodes else self.path.device
+        return f"/dev/{node}:{join(parts_of(self.path.path))}"
+
+    def stat(self) -> Stat | None:
+        try:
+            image = self._sight.image(self._system)
+            kind = image.kind(self.path.path)
+            empty = kind != "file" or image.is_empty(self.path.path)
+        except fstest.NoAnswer as unseen:
+            if self._is_no_file_system(unseen):
+                return None
+            raise self._unseen(unseen) from None
+        return Stat(kind, 0 if empty else 1, None) if kind else None
+
+    def entry(self) -> Stat | None:
+        try:
+            kind = self._sight.image(self._system).entry_kind(self.path.path)
+        except fstest.NoAnswer as unseen:
+            if self._is_no_file_system(unseen):
+                return None
+            raise self._unseen(unseen) from None
+        return Stat(kind, 1, None) if kind else None
+
+    def mtime(self) -> int | None:
+        try:
+            entry = self._sight.image(self._system).entry(self.path.path)
+        except fstest.NoAnswer as unseen:
+            raise self._unseen(unseen) from None
+        return entry.mtime if entry else None
+
+    def read(self, limit: int) -> bytes:
+        try:
+            data = self._sight.image(self._system).read(self.path.path, limit)
+        except fstest.NoAnswer as unseen:
+            raise self._unseen(unseen) from None
+        if data is None:
+            raise NotFound(self.path.path)
+        return data
+
+    def copy(self) -> int:
+        """A sealed memory file, which the caller closes.  NotFound, Unseen"""
+        try:
+            fd = self._sight.image(self._system).copy(self.path.path)
+        except fstest.NoAnswer as unseen:
+            raise self._unseen(unseen) from None
+        if fd is None:
+            raise NotFound(self.path.path)
+        return fd
+
+    def list(self) -> Sequence[str]:
+        try:
+            entries = self._sight.image(self._system).entries(self.path.path)
+        except fstest.NoAnswer as unseen:
+            raise self._unseen(unseen) from None
+        if entries is None:
+            raise NotFound(self.path.path)
+        return [entry.name + "/" if entry.is_dir else entry.name for entry in entries]
+
+    def _is_no_file_system(self, unseen: fstest.NoAnswer) -> bool:
+        """Neither GRUB nor udev finds one there: swap space, a boot partition of BIOS."""
+        told = self._system.uuid or self._system.mounts or self._sight.is_image(self._system)
+        return str(unseen) == fstest.UNKNOWN and not told
+
+    def _unseen(self, unseen: fstest.NoAnswer) -> Unseen:
+        return _unseen(self._system, self._why, unseen, self.path)
+
+
+def _unseen(system: FileSystem, why: str, unseen: fstest.NoAnswer, path: GrubPath | None) -> Unseen:
+    device = describe(system)
+    if why == NOT_MOUNTED:
+        reason, fix = (
+            f"{device} is not mounted, and it {unseen}",
+            f"mount {device.partition(' (')[0]}",
+        )
+    else:
+        reason, fix, path = f"{path} is out of sight: {why}, and {device} {unseen}", "", None
+    if "grub-fstest, from" in str(unseen):
+        install = f"install grub-fstest, from {fstest.PACKAGES}"
+        fix = f"{install}, or {fix}" if fix else install
+    return Unseen(reason, fix, path)
+
+
+def describe(system: FileSystem) -> str:
+    """/dev/sda2 (label DATA)"""
+    name = f"/dev/{system.nodes[0]}" if system.nodes else "a device that is not known"
+    if system.label:
+        return f"{name} (label {system.label})"
+    return f"{name} (UUID {system.uuid})" if system.uuid else name

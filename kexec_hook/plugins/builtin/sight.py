@@ -1,0 +1,86 @@
+"""What GRUB sees and we do not, and what only looks like a fault of the configuration: each gets its true name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from kexec_hook.grub.commands.boot import LINUX
+from kexec_hook.grub.disks import Unseen
+from kexec_hook.grub.errors import CommandError
+from kexec_hook.plugins.api import Objection
+from kexec_hook.system.sysroot import SysrootError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kexec_hook.grub.values import Loaded
+    from kexec_hook.plugins.api import Decision, Evaluation
+
+_MENU_ONCE = ("menu_show_once", "menu_show_once_timeout")
+
+
+def is_blind(evaluation: Evaluation) -> bool:
+    """Did the configuration ask for something that cannot be seen?  What follows from it is no fault of anybody."""
+    return any(guess.code for guess in evaluation.machine.guesses)
+
+
+def unknown(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
+    """What boots hangs on the clock, on hardware or keys, or on what no mount shows and GRUB's drivers cannot read."""
+    for guess in evaluation.machine.guesses:
+        where = f" ({guess.span})" if guess.span else ""
+        yield Objection(
+            f"what GRUB boots cannot be known: {guess.reason}{where}",
+            code=guess.code or "cannot-be-known",
+            fix=guess.fix or ("" if guess.code else "take that out of the configuration"),
+        )
+
+
+def menu_asked_for(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
+    """Fedora's grubenv remembers that somebody wants to see the menu once; a jump would take that away."""
+    for write in evaluation.machine.pending:
+        if write.name in _MENU_ONCE and write.value is None:
+            block = decision.disks.name(write.path)
+            yield Objection(
+                f"GRUB's menu was asked for at the next boot ({write.name} in {block})",
+                code="menu-asked-for",
+                fix=f"grub2-editenv - unset {write.name}",
+            )
+
+
+def no_snippets(evaluation: Evaluation, so: str) -> Iterator[Objection]:
+    """blscfg has found nothing, which is why the menu holds nothing that boots Linux."""
+    empty = evaluation.machine.bls_nowhere[-1]
+    yield Objection(f"{empty.reason} ({empty.span}), so {so}", code="no-entry", fix=empty.fix)
+
+
+def unified_image(decision: Decision, loaded: Loaded | None) -> str:
+    """The unified kernel image (UAPI.5) that chainloader starts; empty where it starts something else.
+
+    Such images lie in /EFI/Linux, and are PE files with a section .linux.
+    """
+    if loaded is None or loaded.kind != "chainloader" or loaded.path is None:
+        return ""
+    if re.search(r"(?i)/EFI/Linux/[^/]+\.efi$", loaded.path.path):
+        return loaded.path.path
+    found = decision.disks.locate(loaded.path)
+    try:
+        head = decision.sysroot.head(str(found.host), 4096) if found else b""
+    except SysrootError:
+        return ""
+    return loaded.path.path if b".linux\0\0" in head else ""
+
+
+def link_off(decision: Decision, evaluation: Evaluation) -> str:
+    """The kernel's path where it is a link that leads nowhere on its own file system; else empty."""
+    machine = evaluation.machine
+    words = next((words for words in reversed(machine.executed) if words[0] in LINUX), [])
+    if machine.loaded or len(words) < 2:
+        return ""
+    try:
+        path = machine.path(words[1])
+        if decision.disks.stat(path) or not decision.disks.entry(path):
+            return ""
+    except (CommandError, Unseen):
+        return ""
+    return str(path)
