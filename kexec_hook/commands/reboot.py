@@ -89,9 +89,8 @@ def _look(host: Host) -> Any:
 def coldreboot(host: Host, args: Namespace) -> int:
     """A firmware boot, whatever is loaded."""
     from kexec_hook.staging.jump import take_back
-    from kexec_hook.staging.load import forget
+    from kexec_hook.staging.load import forget, unload
     from kexec_hook.state import names, record
-    from kexec_hook.system.kexec import Kexec
 
     refused = refuse(host)
     if refused:
@@ -102,7 +101,7 @@ def coldreboot(host: Host, args: Namespace) -> int:
             if record.is_ours(host, record.read_staged(state)):
                 forget(host, held)
             else:
-                Kexec(host).unload()
+                unload(host, held)
             held.write(names.COLD, b"")
         journal(
             host, "coldreboot: nothing is loaded any more, this reboot goes through the firmware"

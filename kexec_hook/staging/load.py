@@ -17,7 +17,7 @@ from kexec_hook.staging.jump import take_back
 from kexec_hook.state import names, record
 from kexec_hook.state.record import NoRecord, Staged
 from kexec_hook.system import systemd
-from kexec_hook.system.directory import LockedDirectory
+from kexec_hook.system.directory import Busy, LockedDirectory
 from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import LOADED, Kexec, KexecError
 from kexec_hook.system.process import uninterrupted
@@ -26,7 +26,6 @@ from kexec_hook.system.sysroot import Sysroot, SysrootError
 Outcome = Literal["staged", "unchanged", "declined", "failed"]
 
 _CHUNK = 1 << 20  # bytes
-_LOADER_WAIT = 5.0  # seconds for a kexec whose caller was killed
 
 
 class Staging(NamedTuple):
@@ -71,7 +70,7 @@ def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool =
             return Staging("declined", decision, image_loaded=theirs or Kexec(host).loaded())
         wanted = staged(decision, plan)
         if reload:
-            Kexec(host).unload()  # before the load, so that memory need not hold both
+            unload(host, held)  # before the load, so that memory need not hold both
         elif isinstance(before, Staged) and still(before, wanted) and Kexec(host).loaded():
             if before._replace(time=wanted.time) != wanted:
                 record.write_staged(held, wanted)
@@ -192,15 +191,23 @@ def _load_recorded(
 def forget(host: Host, held: LockedDirectory) -> None:
     """Unload what we loaded; the record and the mark go with it.  KexecError where it stays, as they do then."""
     record.withdraw(held.state)
-    if held.state.loader_lives(_LOADER_WAIT):
-        raise KexecError(
-            "a kexec that was started before has not ended, and may still load an image"
-        )
-    Kexec(host).unload()
+    unload(host, held)
     if host.fact(LOADED) != "0":
         raise KexecError(f"whether the kernel still holds it is not known: {LOADED} cannot be read")
     held.state.remove(names.STAGED)
     host.mark.remove()
+
+
+def unload(host: Host, held: LockedDirectory) -> None:
+    """Make the kernel forget its image, whosever it is.  KexecError
+
+    The kexec that does it holds the lock of those that load: one whose caller was killed would undo what comes after.
+    """
+    try:
+        with held.loader() as lock:
+            Kexec(host).unload((lock,))
+    except Busy as error:
+        raise KexecError(str(error)) from error
 
 
 def give_up(host: Host, held: LockedDirectory) -> None:

@@ -14,8 +14,11 @@ from types import TracebackType
 from kexec_hook.errors import KexecHookError
 
 LOCK = "lock"
-LOADER = "loader"  # locked by a kexec that loads, as long as it lives: longer than its caller, if need be
+LOADER = (
+    "loader"  # locked by a kexec that loads or unloads while it lives, also when its caller is dead
+)
 WAIT = 3.0  # seconds for another run to end
+LOADER_WAIT = 5.0  # seconds for a kexec whose caller was killed
 LIMIT = 16 << 20  # bytes of a file of ours
 MARKED = b"kexec-hook\n"
 
@@ -163,11 +166,6 @@ class Directory:
         finally:
             os.close(fd)
 
-    def loader_lives(self, wait: float = 0.0) -> bool:
-        """Is a kexec still at work that one of us has started, after that many seconds?  StateError."""
-        with self._loader() as fd:
-            return not _locked(fd, time.monotonic() + wait)
-
     @contextmanager
     def _loader(self) -> Iterator[int]:
         try:
@@ -241,12 +239,12 @@ class LockedDirectory:
         self.state._write(name, data, mtime)
 
     @contextmanager
-    def loader(self) -> Iterator[int]:
-        """The lock for a kexec that is about to load: a descriptor that it inherits.  Busy, StateError."""
+    def loader(self, wait: float = LOADER_WAIT) -> Iterator[int]:
+        """The lock for a kexec that is about to load or unload: a descriptor that it inherits.  Busy, StateError"""
         with self.state._loader() as fd:
-            if not _locked(fd, time.monotonic() + WAIT):
+            if not _locked(fd, time.monotonic() + wait):
                 raise Busy(
-                    "a kexec that was started before is still at work; try again when it has ended"
+                    "a kexec that was started before has not ended, and may still load an image"
                 )
             yield fd
 

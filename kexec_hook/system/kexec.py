@@ -65,16 +65,17 @@ class Kexec(NamedTuple):
                     raise _failed(error) from error
         raise AssertionError("there is always a call")
 
-    def unload(self, *, panic: bool = False) -> None:
+    def unload(self, pass_fds: Iterable[int] = (), *, panic: bool = False) -> None:
         """Make the kernel forget its image, by the file syscall first: the other is refused under Secure Boot."""
         held = self.crash_loaded if panic else self.loaded
         words = ("--unload", "--load-panic") if panic else ("--unload",)
         failure: ProcessError | None = None
+        fds = tuple(pass_fds)
         for call in (("kexec", "--kexec-file-syscall", *words), ("kexec", *words)):
             if not held():
                 return
             try:
-                self.host.programs.run(call, timeout=UNLOAD_TIMEOUT, undisturbed=True)
+                self.host.programs.run(call, pass_fds=fds, timeout=UNLOAD_TIMEOUT, undisturbed=True)
             except TimedOut as error:
                 failure = failure or error
                 break

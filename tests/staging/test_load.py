@@ -420,7 +420,7 @@ def test_nobody_forgets_a_record_while_a_kexec_is_alive(
     """It has outlived the one who started it, and may load at any time."""
     box.run("stage")
     (box / INITRD).unlink()
-    lock = f"exec 9> {box.root}/run/kexec-hook/loader; flock 9; echo; sleep 60"
+    lock = f"exec 9> {box.root}/run/kexec-hook/loader; flock 9; echo; exec sleep 60"
     with subprocess.Popen(["sh", "-c", lock], stdout=subprocess.PIPE) as loading:
         assert loading.stdout
         loading.stdout.readline()
@@ -429,7 +429,6 @@ def test_nobody_forgets_a_record_while_a_kexec_is_alive(
         assert (box.loaded, box.marked) == (True, True)
         assert box.record
         loading.kill()
-    subprocess.run(["sleep", "0.1"], check=True)
 
 
 def test_failing_kexec_does_not_print_the_command_line(
