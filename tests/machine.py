@@ -92,6 +92,9 @@ class Box(Tree):
         for fact, text in facts.items():
             if not (self / fact).exists():
                 self.write(fact, text + "\n")
+        for unit in ("systemd-kexec", "systemd-reboot"):
+            name = f"{unit}.service.d/50-kexec-hook.conf"
+            self.write(f"lib/systemd/system/{name}", (PROJECT / "systemd" / name).read_bytes())
         self.programs("kexec", _KEXEC)
         self.programs("systemctl", _SYSTEMCTL)
         for name, text in {

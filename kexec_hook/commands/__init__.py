@@ -84,17 +84,9 @@ def say_done(done: Staging) -> str:
         # Where somebody else's image is loaded, a reboot may well jump into that one.
         so = "nothing was staged" if done.image_loaded else "the next reboot is an ordinary one"
         return f"{'no crash kernel was loaded' if panic else so}: {first}{more}"
-    if done.unapproved:
-        return f"{named(decision)} is staged, but {not_active()}"
     return f"{'a panic' if panic else 'next reboot'} jumps into {named(decision)}" + (
         f" (staged in {done.seconds:.1f} s)" if done.outcome == "staged" else " (staged already)"
     )
-
-
-def not_active() -> str:
-    from kexec_hook.system.systemd import UNIT
-
-    return f"{UNIT} is not active, so the next reboot is an ordinary one; `systemctl enable --now {UNIT}`"
 
 
 def named(decision: Decision) -> str:

@@ -17,7 +17,6 @@ from kexec_hook.commands import (
     fail,
     journal,
     load_plugins,
-    not_active,
     refuse,
     say_done,
 )
@@ -49,8 +48,6 @@ def stage(host: Host, args: Namespace) -> int:
     _print_stage(done.decision, done.outcome, args, done)
     if done.outcome == "failed":
         return fail(done.failure)
-    if done.unapproved:
-        fail(not_active())
     if any(objection.rights for objection in done.decision.objections):
         return FAILED  # nothing was decided
     return DECLINED if done.outcome == "declined" else OK
@@ -76,8 +73,7 @@ def _print_stage(
     if args.json:
         print(as_json(explain.stage_json(decision, outcome, planned(decision))))
     else:
-        left, vetoed = (done.image_loaded, done.unapproved) if done else (False, False)
-        outcome = "vetoed" if vetoed else outcome
+        left = done.image_loaded if done else False
         print(
             explain.stage_text(
                 decision, outcome, planned(decision), verbose=args.verbose, left=left
@@ -148,7 +144,7 @@ def run(host: Host, args: Namespace) -> int:
     from kexec_hook.system.directory import Busy
 
     started = time.time()
-    if os.environ.get("KEXEC_HOOK_SUSPEND", "0") not in ("", "0") or not host.is_host:
+    if not host.is_host or _is_none_of_ours(host):
         return OK
     try:
         done = _run(host, args.source, started)
@@ -178,6 +174,20 @@ def run(host: Host, args: Namespace) -> int:
     return OK
 
 
+def _is_none_of_ours(host: Host) -> bool:
+    """Suspended, switched off, or not on the machine itself: nothing is said, and nothing written."""
+    from kexec_hook.plugins.builtin.host import is_switched_off, runs_elsewhere
+    from kexec_hook.system.facts import Facts
+
+    facts = Facts(host.sysroot())
+    return (
+        os.environ.get("KEXEC_HOOK_SUSPEND", "0") not in ("", "0")
+        or bool(os.environ.get("DPKG_ROOT"))
+        or is_switched_off(facts)
+        or runs_elsewhere(facts)
+    )
+
+
 def _look_again(host: Host) -> None:
     """What has changed since the other one began is for the next call, which must not believe the other's stamp."""
     from kexec_hook.state.names import CHANGED
@@ -192,6 +202,7 @@ def _look_again(host: Host) -> None:
 
 def _run(host: Host, source: str, started: float) -> Staging | None:
     """What came of it; None where it was declined for the reasons that the last run has told already."""
+    from kexec_hook.settings.conf import load_settings
     from kexec_hook.staging.load import carry_out
     from kexec_hook.state import names
     from kexec_hook.state.names import CHANGED, STAMP
@@ -200,7 +211,13 @@ def _run(host: Host, source: str, started: float) -> Staging | None:
     plugins = load_plugins()
     with host.state() as state, state.lock() as held:
         state.remove(CHANGED)
-        done = carry_out(host, held, lambda: decide_here(host, Trigger(source, dry=False), plugins))
+        only_news = load_settings(host.sysroot()).when.value == "upgrade"
+        done = carry_out(
+            host,
+            held,
+            lambda: decide_here(host, Trigger(source, dry=False), plugins),
+            only_news=only_news,
+        )
         if done.outcome == "failed":
             state.remove(STAMP)
         else:

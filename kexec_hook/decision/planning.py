@@ -86,15 +86,24 @@ def _place(disks: RootDisks, sysroot: Sysroot, path: GrubPath) -> str | None:
 
 
 def release_of(kernel: str, sysroot: Sysroot) -> str | None:
-    """The kernel's release: as a bzImage says it (Linux' Documentation/arch/x86/boot.rst), else by its file's name."""
+    """The kernel's release: as it says itself, else by its file's name."""
+    words = version_of(kernel, sysroot).split()
+    if words:
+        return words[0]
+    named = re.search(r"(?:vmlinu[xz]|bzImage|linux|kernel|Image)-(.+)$", kernel.rpartition("/")[2])
+    return named[1] if named else None
+
+
+def version_of(kernel: str, sysroot: Sysroot) -> str:
+    """What a bzImage says of itself (Linux' Documentation/arch/x86/boot.rst); empty for any other file.
+
+    It is release, builder and build, of which /proc/version has the first and the last.
+    """
     try:
         head = sysroot.head(kernel, 0x8000)
     except SysrootError:
-        head = b""
-    if head[0x202:0x206] == b"HdrS" and len(head) > 0x210:
-        start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
-        words = head[start : start + 256].split(b"\0")[0].split()
-        if words:
-            return words[0].decode("ascii", "replace")
-    named = re.search(r"(?:vmlinu[xz]|bzImage|linux|kernel|Image)-(.+)$", kernel.rpartition("/")[2])
-    return named[1] if named else None
+        return ""
+    if head[0x202:0x206] != b"HdrS" or len(head) <= 0x210:
+        return ""
+    start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+    return head[start : start + 256].split(b"\0")[0].decode("ascii", "replace")

@@ -99,7 +99,6 @@ def _headline(decision: Decision, outcome: str, left: bool, style: Style) -> str
     said = {
         "would-stage": f"would stage: {what} would be a kexec into",
         "staged": f"staged: {what} is a kexec into",
-        "vetoed": "staged, though nobody would approve the jump:",
         "unchanged": f"unchanged: {what} is a kexec into",
     }.get(outcome, outcome)
     return style.good(said)

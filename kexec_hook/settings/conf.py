@@ -88,6 +88,7 @@ class KexecDefault(NamedTuple):
 
 class Settings(NamedTuple):
     load: Setting[bool]
+    when: Setting[str]  # upgrade, always: what `run` stages
     use_grub_config: Setting[bool]
     select: Setting[
         Selection
@@ -170,6 +171,12 @@ def kexec_args(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def when(text: str) -> str:
+    if text not in WHEN:
+        raise WrongValueError(f"`{text}` is neither {' nor '.join(WHEN)}", text)
+    return text
+
+
 def flavour(text: str) -> str:
     if text not in FLAVOURS:
         raise WrongValueError(f"`{text}` is none of {', '.join(FLAVOURS)}", text)
@@ -177,9 +184,11 @@ def flavour(text: str) -> str:
 
 
 SELECT = ("grub", "newest", "running", "kexec-default")
+WHEN = ("upgrade", "always")
 FLAVOURS = ("upstream", "upstream-2.14", "rhboot")
 KEYS: Mapping[str, Callable[[str], object]] = {
     "load": yes_or_no,
+    "when": when,
     "use_grub_config": yes_or_no,
     "select": selection,
     "remove_parameters": kernel_words,
@@ -319,6 +328,7 @@ def make_settings(given: Mapping[str, Setting[str]], variables: Mapping[str, Ass
         # After a jump NVIDIA's driver finds its card as the old kernel left it.
         decline_if_module=pick("decline_if_module", modules, ("nvidia", "nvidia_drm")),
         allow_tpm=pick("allow_tpm", yes_or_no, False),
+        when=pick("when", when, "upgrade"),
         flavour=pick("flavour", flavour, ""),
         kexec_default=KexecDefault(
             variable("KERNEL_IMAGE"), variable("INITRD"), variable("APPEND")

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 
 from kexec_hook import __version__
 from kexec_hook.decision.decide import env_blocks
+from kexec_hook.decision.running import already_running
 from kexec_hook.errors import KexecHookError
 from kexec_hook.kernel.plan import Plan, paths
 from kexec_hook.plugins.api import Decision, Objection, Trigger
 from kexec_hook.staging.jump import take_back
 from kexec_hook.state import names, record
 from kexec_hook.state.record import NoRecord, Staged
-from kexec_hook.system import systemd
 from kexec_hook.system.directory import Busy, LockedDirectory
 from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import LOADED, Kexec, KexecError
@@ -35,25 +35,52 @@ class Staging(NamedTuple):
     decision: Decision
     seconds: float = 0.0  # that kexec took
     failure: str = ""  # failed: one sentence
-    unapproved: bool = False  # staged, and nobody is there who would approve the jump
+    code: str = ""  # unchanged: why, where it is not that it is staged already
     # Declined or failed, and the kernel holds an image all the same: an administrator's, mostly.
     image_loaded: bool = False
 
 
 def carry_out(
-    host: Host, held: LockedDirectory, decide: Callable[[], Decision], *, reload: bool = False
+    host: Host,
+    held: LockedDirectory,
+    decide: Callable[[], Decision],
+    *,
+    reload: bool = False,
+    only_news: bool = False,
 ) -> Staging:
     """Decide and act.  Where files change between the two, decide once more.
 
     `reload`: load also what seems to be loaded, since the kernel does not tell whose image it holds.
+    `only_news`: where GRUB would boot what runs already, nothing is loaded.
     """
     take_back(host, held.state)
     for again in (True, False):
         decision = decide()
+        if only_news and already_running(host, decision):
+            return _nothing_new(host, held, decision)
         done = act(host, held, decision, reload=reload)
         if done.outcome != "failed" or not again or not decision.sysroot.changed():
             break
     return done
+
+
+def _nothing_new(host: Host, held: LockedDirectory, decision: Decision) -> Staging:
+    """What is staged goes, unless it is the same: somebody has asked for that with `stage`."""
+    before = record.read_staged(held.state)
+    try:
+        if _is_right(host, before, decision):
+            return Staging("unchanged", decision)
+        if record.is_ours(host, before):
+            forget(host, held)
+    except KexecError as error:
+        return Staging("failed", decision, failure=str(error), image_loaded=Kexec(host).loaded())
+    return Staging("unchanged", decision, code="already-running")
+
+
+def _is_right(host: Host, before: Staged | NoRecord, decision: Decision) -> bool:
+    if not isinstance(before, Staged) or decision.accepted is None or not Kexec(host).loaded():
+        return False
+    return still(before, staged(decision, decision.accepted))
 
 
 def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool = False) -> Staging:
@@ -148,11 +175,7 @@ def _load(
     except (SysrootError, OSError) as error:
         raise KexecError(f"the kernel could not be loaded: {error}") from error
     seconds = time.monotonic() - started
-    # The unit itself is no more active, or not yet again, when it finalizes.
-    unapproved = decision.trigger.source != "finalize" and systemd.nobody_approves(
-        host.programs, host.sysroot()
-    )
-    return Staging("staged", decision, seconds, unapproved=unapproved)
+    return Staging("staged", decision, seconds)
 
 
 def _load_recorded(

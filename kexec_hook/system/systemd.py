@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from kexec_hook.system.host import MARK
 from kexec_hook.system.process import ProcessError, Programs
-from kexec_hook.system.sysroot import Sysroot
+from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 UNIT = "kexec-hook.service"
 _DROP_INS = (
@@ -27,12 +28,18 @@ def active(programs: Programs) -> bool:
 
 
 def drop_ins(sysroot: Sysroot) -> bool:
-    """Are they there?  With them, what kexec-hook staged jumps only where the unit has approved it."""
-    return all(
-        any(sysroot.exists(f"{place}/{name}") for place in _DIRECTORIES) for name in _DROP_INS
-    )
+    """Are they there?  With them, what kexec-hook staged jumps only where the unit has approved it.
+
+    Those of an older version, which do not know the mark, are none: they let an image jump whose record was lost.
+    """
+    return all(MARK in _first(sysroot, name) for name in _DROP_INS)
 
 
-def nobody_approves(programs: Programs, sysroot: Sysroot) -> bool:
-    """Can nothing that is staged jump, since nobody approves it?"""
-    return drop_ins(sysroot) and not active(programs)
+def _first(sysroot: Sysroot, name: str) -> str:
+    """The file that counts: systemd reads the first of a name."""
+    for place in _DIRECTORIES:
+        try:
+            return sysroot.text(f"{place}/{name}", limit=1 << 16)
+        except SysrootError:
+            continue
+    return ""

@@ -16,6 +16,7 @@ from kexec_hook.settings.conf import (
     FLAVOURS,
     KEYS,
     SELECT,
+    WHEN,
     Files,
     Selection,
     Setting,
@@ -71,6 +72,7 @@ def values(settings: Settings) -> dict[str, object]:
 
 BUILT_IN = {
     "load": True,
+    "when": "upgrade",
     "use_grub_config": True,
     "select": Selection("grub"),
     "remove_parameters": (),
@@ -93,6 +95,7 @@ def test_without_files_the_built_in_values(etc: Etc) -> None:
 def test_each_key_in_a_file(etc: Etc) -> None:
     lines = {
         "load": ("no", False),
+        "when": ("always", "always"),
         "use_grub_config": ("off", False),
         "select": ("1>2", Selection("entry", "1>2")),
         "remove_parameters": ("rhgb quiet", ("rhgb", "quiet")),
@@ -111,7 +114,7 @@ def test_each_key_in_a_file(etc: Etc) -> None:
     settings = etc.load()
     assert values(settings) == {key: value for key, (_, value) in lines.items()}
     assert [getattr(settings, key).origin for key in lines] == [
-        f"{CONF}:{number}" for number in range(3, 13)
+        f"{CONF}:{number}" for number in range(3, 14)
     ]
 
 
@@ -470,7 +473,7 @@ def test_code_documentation_and_the_shipped_file_have_the_same_keys() -> None:
 
 def test_documentation_and_the_shipped_file_have_all_the_words() -> None:
     for text in (SHIPPED.read_text(), DOCS.read_text()):
-        assert [word for word in (*SELECT, *FLAVOURS, "entry:") if word not in text] == []
+        assert [word for word in (*SELECT, *WHEN, *FLAVOURS, "entry:") if word not in text] == []
 
 
 def test_the_shipped_file_changes_nothing_but_leaves_load_to_debians_file(etc: Etc) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kexec_hook.decision.planning import version_of
 from tests.machine import Box
 
 KERNEL = "/boot/vmlinuz-6.1.0-39-amd64"
@@ -285,6 +286,119 @@ def test_wrong_settings_unload_what_was_staged(box: Box) -> None:
     box.write("etc/kexec-hook.conf", "lod = yes\n")
     assert box.run("run", "--source=apt") == 0
     assert not box.loaded
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("run/.containerenv", ""),
+        ("proc/1/comm", "sh\n"),
+        ("proc/cmdline", "BOOT_IMAGE=/vmlinuz ro kexec_hook=off\n"),
+    ],
+)
+def test_run_is_silent_and_writes_nothing_where_nothing_is_its_business(
+    box: Box, capsys: pytest.CaptureFixture[str], path: str, content: str
+) -> None:
+    box.write(path, content)
+    assert box.run("run", "--source=apt") == 0
+    assert said(capsys) == ""
+    assert not (box / "run/kexec-hook").exists()
+    assert box.run("stage") == 3
+
+
+def test_nothing_is_loaded_without_systemd(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """sysvinit with kexec-tools jumps into whatever is loaded."""
+    shutil.rmtree(box / "run/systemd")
+    assert box.run("run", "--source=apt") == 0
+    assert "systemd does not run here" in said(capsys)
+    assert box.calls == []
+
+
+def test_drop_ins_of_an_older_version_are_none(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They let an image jump whose record was lost."""
+    name = "systemd-kexec.service.d/50-kexec-hook.conf"
+    text = (box / f"lib/systemd/system/{name}").read_text()
+    old = text.replace("/run/kexec-hook.loaded", "/run/kexec-hook/staged.json")
+    box.write(f"etc/systemd/system/{name}", old)
+    assert box.run("stage") == 3
+    assert "missing, or an older version's" in said(capsys)
+    assert box.calls == []
+
+
+def test_what_an_older_version_has_staged_is_unloaded_and_staged_anew(box: Box) -> None:
+    assert box.run("stage") == 0
+    record = box.record
+    assert record
+    box.write("run/kexec-hook/staged.json", json.dumps({**record, "schema": 1}))
+    (box / "run/kexec-hook.loaded").unlink()
+    assert box.run("run", "--source=apt") == 0
+    assert box.record
+    assert (box.record["schema"], box.marked, len(box.calls)) == (2, True, 2)
+
+
+def runs_what_grub_boots(box: Box) -> None:
+    """As after a firmware boot, the kernel's files older than that."""
+    built = version_of(KERNEL, box.host.sysroot()).partition("#")[2]
+    build = f"#{built}" if built else "#1 SMP"
+    box.write("proc/sys/kernel/osrelease", "6.1.0-39-amd64\n")
+    box.write("proc/version", f"Linux version 6.1.0-39-amd64 (d@d) (gcc 12) {build}\n")
+    box.write("proc/stat", f"cpu 1 2 3\nbtime {int(time.time()) + 5}\n")
+    box.run("stage", "--dry-run", "--json")
+
+
+def test_nothing_is_staged_or_said_where_what_grub_boots_runs_already(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs_what_grub_boots(box)
+    cmdline = json.loads(said(capsys))["cmdline"]
+    box.write("proc/cmdline", cmdline.replace("BOOT_IMAGE=", "BOOT_IMAGE=(hd1,gpt7)", 1) + "\n")
+    assert box.run("run", "--source=apt") == 0
+    assert (said(capsys), box.calls, box.record) == ("", [], None)
+    # By hand, and by the setting, it is staged all the same.
+    assert box.run("stage") == 0
+    assert box.loaded
+    assert box.run("run", "--source=apt") == 0
+    assert (box.loaded, len(box.calls)) == (True, 1)
+    box.run("unstage")
+    box.write("etc/kexec-hook.conf", "when = always\n")
+    assert box.run("run", "--source=apt") == 0
+    assert box.loaded
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["another release", "another build", "another word", "a rewritten initrd", "no time of boot"],
+)
+def test_what_differs_from_what_runs_is_staged(
+    box: Box, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    runs_what_grub_boots(box)
+    cmdline = json.loads(said(capsys))["cmdline"]
+    box.write("proc/cmdline", cmdline + (" more" if change == "another word" else "") + "\n")
+    if change == "another release":
+        box.write("proc/sys/kernel/osrelease", "6.1.0-38-amd64\n")
+    if change == "another build":
+        box.write("proc/version", "Linux version 6.1.0-39-amd64 (d@d) (gcc) #2 SMP other\n")
+    if change == "a rewritten initrd":
+        box.write("proc/stat", f"btime {int(time.time()) - 60}\n")
+        (box / INITRD).touch()
+    if change == "no time of boot":
+        box.write("proc/stat", "cpu 1\n")
+    assert box.run("run", "--source=apt") == 0
+    assert box.loaded
+
+
+def test_what_was_staged_goes_where_the_upgrade_was_taken_back(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.run("stage", "--entry", "1>4")
+    capsys.readouterr()
+    runs_what_grub_boots(box)
+    box.write("proc/cmdline", json.loads(said(capsys))["cmdline"] + "\n")
+    assert box.run("run", "--source=apt") == 0
+    assert (said(capsys), box.loaded, box.record, box.marked) == ("", False, None, False)
 
 
 # Two at once, kills, full disks.
@@ -621,7 +735,9 @@ def test_what_the_machine_has_staged_is_no_business_of_a_container(
     box.write("run/.containerenv", "")
     capsys.readouterr()
     assert box.run("run", "--source=apt") == 0
-    assert said(capsys).startswith("kexec-hook: nothing was staged: this is a container (podman)")
+    assert said(capsys) == ""
+    assert box.run("stage") == 3
+    assert "this is a container (podman)" in said(capsys)
     assert box.loaded
     assert box.record
     assert len(box.calls) == 1
@@ -769,7 +885,7 @@ def test_reboot_stages_first_and_reboots_anyway_when_declined(
 ) -> None:
     assert box.run("reboot", "--yes") == 0
     assert box.loaded
-    assert box.asked == [" reboot"]
+    assert [line for line in box.asked if "is-active" not in line] == [" reboot"]
     (box / INITRD).unlink()
     box.write("sys/kernel/kexec_loaded", "0\n")
     assert box.run("reboot", "--yes") == 0

@@ -14,7 +14,7 @@ from kexec_hook.system.directory import StateError
 from kexec_hook.system.facts import Facts
 from kexec_hook.system.host import MARK, RUN
 from kexec_hook.system.sysroot import SysrootError
-from kexec_hook.system.systemd import UNIT, active
+from kexec_hook.system.systemd import UNIT, active, drop_ins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,6 +32,7 @@ _INITS = (
     "finit",
 )
 _RECORD = 64 << 10  # bytes that a record and what goes with it may take
+OFF = "kexec_hook=off"
 _CAP_SYS_BOOT = 22  # capabilities(7)
 _RELEASE_UPGRADES = r"do-release-upgrade|release-upgrader|\bleapp\b|system-upgrade"
 
@@ -51,6 +52,23 @@ def _suspended(decision: Decision, facts: Facts) -> Iterator[str]:
     value = os.environ.get("KEXEC_HOOK_SUSPEND", "")
     if value not in ("", "0"):
         yield f"KEXEC_HOOK_SUSPEND={value} is set where kexec-hook was called; unset it to stage"
+
+
+def _switched_off(decision: Decision, facts: Facts) -> Iterator[Objection]:
+    if is_switched_off(facts):
+        yield Objection(
+            f"{OFF} is on the kernel's command line", code="switched-off", fix="boot without it"
+        )
+
+
+def is_switched_off(facts: Facts) -> bool:
+    """For rescue: whoever boots with that word wants none of us."""
+    return OFF in (facts.text("/proc/cmdline") or "").split()
+
+
+def runs_elsewhere(facts: Facts) -> bool:
+    """In a container, a chroot or an image that is being built: what boots there is not this machine."""
+    return any(True for check in (_container, _chroot, _image_build) for _ in check(facts))
 
 
 def _rights(decision: Decision, facts: Facts) -> Iterator[Objection]:
@@ -277,21 +295,32 @@ def _ancestors(facts: Facts) -> Iterator[str]:
         yield (facts.text(f"/proc/{process}/cmdline") or "").replace("\0", " ").strip()
 
 
-def _pending_writes(decision: Decision, facts: Facts) -> Iterator[str]:
-    """GRUB's writes are made at shutdown; finalize itself runs while its unit goes down."""
-    pending = decision.pending if decision.plan else ()
-    if not pending or decision.trigger.source == "finalize":
+def _systemd(decision: Decision, facts: Facts) -> Iterator[Objection]:
+    """Only the shutdown unit approves a jump.  While it stops itself, it is active no more."""
+    if decision.trigger.source == "finalize":
         return
-    if not active(decision.programs):
-        names = ", ".join(dict.fromkeys(write.name for write in pending))
-        yield (
-            f"GRUB would write {names}, and {UNIT}, which does so at shutdown, is not active; "
-            f"`systemctl enable --now {UNIT}`"
+    if not facts.exists("/run/systemd/system"):
+        yield Objection(
+            "systemd does not run here, and only its units decide at shutdown whether a reboot is a kexec",
+            code="no-systemd",
+        )
+    elif not active(decision.programs):
+        yield Objection(
+            f"{UNIT} is not active, and nothing else decides at shutdown whether the reboot is a kexec",
+            code="unit-inactive",
+            fix=f"systemctl enable --now {UNIT}",
+        )
+    elif not drop_ins(decision.sysroot.unnoted):
+        yield Objection(
+            "the drop-ins of systemd-reboot.service and systemd-kexec.service are missing, or an older version's",
+            code="drop-ins-missing",
+            fix="kexec-hook hooks install systemd",
         )
 
 
 CHECKS: Checks = (
     _suspended,
+    _switched_off,
     _rights,
     _elsewhere,
     _ostree,
@@ -306,7 +335,7 @@ CHECKS: Checks = (
     _system_update,
     _reboot_parameter,
     _release_upgrade,
-    _pending_writes,
+    _systemd,
 )
 
 # Notes

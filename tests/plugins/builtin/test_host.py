@@ -416,20 +416,25 @@ def test_a_release_upgrade_is_under_way(box: Box, argv: str, upgrade: bool) -> N
     assert reasons(box) == ([why] if upgrade else [])
 
 
-def test_what_grub_would_write_needs_the_shutdown_unit(box: Box) -> None:
-    config = box / "/boot/grub/grub.cfg"
-    config.write_text(
-        config.read_text().replace("\tload_video\n", "\trecordfail=1\n\tsave_env recordfail\n", 1)
-    )
+def test_only_an_active_shutdown_unit_approves(box: Box) -> None:
     assert reasons(box) == []
     (box.lib / "active").write_text("inactive\n")
-    unit = "kexec-hook.service"
-    inactive = f"GRUB would write recordfail, and {unit}, which does so at shutdown, is not active"
-    why = f"{inactive}; `systemctl enable --now {unit}`"
+    why = "kexec-hook.service is not active, and nothing else decides at shutdown whether the reboot is a kexec"
     assert reasons(box) == [why]
     assert reasons(box, source="finalize") == [], "it runs while its own unit is being stopped"
     (box.bin / "systemctl").unlink()
     assert reasons(box) == [why]
+
+
+def test_word_on_the_kernels_command_line_switches_everything_off(box: Box) -> None:
+    box.write("/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro kexec_hook=off quiet\n")
+    (objection,) = run(box).objections
+    assert (objection.reason, objection.code) == (
+        "kexec_hook=off is on the kernel's command line",
+        "switched-off",
+    )
+    box.write("/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro xkexec_hook=off quiet\n")
+    assert reasons(box) == []
 
 
 # --- firmware ---
