@@ -75,9 +75,8 @@ def test_the_menu_behind_an_error_is_still_there(files: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("loop", ["while true; do true; done", "until false; do x=1; done"])
-def test_an_endless_loop_ends(files: Path, loop: str) -> None:
-    first, *_ = told(files, loop.encode())
+def test_an_endless_loop_ends(files: Path) -> None:
+    first, *_ = told(files, b"while true; do true; done")
     forever = "kexec-hook: boot/grub/grub.cfg:1: this runs for ever, as far as can be told (1,000,000 statements)"
     busy = "kexec-hook: boot/grub/grub.cfg:1: evaluating takes too long"  # 30 seconds on a machine that does much else
     assert first in (forever, busy)
