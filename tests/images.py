@@ -38,10 +38,12 @@ def ext4(
     return image
 
 
-def fat(image: Path, files: Path, label: str = "DATA", mebibytes: int = 8) -> Path:
+def fat(
+    image: Path, files: Path, label: str = "DATA", mebibytes: int = 8, serial: str = "ABCD1234"
+) -> Path:
     _need("mkfs.vfat", "mcopy")
     _blank(image, mebibytes)
-    _run("mkfs.vfat", "-i", "ABCD1234", "-n", label, image)
+    _run("mkfs.vfat", "-i", serial, "-n", label, image)
     names = sorted(files.iterdir())
     if names:
         _run("mcopy", "-i", image, "-s", *names, "::")

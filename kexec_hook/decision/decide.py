@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from kexec_hook.decision.alike import difference
 from kexec_hook.decision.planning import given_plan, loaded_plan, make_plan, release_of
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.commands import TABLE
@@ -83,7 +84,24 @@ def _answer(decision: Decision, host: Host, plugins: Plugins) -> Decision:
         raise _Refused(
             "no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)"
         )
-    return _ask_grub(decision, config, host, plugins)
+    answer = _ask_grub(decision, config, host, plugins)
+    return answer._replace(
+        objections=(*answer.objections, *_unlike(decision, answer, config, host, plugins))
+    )
+
+
+def _unlike(
+    blank: Decision, answer: Decision, config: BootConfig, host: Host, plugins: Plugins
+) -> Iterator[Objection]:
+    """Every configuration that GRUB may read must boot the same."""
+    for other in config.others:
+        why = difference(answer, _ask_grub(blank, other, host, plugins))
+        if why:
+            yield Objection(
+                f"GRUB may read {config.path} or {other.path}, and what they boot is not the same: {why}",
+                code="configurations-differ",
+                fix=config.sync,
+            )
 
 
 def _unwritable(decision: Decision) -> Iterator[str]:

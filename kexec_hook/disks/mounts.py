@@ -77,6 +77,7 @@ class Mounts:
     def __init__(self, mounts: Iterable[Mount]) -> None:
         self.all = tuple(mounts)
         self._ids = {mount.id for mount in self.all}
+        self._order = {id(mount): number for number, mount in enumerate(self.all)}
         self._at: dict[str, list[Mount]] = {}
         for mount in self.all:
             self._at.setdefault(mount.point, []).append(mount)
@@ -89,16 +90,23 @@ class Mounts:
             stacked = self._at.get(join(names[:depth]), [])
             while stacked:
                 # A parent that is not in the table is outside the root: the top of what we can see.
-                above = [
-                    m
-                    for m in stacked
-                    if m is not here and self._parent(m) == (here.id if here else None)
-                ]
+                above = [m for m in stacked if m is not here and self._is_on(m, here)]
                 if not above:
                     break
                 here = above[-1]
                 stacked = [m for m in stacked if m is not here]
         return here
+
+    def _is_on(self, mount: Mount, here: Mount | None) -> bool:
+        """Is it mounted on that mount?  Beside it and later is as good: by its path it was reached over that one."""
+        if self._parent(mount) == (here.id if here else None):
+            return True
+        return (
+            here is not None
+            and here.point not in ("/", mount.point)
+            and mount.parent == here.parent
+            and self._order[id(mount)] > self._order[id(here)]
+        )
 
     def _parent(self, mount: Mount) -> int | None:
         if mount.parent in self._ids and mount.parent != mount.id:

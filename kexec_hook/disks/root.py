@@ -205,6 +205,11 @@ class RootDisks(VolumeDisks):
                 return self._drives.promise_name(unit)
         return ""
 
+    def keep(self, device: Device) -> Device:
+        """One of `devices()`, by a name that it keeps whatever is learnt of its disk."""
+        unit = next((unit for unit in self._drives.units if unit.name == device.name), None)
+        return device._replace(name=self._drives.promise_name(unit)) if unit else device
+
     def lasting_name(self, name: str) -> str:
         """How grub-install names a device in its image: a volume, array or container by its id where that is known."""
         unit = self._unit(name)

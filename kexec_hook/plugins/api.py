@@ -44,6 +44,8 @@ class BootConfig(NamedTuple):
     cmdpath: str = ""  # where GRUB's image was loaded from, as GRUB names it; empty: $prefix
     globbing: bool = False  # the regexp module is built in: `*` and `?` expand from the start
     notes: tuple[str, ...] = ()
+    others: tuple[BootConfig, ...] = ()  # what GRUB may read instead: all must boot the same
+    sync: str = ""  # the command that makes them alike
 
 
 class PackageManager(NamedTuple):

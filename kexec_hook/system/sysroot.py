@@ -93,9 +93,8 @@ class Window:
     def changed(self) -> bool:
         """Has somebody written to the file, or put another in its place, since it was opened?"""
         now = os.fstat(self._fd)
-        return now.st_nlink == 0 or identity(now, listed=False) != identity(
-            self._then, listed=False
-        )
+        gone = now.st_nlink == 0 and self._then.st_nlink != 0  # a copy in memory has no name
+        return gone or identity(now, listed=False) != identity(self._then, listed=False)
 
     def _read(self, offset: int, size: int) -> bytes:
         pieces = []

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.disks.drives import split_node
 from kexec_hook.grub import image
-from kexec_hook.grub.disks import GrubPath
+from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.system import efi
 from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError, join, parts_of
@@ -16,7 +16,7 @@ from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError, 
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks
     from kexec_hook.grub.image import Embedded
-    from kexec_hook.plugins.api import Decision
+    from kexec_hook.plugins.api import BootConfig, Decision
 
 _DISKS = r"(?:sd|vd|xvd|hd)[a-z]+|nvme\d+n\d+|mmcblk\d+"
 _EDD = "/sys/firmware/edd/int13_dev80/mbr_signature"  # of the disk that the BIOS starts from
@@ -48,12 +48,11 @@ def findings(decision: Decision) -> Iterator[Objection | Note]:
             code="boot-code",
         )
     config = evaluation.config
-    device, _, path = config.prefix[1:].partition(")")
-    ours = GrubPath(device, path)
+    ours = [_prefix(each) for each in (config, *config.others)]
     if all(_is_ours(lead, ours, decision.disks) for lead in found):
         return
     names = " and ".join(lead.disk for lead in found)
-    if len({_place(lead.prefix, decision.disks) if lead.prefix else None for lead in found}) > 1:
+    if len({place_of(lead.prefix, decision.disks) if lead.prefix else None for lead in found}) > 1:
         yield Objection(
             f"{names} begin with GRUB's boot code and lead to different configurations "
             f"({', '.join(_shown(lead) for lead in found)}), and which one the firmware starts cannot be known",
@@ -90,19 +89,33 @@ def leads(sysroot: Sysroot, disks: RootDisks) -> tuple[list[Lead], list[str]]:
     return found, refused
 
 
-def _is_ours(lead: Lead, ours: GrubPath, disks: RootDisks) -> bool:
+def _prefix(config: BootConfig) -> GrubPath:
+    device, _, path = config.prefix[1:].partition(")")
+    return GrubPath(device, path)
+
+
+def _is_ours(lead: Lead, ours: Sequence[GrubPath], disks: RootDisks) -> bool:
+    """Does a disk lead to what was evaluated?"""
     if lead.prefix is None:
         return lead.same
-    return _place(lead.prefix, disks) == _place(ours, disks) or (
-        _place(lead.prefix, disks)[0] == _place(ours, disks)[0]
-        and _is_btrfs(ours, disks)
-        and ours.path.endswith(lead.prefix.path)  # SUSE's starts at a subvolume
+    return any(_is_same(lead.prefix, each, disks) for each in ours)
+
+
+def _is_same(one: GrubPath, ours: GrubPath, disks: RootDisks) -> bool:
+    name, path = place_of(one, disks)
+    own_name, own_path = place_of(ours, disks)
+    # SUSE's starts at a subvolume
+    return name == own_name and (
+        path == own_path or (_is_btrfs(ours, disks) and own_path.endswith(path))
     )
 
 
-def _place(path: GrubPath, disks: RootDisks) -> tuple[str, str]:
+def place_of(path: GrubPath, disks: RootDisks) -> tuple[str, str]:
     """One spelling of a file: several devices of one file system are one place."""
-    device = disks.device(path.device)
+    try:
+        device = disks.device(path.device)
+    except Unseen:
+        device = None
     name = (device.uuid or device.name) if device else path.device
     return name, join(parts_of(path.path))
 
@@ -154,7 +167,7 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
         except image.Damaged as damaged:
             return lead._replace(why=str(damaged))
     try:
-        prefix, why = _resolve(image.of_core(core), disk, disks)
+        prefix, why = resolve(image.of_core(core), disk, disks)
     except image.Damaged as damaged:
         return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
     return lead._replace(prefix=prefix, why=why)
@@ -171,14 +184,17 @@ def _is_installed(sysroot: Sysroot, core: bytes) -> bool:
     return False
 
 
-def _resolve(embedded: Embedded, disk: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
+def resolve(embedded: Embedded, disk: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
     """Where the configuration is that an image of GRUB reads, started from this disk; or why that is not known."""
     if embedded.script.strip():
         return _by_script(embedded.script, disks)
     found = re.fullmatch(r"\((?P<device>[^)]*)\)(?P<path>.*)", embedded.prefix)
     device, path = (found["device"], found["path"]) if found else ("", embedded.prefix)
     if device and not device.startswith(","):
-        known = disks.device(device)
+        try:
+            known = disks.device(device)
+        except Unseen as unseen:
+            return None, unseen.reason
         return (GrubPath(device, path), "") if known else (None, f"({device}) is not known here")
     number = re.match(r",[a-z]*(\d+)", device)
     node = partition(disk, int(number[1])) if number else disk
@@ -196,7 +212,10 @@ def _by_script(script: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
     ]
     if search is None or prefix is None or rest:
         return None, "its script is not one of grub-install"
-    found = disks.find("fs_uuid", search["uuid"])
+    try:
+        found = disks.find("fs_uuid", search["uuid"])
+    except Unseen as unseen:
+        return None, unseen.reason
     if not found:
         return None, f"no file system here has the UUID {search['uuid']}"
     return GrubPath(found[0], prefix["path"]), ""

@@ -94,13 +94,13 @@ def partitions(disks: RootDisks, option: BootOption) -> list[Device]:
     """The partition that an entry names; where partitions have no ids here, every mounted FAT."""
     devices = disks.devices()
     if option.partuuid and any(device.partuuid for device in devices):
-        return [device for device in devices if device.partuuid.lower() == option.partuuid.lower()]
-    return [device for device in devices if device.fs == "fat"]
+        found = [d for d in devices if d.partuuid.lower() == option.partuuid.lower()]
+    else:
+        found = [device for device in devices if device.fs == "fat"]
+    return [disks.keep(device) for device in found]
 
 
 def _look_at(disks: RootDisks, device: Device, path: str) -> Seen:
-    if device.seen and not device.fs:
-        return "unseen"
     try:
         return "there" if disks.stat(GrubPath(device.name, path)) else "missing"
     except Unseen:

@@ -1,16 +1,17 @@
-"""Where Debian's and Fedora's families keep GRUB's configuration, which GRUB reads it, and how it is started."""
+"""Where GRUB's configuration is, and which kind of GRUB reads it."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pluggy
 
+from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
-from kexec_hook.plugins.builtin import bootcode, bootorder
+from kexec_hook.plugins.builtin import bootcode, bootorder, proxmox
+from kexec_hook.plugins.builtin.start import CPUS, Start, find_start, is_rhboots
 from kexec_hook.system.distribution import os_release, system_ids
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
 
@@ -19,42 +20,10 @@ if TYPE_CHECKING:
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
-_ESPS = ("/boot/efi", "/efi", "/boot")
-# os-release ID -> the directory of its signed GRUB on the EFI system partition, where they differ.
-_VENDORS = {
-    "rhel": "redhat",
-    "ol": "redhat",
-    "opensuse-leap": "opensuse",
-    "opensuse-tumbleweed": "opensuse",
-}
-# GRUB's name of a processor -> what EFI calls it in names of loaders; and how many bits its firmware has.
-_CPUS = {
-    "x86_64": ("x64", 64),
-    "i386": ("ia32", 32),
-    "arm64": ("aa64", 64),
-    "riscv64": ("riscv64", 64),
-}
-_MACHINES = {
-    "aarch64": "arm64",
-    "riscv64": "riscv64",
-}  # uname -m where GRUB's name is neither x86_64 nor i386
-
-
-class _Start(NamedTuple):
-    """How a GRUB is started by its platform, as far as that shows."""
-
-    platform: str
-    cpu: str
-    stub: str = (
-        ""  # the directory on the ESP whose grub.cfg a signed GRUB reads; empty: there is none
-    )
-    cmdpath: str = ""  # where GRUB was loaded from, as GRUB names it; empty: not known
-    note: str = ""
-
 
 @hookimpl
 def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | None:
-    """The EFI stub where there is one and it can be read, else grub.cfg in /boot/grub or /boot/grub2."""
+    """What the GRUB that starts next reads first; where nothing tells, grub.cfg in /boot/grub or /boot/grub2."""
     release = os_release(sysroot)
     rhboot = _is_like(release, "fedora", "rhel")
     grub2 = rhboot or _is_like(release, "suse", "opensuse")
@@ -62,26 +31,41 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
         sysroot, ("/boot/grub2", "/boot/grub") if grub2 else ("/boot/grub", "/boot/grub2")
     )
     modules = main or ("/boot/grub2" if grub2 else "/boot/grub")
-    start = _start(sysroot, disks, release, modules)
-    found = [
-        (directory, disks.grub_path(directory)) for directory in (start.stub, main) if directory
-    ]
-    directory, path = next(((directory, path) for directory, path in found if path), (None, None))
-    if path is None:
+    own = disks.grub_path(main) if main else None
+    start = find_start(sysroot, disks, release, modules, own)
+    place = start.place or own
+    if place is None:
         return None
-    prefix = f"({disks.lasting_name(path.device)}){path.path}"
-    return BootConfig(
-        path=f"{directory}/grub.cfg",
-        config=f"{prefix}/grub.cfg",
-        prefix=prefix,
+    directory = start.stub or (main if place == own else "")
+    config = BootConfig(
+        path=f"{directory}/grub.cfg" if directory else disks.name(_grub_cfg(place)),
+        config="",
+        prefix="",
         flavour="rhboot" if rhboot else _upstream(sysroot, release, modules, start),
         platform=start.platform,
         cpu=start.cpu,
         # Signed images (Debian's build-efi-images, Fedora's grub.macros) have the regexp module built in.
-        globbing=bool(start.stub),
+        globbing=start.signed,
         cmdpath=start.cmdpath,
         notes=tuple(filter(None, (start.note, _wrong(sysroot, f"{directory}/grub.cfg")))),
+        sync=start.sync,
     )
+    others = [
+        _at(config._replace(path=disks.name(_grub_cfg(other))), other, disks)
+        for other in start.others
+    ]
+    return _at(config, place, disks)._replace(others=tuple(others))
+
+
+def _at(config: BootConfig, place: GrubPath, disks: RootDisks) -> BootConfig:
+    prefix = f"({disks.lasting_name(place.device)}){place.path}"
+    if is_rhboots(place):
+        config = config._replace(flavour="rhboot")
+    return config._replace(config=f"{prefix}/grub.cfg", prefix=prefix)
+
+
+def _grub_cfg(place: GrubPath) -> GrubPath:
+    return place._replace(path=f"{place.path.rstrip('/')}/grub.cfg")
 
 
 @hookimpl
@@ -110,6 +94,7 @@ def _firmware(decision: Decision) -> Iterator[Objection | Note]:
     if not given:
         yield from _out_of_sight(decision)
         yield from bootcode.findings(decision)
+        yield from proxmox.findings(decision.sysroot, decision.disks)
 
 
 def _out_of_sight(decision: Decision) -> Iterator[Objection]:
@@ -118,14 +103,17 @@ def _out_of_sight(decision: Decision) -> Iterator[Objection]:
     loader = bootorder.expected(decision.sysroot, disks)
     if loader is None or not loader.path or not loader.partuuid:
         return
-    if any(device.fs for device in bootorder.partitions(disks, loader)):
-        return
-    node = bootorder.node_of(disks, loader.partuuid)
-    where = f"{node} is not mounted" if node else f"the partition {loader.partuuid} is not there"
+    why, fix = f"the partition {loader.partuuid} is not there", ""
+    for device in bootorder.partitions(disks, loader):
+        try:
+            disks.stat(GrubPath(device.name, f"{loader.directory}/grub.cfg"))
+            return
+        except Unseen as unseen:
+            why, fix = unseen.reason, unseen.fix
     yield Objection(
-        f"the firmware starts {loader.path}, but {where}, so which configuration GRUB reads cannot be known",
+        f"the firmware starts {loader.path}, and which configuration that reads cannot be known: {why}",
         code="not-mounted",
-        fix=f"mount {node}" if node else "",
+        fix=fix,
     )
 
 
@@ -186,65 +174,11 @@ def _wrong(sysroot: Sysroot, path: str) -> str:
     return f"{path} is larger than {FILE_LIMIT >> 20} MiB" if info.st_size > FILE_LIMIT else ""
 
 
-def _start(sysroot: Sysroot, disks: RootDisks, release: dict[str, str], modules: str) -> _Start:
-    if not sysroot.exists("/sys/firmware/efi"):
-        # a BIOS knows no partitions: grub-core/kern/i386/pc/init.c, grub_machine_get_bootlocation()
-        return _Start("pc", "i386", cmdpath="(hd0)")
-    loader = bootorder.expected(sysroot, disks)
-    directories = [loader.directory] if loader and loader.directory else []
-    directories += [f"/EFI/{_VENDORS.get(name, name)}" for name in system_ids(release) if name]
-    esps = [esp for esp in _esps(disks) if not loader or _is_on(disks, esp, loader.partuuid)]
-    places = [f"{esp}{directory}" for directory in directories for esp in esps]
-    stub = next((place for place in places if sysroot.is_file(f"{place}/grub.cfg")), "")
-    cpu = _cpu(sysroot, modules, stub)
-    place = stub or next((place for place in places if sysroot.is_dir(place)), "")
-    where = disks.grub_path(place) if place else None
-    hidden = any(_look(sysroot, f"{place}/grub.cfg") == "denied" for place in places)
-    note = (
-        ""
-        if place or hidden
-        else f"no EFI system partition with GRUB is mounted: it is taken to start in {modules}"
-    )
-    return _Start("efi", cpu, stub, str(where) if where else "", note)
-
-
-def _esps(disks: RootDisks) -> list[str]:
-    """Where FAT is mounted: the firmware reads nothing else, so a stub elsewhere is left over from somewhere."""
-    points = [mount.point for mount in disks.mounts.all if mount.type in ("vfat", "msdos")]
-    if not any(mount.type for mount in disks.mounts.all):
-        return list(_ESPS)  # nothing tells what is mounted where
-    return sorted(points, key=lambda point: _ESPS.index(point) if point in _ESPS else len(_ESPS))
-
-
-def _is_on(disks: RootDisks, point: str, partuuid: str) -> bool:
-    """Is this the partition that the firmware named?  Where one of them is not known, it is."""
-    path = disks.grub_path(point)
-    device = disks.device(path.device) if path else None
-    return not partuuid or not device or device.partuuid in ("", partuuid)
-
-
-def _cpu(sysroot: Sysroot, modules: str, stub: str) -> str:
-    """$grub_cpu of an EFI machine: what its firmware runs, whatever its kernel is."""
-    try:
-        bits = 32 if sysroot.text("/sys/firmware/efi/fw_platform_size").strip() == "32" else 64
-    except SysrootError:
-        bits = 64
-    fitting = [cpu for cpu in _CPUS if _CPUS[cpu][1] == bits]
-    if sysroot.is_host:
-        running = _MACHINES.get(os.uname().machine)
-        return running if running in fitting else fitting[0]
-    for cpu in fitting:
-        loader = f"{stub}/grub{_CPUS[cpu][0]}.efi"
-        if (stub and sysroot.is_file(loader)) or sysroot.is_dir(f"{modules}/{cpu}-efi"):
-            return cpu
-    return fitting[0]
-
-
-def _upstream(sysroot: Sysroot, release: dict[str, str], modules: str, start: _Start) -> str:
+def _upstream(sysroot: Sysroot, release: dict[str, str], modules: str, start: Start) -> str:
     """The flavour by the version of the GRUB that was installed; else of its package, or of the distribution."""
     platform = f"{start.cpu}-{start.platform}"
     for directory in (modules, "/usr/lib/grub"):
-        for name in dict.fromkeys((platform, *(f"{cpu}-efi" for cpu in _CPUS), "i386-pc")):
+        for name in dict.fromkeys((platform, *(f"{cpu}-efi" for cpu in CPUS), "i386-pc")):
             version = _grub_version(sysroot, f"{directory}/{name}/modinfo.sh")
             if version:
                 return "upstream-2.14" if version >= (2, 14) else "upstream"

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.plugins.api import Note, Objection
+from kexec_hook.disks.root import RootDisks
+from kexec_hook.plugins.api import BootConfig, Note, Objection
 from kexec_hook.plugins.builtin import bootcode as builtin
+from kexec_hook.plugins.builtin.grub import kexec_hook_boot_config
 from tests import bootcode
 from tests.tree import Tree
 
@@ -39,6 +41,13 @@ def findings(tree: Tree) -> list[Objection | Note]:
     return list(builtin.findings(decision))
 
 
+def config(tree: Tree) -> BootConfig:
+    sysroot = tree.sysroot(is_host=False)
+    found = kexec_hook_boot_config(sysroot, RootDisks(sysroot))
+    assert found
+    return found
+
+
 def codes(tree: Tree) -> list[str]:
     return [finding.code for finding in findings(tree)]
 
@@ -61,17 +70,14 @@ def test_a_script_of_grub_install_leads_by_uuid(bios: Tree) -> None:
     bios.write("dev/sdb", bootcode.disk(bootcode.core("/boot/grub", script.format(UUID))))
     assert codes(bios) == []
     bios.write("dev/sdb", bootcode.disk(bootcode.core("/boot/grub", script.format(OTHER))))
-    assert codes(bios) == ["other-grub"]
+    assert config(bios).prefix == "(hd0,msdos3)/boot/grub"
 
 
-def test_boot_code_of_another_system_is_an_objection(bios: Tree) -> None:
-    assert findings(bios.write("dev/sda", gpt(bios, 3))) == [
-        Objection(
-            "the boot code of /dev/sda leads GRUB to (hd0,msdos3)/boot/grub/grub.cfg, "
-            "not to /boot/grub/grub.cfg",
-            code="other-grub",
-        )
-    ]
+def test_boot_code_of_another_system_leads_to_its_configuration(bios: Tree) -> None:
+    bios.write("dev/sda", gpt(bios, 3))
+    assert config(bios).config == "(hd0,msdos3)/boot/grub/grub.cfg"
+    assert config(bios).path == "/dev/sda3:/boot/grub/grub.cfg"
+    assert codes(bios) == []
 
 
 def test_several_disks_that_lead_here_are_no_objection(bios: Tree) -> None:
@@ -81,16 +87,13 @@ def test_several_disks_that_lead_here_are_no_objection(bios: Tree) -> None:
     assert codes(bios) == []
 
 
-def test_several_disks_that_lead_to_different_configurations_are_an_objection(bios: Tree) -> None:
+def test_several_disks_that_lead_to_different_configurations_must_boot_the_same(bios: Tree) -> None:
     bios.write("dev/sda", gpt(bios)).write("dev/sdb", gpt(bios, 1))
-    assert findings(bios) == [
-        Objection(
-            "/dev/sda and /dev/sdb begin with GRUB's boot code and lead to different configurations "
-            "(/dev/sda: (hd0,msdos2)/boot/grub, /dev/sdb: (hd1,msdos1)/boot/grub), "
-            "and which one the firmware starts cannot be known",
-            code="boot-disk-unknown",
-        )
-    ]
+    found = config(bios)
+    assert (found.path, [other.path for other in found.others]) == (
+        "/boot/grub/grub.cfg",
+        ["/dev/sdb1:/boot/grub/grub.cfg"],
+    )
 
 
 def test_the_bios_may_tell_the_disk_that_it_starts_from(bios: Tree) -> None:
@@ -98,8 +101,8 @@ def test_the_bios_may_tell_the_disk_that_it_starts_from(bios: Tree) -> None:
     ours = bootcode.disk(bootcode.core("(,msdos2)/boot/grub"), signature=0x5AC24EAB)
     bios.write("dev/sda", ours).write("dev/sdb", gpt(bios, 1))
     edd = "sys/firmware/edd/int13_dev80/mbr_signature"
-    assert codes(bios.write(edd, "0x5ac24eab\n")) == []
-    assert codes(bios.write(edd, "0x00000001\n")) == ["boot-disk-unknown"]
+    assert config(bios.write(edd, "0x5ac24eab\n")).others == ()
+    assert len(config(bios.write(edd, "0x00000001\n")).others) == 1
 
 
 def test_what_can_be_pulled_out_does_not_count(bios: Tree) -> None:
@@ -116,7 +119,14 @@ def test_boot_code_that_is_not_understood_is_a_note(bios: Tree) -> None:
     script = "echo hello\nsearch.fs_label boot root\n"
     bios.write("dev/sda", bootcode.disk(bootcode.core("/boot/grub", script)))
     assert codes(bios) == ["boot-code"]
-    assert codes(bios.write("dev/sdb", gpt(bios, 1))) == ["boot-disk-unknown"]
+    assert findings(bios.write("dev/sdb", gpt(bios, 1))) == [
+        Objection(
+            "/dev/sda and /dev/sdb begin with GRUB's boot code and lead to different configurations "
+            "(/dev/sda: its script is not one of grub-install, /dev/sdb: (hd1,msdos1)/boot/grub), "
+            "and which one the firmware starts cannot be known",
+            code="boot-disk-unknown",
+        )
+    ]
 
 
 def test_boot_code_that_is_not_understood_may_be_what_is_installed(bios: Tree) -> None:

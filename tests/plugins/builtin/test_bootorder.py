@@ -36,7 +36,7 @@ def uefi(tmp_path: Path) -> Tree:
     machine.write("boot/efi/EFI/debian/grub.cfg", "").write("etc/os-release", "ID=debian\n")
     machine.by("uuid", UUID, "sda2").by("uuid", "0FC6-3DAF", "sda1")
     machine.by("partuuid", ESP_PART, "sda1").by("partuuid", ROOT_PART, "sda2")
-    machine.by("partuuid", OTHER_PART, "sdb1")
+    machine.by("partuuid", OTHER_PART, "sdb1").by("uuid", "5555-1111", "sdb1")
     machine.option(1, "debian", ESP_PART, SHIM)
     return machine.boot_order(1, current=1)
 
@@ -297,8 +297,8 @@ def test_an_esp_that_is_not_mounted_hides_what_grub_reads(uefi: Tree) -> None:
     run = decision(uefi)
     assert kexec_hook_objections(decision=run, sysroot=run.sysroot) == [
         Objection(
-            "the firmware starts /EFI/debian/shimx64.efi, but /dev/sdb1 is not mounted, "
-            "so which configuration GRUB reads cannot be known",
+            "the firmware starts /EFI/debian/shimx64.efi, and which configuration that reads cannot be known: "
+            "/dev/sdb1 (UUID 5555-1111) is not mounted, and it cannot be read: unknown filesystem",
             "grub",
             code="not-mounted",
             fix="mount /dev/sdb1",

@@ -1,0 +1,235 @@
+"""How the GRUB that starts next was started, and in which directory its first grub.cfg lies."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from kexec_hook.disks.drives import split_node
+from kexec_hook.grub import image
+from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
+from kexec_hook.plugins.builtin import bootcode, bootorder, proxmox
+from kexec_hook.system import efi
+from kexec_hook.system.distribution import system_ids
+from kexec_hook.system.sysroot import NotPermittedError, SysrootError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kexec_hook.disks.root import RootDisks
+    from kexec_hook.system.efi import BootOption
+    from kexec_hook.system.sysroot import Sysroot
+
+_ESPS = ("/boot/efi", "/efi", "/boot")
+# os-release ID -> the directory of its signed GRUB on the EFI system partition, where they differ.
+_VENDORS = {
+    "rhel": "redhat",
+    "ol": "redhat",
+    "opensuse-leap": "opensuse",
+    "opensuse-tumbleweed": "opensuse",
+}
+_RHBOOTS = "fedora|redhat|centos|rocky|almalinux"
+# GRUB's name of a processor -> what EFI calls it in names of loaders; and how many bits its firmware has.
+CPUS = {
+    "x86_64": ("x64", 64),
+    "i386": ("ia32", 32),
+    "arm64": ("aa64", 64),
+    "riscv64": ("riscv64", 64),
+}
+_MACHINES = {
+    "aarch64": "arm64",
+    "riscv64": "riscv64",
+}  # uname -m where GRUB's name is neither x86_64 nor i386
+
+
+class Start(NamedTuple):
+    """How a GRUB is started by its platform, as far as that shows."""
+
+    platform: str
+    cpu: str
+    place: GrubPath | None = None  # the directory of its first grub.cfg; None: nothing tells
+    stub: str = ""  # the same below the root, where it is the one on a mounted ESP
+    signed: bool = False  # it is an image of the distribution's, whose first grub.cfg is on the ESP
+    cmdpath: str = ""  # where GRUB was loaded from, as GRUB names it; empty: not known
+    note: str = ""
+    others: tuple[GrubPath, ...] = ()  # as good as `place`
+    sync: str = ""
+
+
+def find_start(
+    sysroot: Sysroot,
+    disks: RootDisks,
+    release: dict[str, str],
+    modules: str,
+    own: GrubPath | None,
+) -> Start:
+    """`own` is the directory of this system's grub.cfg, `modules` where its GRUB would be."""
+    if not efi.is_efi(sysroot):
+        return _bios(sysroot, disks, own)
+    loader = bootorder.expected(sysroot, disks)
+    if loader is None:
+        found = _proxmox(sysroot, disks, Start("efi", _cpu(sysroot, modules, "")))
+        if found:
+            return found
+    if loader and loader.partuuid and not _is_mounted(disks, loader):
+        return _unmounted(sysroot, disks, release, modules, loader)
+    start = _mounted(sysroot, disks, release, modules, loader)
+    if start.place is None and loader and loader.path:
+        return start._replace(place=_built_in(disks, loader, start.cpu))
+    return start
+
+
+def is_rhboots(place: GrubPath) -> bool:
+    """Is this a directory of Fedora's or RHEL's on an EFI system partition?"""
+    return re.fullmatch(f"(?i)/EFI/({_RHBOOTS})", place.path) is not None
+
+
+# BIOS
+
+
+def _bios(sysroot: Sysroot, disks: RootDisks, own: GrubPath | None) -> Start:
+    # a BIOS knows no partitions: grub-core/kern/i386/pc/init.c, grub_machine_get_bootlocation()
+    start = Start("pc", "i386", cmdpath="(hd0)")
+    found = _proxmox(sysroot, disks, start)
+    if found:
+        return found
+    places: dict[object, GrubPath] = {}
+    for lead in bootcode.leads(sysroot, disks)[0]:
+        if lead.prefix:
+            places.setdefault(bootcode.place_of(lead.prefix, disks), lead.prefix)
+    if own and (not places or places.pop(bootcode.place_of(own, disks), None)):
+        return start._replace(others=tuple(places.values()))
+    if not places:
+        return start
+    first, *others = places.values()
+    return start._replace(place=first, others=tuple(others))
+
+
+def _proxmox(sysroot: Sysroot, disks: RootDisks, start: Start) -> Start | None:
+    found = proxmox.esps(sysroot, disks)
+    places = [esp.place for esp in found if esp.place]
+    if places:
+        first, *others = places
+        signed = first.path.startswith("/EFI/")
+        return start._replace(place=first, others=tuple(others), sync=proxmox.SYNC, signed=signed)
+    return None
+
+
+# EFI
+
+
+def _is_mounted(disks: RootDisks, loader: BootOption) -> bool:
+    found = bootorder.partitions(disks, loader)
+    return not found or any(device.seen for device in found)
+
+
+def _directories(release: dict[str, str], loader: BootOption | None) -> list[str]:
+    """Where on the ESP the first grub.cfg may be: beside what was started, else where the distribution puts it."""
+    found = [loader.directory] if loader and loader.directory else []
+    return found + [f"/EFI/{_VENDORS.get(name, name)}" for name in system_ids(release) if name]
+
+
+def _unmounted(
+    sysroot: Sysroot,
+    disks: RootDisks,
+    release: dict[str, str],
+    modules: str,
+    loader: BootOption,
+) -> Start:
+    """The partition that the firmware named, through GRUB's own drivers.  What they cannot read is objected to."""
+    start = Start("efi", _cpu(sysroot, modules, ""))
+    for device in bootorder.partitions(disks, loader):
+        start = start._replace(cmdpath=f"({device.name}){loader.directory}")
+        for directory in _directories(release, loader):
+            try:
+                stub = disks.stat(GrubPath(device.name, f"{directory}/grub.cfg"))
+            except Unseen:
+                return start
+            if stub:
+                return start._replace(place=GrubPath(device.name, directory), signed=True)
+    return start._replace(place=_built_in(disks, loader, start.cpu))
+
+
+def _mounted(
+    sysroot: Sysroot,
+    disks: RootDisks,
+    release: dict[str, str],
+    modules: str,
+    loader: BootOption | None,
+) -> Start:
+    esps = [esp for esp in _esps(disks) if not loader or _is_on(disks, esp, loader.partuuid)]
+    places = [f"{esp}{directory}" for directory in _directories(release, loader) for esp in esps]
+    stub = next((place for place in places if sysroot.is_file(f"{place}/grub.cfg")), "")
+    place = stub or next((place for place in places if sysroot.is_dir(place)), "")
+    where = disks.grub_path(place) if place else None
+    note = ""
+    if not place and not any(_is_denied(sysroot, f"{place}/grub.cfg") for place in places):
+        note = f"no EFI system partition with GRUB is mounted: it is taken to start in {modules}"
+    return Start(
+        "efi",
+        _cpu(sysroot, modules, stub),
+        where if stub else None,
+        stub if where else "",
+        bool(stub),
+        str(where) if where else "",
+        note,
+    )
+
+
+def _is_denied(sysroot: Sysroot, path: str) -> bool:
+    try:
+        sysroot.stat(path)
+    except NotPermittedError:
+        return True
+    except SysrootError:
+        pass
+    return False
+
+
+def _built_in(disks: RootDisks, loader: BootOption, cpu: str) -> GrubPath | None:
+    """The prefix that grub-install has built into the image, where that can be read and understood."""
+    names = [loader.path] if loader.name.startswith("grub") else []
+    names.append(f"{loader.directory}/grub{CPUS[cpu][0]}.efi")
+    node = bootorder.node_of(disks, loader.partuuid)
+    for device in bootorder.partitions(disks, loader):
+        for name in names:
+            try:
+                embedded = image.of_efi(disks.read(GrubPath(device.name, name)))
+                disk = split_node(node[len("/dev/") :])[0] if node else ""
+                return bootcode.resolve(embedded, disk, disks)[0]
+            except (DiskError, Unseen, image.Damaged):
+                continue
+    return None
+
+
+def _esps(disks: RootDisks) -> Sequence[str]:
+    """Where FAT is mounted: the firmware reads nothing else, so a stub elsewhere is left over from somewhere."""
+    points = [mount.point for mount in disks.mounts.all if mount.type in ("vfat", "msdos")]
+    if not any(mount.type for mount in disks.mounts.all):
+        return _ESPS  # nothing tells what is mounted where
+    return sorted(points, key=lambda point: _ESPS.index(point) if point in _ESPS else len(_ESPS))
+
+
+def _is_on(disks: RootDisks, point: str, partuuid: str) -> bool:
+    """Is this the partition that the firmware named?  Where one of them is not known, it is."""
+    path = disks.grub_path(point)
+    device = disks.device(path.device) if path else None
+    return not partuuid or not device or device.partuuid in ("", partuuid)
+
+
+def _cpu(sysroot: Sysroot, modules: str, stub: str) -> str:
+    """$grub_cpu of an EFI machine: what its firmware runs, whatever its kernel is."""
+    try:
+        bits = 32 if sysroot.text("/sys/firmware/efi/fw_platform_size").strip() == "32" else 64
+    except SysrootError:
+        bits = 64
+    fitting = [cpu for cpu in CPUS if CPUS[cpu][1] == bits]
+    if sysroot.is_host:
+        running = _MACHINES.get(os.uname().machine)
+        return running if running in fitting else fitting[0]
+    for cpu in fitting:
+        loader = f"{stub}/grub{CPUS[cpu][0]}.efi"
+        if (stub and sysroot.is_file(loader)) or sysroot.is_dir(f"{modules}/{cpu}-efi"):
+            return cpu
+    return fitting[0]

@@ -1,0 +1,257 @@
+"""The GRUB that starts next is followed to its configuration, also where that is on a partition not mounted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kexec_hook.cli import main
+from tests import bootcode, images
+from tests.tree import Tree
+
+UUID = "11111111-2222-3333-4444-555555555555"
+OTHER = "99999999-2222-3333-4444-555555555555"
+ESP_PART = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+BOOT = Path(__file__).resolve().parents[2] / "roots/debian-12/tree/boot"
+KERNEL = (BOOT / "vmlinuz-6.1.0-39-amd64").read_bytes()
+INITRD = (BOOT / "initrd.img-6.1.0-39-amd64").read_bytes()
+PVE = """if [ -s $prefix/grubenv ]; then load_env; fi
+if [ "${{next_entry}}" ]; then set default="${{next_entry}}"; set next_entry=; save_env next_entry
+else set default="${{saved_entry}}"; fi
+menuentry 'old' --id old {{ search --no-floppy --fs-uuid --set=root {uuid}
+linux /vmlinuz-1-pve root=ZFS=rpool/ROOT/pve-1 ro
+initrd /initrd.img-1-pve
+}}
+menuentry 'new' --id new {{ search --no-floppy --fs-uuid --set=root {uuid}
+linux /vmlinuz-2-pve root=ZFS=rpool/ROOT/pve-1 ro
+initrd /initrd.img-2-pve
+}}
+"""
+
+pytestmark = pytest.mark.skipif(not shutil.which("grub-fstest"), reason="needs grub-fstest")
+
+
+def stage(tree: Tree, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    tree.sysroot()
+    main(["--root", str(tree.root), "stage", "--dry-run", "--json"])
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return said
+
+
+def codes(said: dict[str, Any]) -> list[str]:
+    return [objection["code"] for objection in said["objections"]]
+
+
+def linux(words: str = "") -> str:
+    return f"menuentry Linux {{\nlinux /boot/vmlinuz root=/dev/sda2 {words}\ninitrd /boot/initrd.img\n}}\n"
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Tree:
+    """/ is sda2, and its own grub.cfg is the one that GRUB does not read."""
+    tree = Tree(tmp_path / "root").mount("/", "/dev/sda2").touch("dev/sda2", "dev/sda3", "dev/sdb1")
+    tree.write("etc/os-release", "ID=debian\nVERSION_ID=12\n").grubcfg(linux("wrong"))
+    tree.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    return tree.by("uuid", UUID, "sda2").by("partuuid", "12345678-02", "sda2")
+
+
+# --- Proxmox ---
+
+
+def esp(tree: Tree, node: str, uuid: str, saved: str = "new", **files: bytes) -> None:
+    """A partition as proxmox-boot-tool keeps it."""
+    content = Tree(tree.root.parent / f"esp-{node}", {"grub/grub.cfg": PVE.format(uuid=uuid)})
+    content.grubenv(f"saved_entry={saved}", path="grub/grubenv")
+    for number in "12":
+        content.write(f"vmlinuz-{number}-pve", KERNEL).write(f"initrd.img-{number}-pve", INITRD)
+    for name, data in files.items():
+        content.write(f"{name.replace('_', '-')}-2-pve", data)
+    images.fat(tree / f"dev/{node}", content.root, serial=uuid.replace("-", ""))
+
+
+@pytest.fixture
+def proxmox(tmp_path: Path) -> Tree:
+    """/ on ZFS; two disks, each with its ESP."""
+    tree = Tree(tmp_path / "root").mount("/", "rpool/ROOT/pve-1", "zfs", device="0:25")
+    tree.write("etc/os-release", "ID=debian\nVERSION_ID=12\n").touch("dev/sda3", "dev/sdb3")
+    tree.by("label", "rpool", "sda3").by("uuid", "81985529216486895", "sda3")
+    tree.by("uuid", "AAAA-0001", "sda2").by("uuid", "AAAA-0002", "sdb2")
+    tree.by("partuuid", "0fedcba9-1111-4222-8333-444444444444", "sda2")
+    tree.by("partuuid", "0fedcba9-1111-4222-8333-444444444445", "sdb2").grubcfg(linux("wrong"))
+    tree.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    esp(tree, "sda2", "AAAA-0001")
+    esp(tree, "sdb2", "AAAA-0002")
+    return tree.write("etc/kernel/proxmox-boot-uuids", "AAAA-0001\nAAAA-0002\n")
+
+
+def test_grub_and_kernels_are_read_from_the_partitions_of_proxmox_boot_tool(
+    proxmox: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = stage(proxmox, capsys)
+    assert (said["outcome"], said["kernel"]) == ("would-stage", "/dev/sda2:/vmlinuz-2-pve")
+    assert said["initrds"] == ["/dev/sda2:/initrd.img-2-pve"]
+    assert said["cmdline"] == "BOOT_IMAGE=/vmlinuz-2-pve root=ZFS=rpool/ROOT/pve-1 ro"
+
+
+def test_a_pinned_kernel_is_followed(proxmox: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    esp(proxmox, "sda2", "AAAA-0001", saved="old")
+    esp(proxmox, "sdb2", "AAAA-0002", saved="old")
+    assert stage(proxmox, capsys)["kernel"] == "/dev/sda2:/vmlinuz-1-pve"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"saved": "old"}, "the command line is "),
+        ({"vmlinuz": KERNEL[:-1] + b"x"}, "the kernel is "),
+        ({"initrd_img": INITRD + b"\0\0\0\0"}, "the initrds differ"),
+    ],
+)
+def test_partitions_that_boot_otherwise_are_an_objection(
+    proxmox: Tree, capsys: pytest.CaptureFixture[str], change: dict[str, Any], why: str
+) -> None:
+    if "initrd_img" in change:
+        change = {"initrd.img": change["initrd_img"]}
+    esp(proxmox, "sdb2", "AAAA-0002", **change)
+    said = stage(proxmox, capsys)
+    assert codes(said) == ["configurations-differ"]
+    assert said["objections"][0]["fix"] == "proxmox-boot-tool refresh"
+    assert said["objections"][0]["reason"].startswith(
+        "GRUB may read /dev/sda2:/grub/grub.cfg or /dev/sdb2:/grub/grub.cfg, "
+        f"and what they boot is not the same: {why}"
+    )
+
+
+def test_a_partition_that_is_not_there_is_a_note(
+    proxmox: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (proxmox / "dev/disk/by-uuid/AAAA-0002").unlink()
+    said = stage(proxmox, capsys)
+    assert said["outcome"] == "would-stage"
+    assert "AAAA-0002: it is not there" in " ".join(said["notes"])
+
+
+def test_without_one_that_can_be_read_all_are_named(
+    proxmox: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxmox.write("dev/sda2", b"").write("dev/sdb2", b"")
+    said = stage(proxmox, capsys)
+    assert said["outcome"] == "declined"
+    reasons = " ".join(objection["reason"] for objection in said["objections"])
+    assert "/dev/sda2" in reasons
+    assert "/dev/sdb2" in reasons
+
+
+def test_under_efi_the_firmware_tells_the_partition(
+    proxmox: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Since 8.1 with GRUB and shim: EFI/proxmox/grub.cfg leads to /grub of the partition."""
+    content = Tree(proxmox.root.parent / "esp-sda2")
+    content.write(
+        "EFI/proxmox/grub.cfg",
+        "search.fs_uuid AAAA-0001 root\nset prefix=($root)'/grub'\nconfigfile $prefix/grub.cfg\n",
+    )
+    images.fat(proxmox / "dev/sda2", content.root, serial="AAAA0001")
+    part = "0fedcba9-1111-4222-8333-444444444444"
+    proxmox.efi().option(1, "proxmox", part, "\\EFI\\proxmox\\shimx64.efi").boot_order(1, current=1)
+    said = stage(proxmox, capsys)
+    assert (said["outcome"], said["kernel"]) == ("would-stage", "/dev/sda2:/vmlinuz-2-pve")
+
+
+# --- EFI ---
+
+
+@pytest.fixture
+def uefi(system: Tree) -> Tree:
+    """The EFI system partition is sda1, an image, and not mounted."""
+    system.by("uuid", "ABCD-1234", "sda1").by("partuuid", ESP_PART, "sda1")
+    system.option(1, "GRUB", ESP_PART, "\\EFI\\debian\\shimx64.efi").boot_order(1, current=1)
+    return system.efi()
+
+
+def mounted_nowhere(tree: Tree, files: dict[str, str | bytes]) -> None:
+    content = tree.root.parent / "esp"
+    shutil.rmtree(content, ignore_errors=True)
+    images.fat(tree / "dev/sda1", Tree(content, files).root)
+
+
+STUB = "search.fs_uuid {} root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
+
+
+def test_the_stub_on_an_esp_that_is_not_mounted_is_read(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uefi.grubcfg(linux("own=$prefix"))
+    mounted_nowhere(uefi, {"EFI/debian/grub.cfg": STUB.format(UUID)})
+    said = stage(uefi, capsys)
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    assert said["cmdline"].endswith("own=(hd0,msdos2)/boot/grub")
+
+
+def test_a_prefix_built_into_the_image_is_followed(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """grub-install without shim writes no grub.cfg on the ESP."""
+    uefi.write("boot/other/grub.cfg", linux("followed"))
+    uefi.option(1, "GRUB", ESP_PART, "\\EFI\\arch\\grubx64.efi")
+    mounted_nowhere(uefi, {"EFI/arch/grubx64.efi": bootcode.efi("(,msdos2)/boot/other")})
+    said = stage(uefi, capsys)
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    assert said["cmdline"].endswith("followed")
+    uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
+    uefi.write("boot/efi/EFI/arch/grubx64.efi", bootcode.efi("(,msdos2)/boot/other"))
+    assert stage(uefi, capsys)["cmdline"].endswith("followed")
+
+
+def test_another_distributions_grub_is_followed_to_its_configuration(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ubuntu's on sda3 has Debian in its menu, and starts it."""
+    uefi.option(1, "ubuntu", ESP_PART, "\\EFI\\ubuntu\\shimx64.efi").by("uuid", OTHER, "sda3")
+    mounted_nowhere(uefi, {"EFI/ubuntu/grub.cfg": STUB.format(OTHER), "EFI/debian/grub.cfg": ""})
+    ubuntu = f"menuentry Debian {{\nsearch --fs-uuid --set=root {UUID}\nlinux /boot/vmlinuz root=/dev/sda2 osprober\ninitrd /boot/initrd.img\n}}\n"
+    content = Tree(uefi.root.parent / "ubuntu", {"boot/grub/grub.cfg": ubuntu})
+    images.ext4(uefi / "dev/sda3", content.root, uuid=OTHER)
+    said = stage(uefi, capsys)
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    assert said["cmdline"].endswith("osprober")
+    (uefi / "dev/sda3").write_bytes(b"")
+    said = stage(uefi, capsys)
+    assert codes(said) == ["not-mounted"]
+    assert "/dev/sda3" in said["objections"][0]["reason"]
+
+
+# --- BIOS ---
+
+
+def test_boot_code_leads_to_another_systems_configuration(
+    system: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system.by("uuid", OTHER, "sda3").by("partuuid", "12345678-03", "sda3")
+    other = Tree(system.root.parent / "other").grubcfg(linux("other"))
+    other.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    images.ext4(system / "dev/sda3", other.root, uuid=OTHER)
+    system.write("dev/sda", bootcode.disk(bootcode.core("(,msdos3)/boot/grub")))
+    said = stage(system, capsys)
+    assert (said["outcome"], said["kernel"]) == ("would-stage", "/dev/sda3:/boot/vmlinuz")
+    assert said["cmdline"].endswith("other")
+
+
+def test_two_disks_whose_configurations_differ_are_an_objection(
+    system: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system.by("uuid", OTHER, "sdb1").by("partuuid", "99995678-01", "sdb1")
+    other = Tree(system.root.parent / "other").grubcfg(linux("other"))
+    other.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    images.ext4(system / "dev/sdb1", other.root, uuid=OTHER)
+    system.write("dev/sda", bootcode.disk(bootcode.core("(,msdos2)/boot/grub")))
+    system.write("dev/sdb", bootcode.disk(bootcode.core("(,msdos1)/boot/grub")))
+    assert codes(stage(system, capsys)) == ["configurations-differ"]
+    other.grubcfg(linux("wrong"))
+    images.ext4(system / "dev/sdb1", other.root, uuid=OTHER)
+    said = stage(system, capsys)
+    assert (said["outcome"], said["kernel"]) == ("would-stage", "/boot/vmlinuz")
