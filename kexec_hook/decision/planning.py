@@ -7,7 +7,9 @@ import re
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.grub.values import Loaded
+from kexec_hook.kernel.images import Damaged
 from kexec_hook.kernel.plan import InitrdFile, Plan
+from kexec_hook.kernel.unified import read_unified
 from kexec_hook.settings.conf import Settings
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
@@ -26,7 +28,11 @@ def make_plan(
 
 def loaded_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot) -> Plan | None:
     """What GRUB loaded, its command line to the byte; None when one of its files is on no mounted file system."""
-    if loaded.kind != "linux" or loaded.path is None:
+    if loaded.path is None:
+        return None
+    if loaded.kind == "chainloader":
+        return _unified_plan(disks, sysroot, loaded.path)
+    if loaded.kind != "linux":
         return None
     kernel = _place(disks, sysroot, loaded.path)
     initrds = tuple(
@@ -38,6 +44,18 @@ def loaded_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot) -> Plan | No
         return None
     cmdline = "BOOT_IMAGE=" + loaded.kcmdline
     return Plan(kernel, initrds, cmdline, release_of(kernel, sysroot), devicetree or None)
+
+
+def _unified_plan(disks: RootDisks, sysroot: Sysroot, path: GrubPath) -> Plan | None:
+    """The parts of a unified kernel image; None where it is another program, or cannot be read."""
+    place = _place(disks, sysroot, path)
+    if place is None:
+        return None
+    try:
+        found = read_unified(sysroot, place)
+    except (Damaged, SysrootError):
+        return None
+    return found.plan if found else None
 
 
 def given_plan(

@@ -80,7 +80,7 @@ def is_efi(sysroot: Sysroot) -> bool:
 
 def number(sysroot: Sysroot, name: str) -> int | None:
     """The number in BootCurrent or BootNext; None where there is none."""
-    value = _variable(sysroot, f"{name}-{GLOBAL}")
+    value = variable(sysroot, f"{name}-{GLOBAL}")
     return int.from_bytes(value, "little") if len(value) == 2 else None
 
 
@@ -96,7 +96,7 @@ def promised(sysroot: Sysroot) -> BootOption | None:
 
 def boot_order(sysroot: Sysroot) -> list[int]:
     """The numbers of the entries that the firmware tries, in that order; none where it says none."""
-    value = _variable(sysroot, f"BootOrder-{GLOBAL}")
+    value = variable(sysroot, f"BootOrder-{GLOBAL}")
     return [int.from_bytes(value[at : at + 2], "little") for at in range(0, len(value) - 1, 2)]
 
 
@@ -110,7 +110,7 @@ def option(sysroot: Sysroot, number: int | None) -> BootOption | None:
     """A boot entry by its number; None where there is none, or it is torn."""
     if number is None:
         return None
-    value = _variable(sysroot, f"Boot{number:04X}-{GLOBAL}")
+    value = variable(sysroot, f"Boot{number:04X}-{GLOBAL}")
     if len(value) < 8:
         return None
     attributes, length = (int.from_bytes(part, "little") for part in (value[:4], value[4:6]))
@@ -185,7 +185,8 @@ def _partuuid(data: bytes) -> str:
     return ""
 
 
-def _variable(sysroot: Sysroot, name: str) -> bytes:
+def variable(sysroot: Sysroot, name: str) -> bytes:
+    """The value of NAME-GUID, without its attributes; empty where there is none."""
     try:
         return sysroot.read(f"{VARIABLES}/{name}", 1 << 16)[4:]
     except SysrootError:

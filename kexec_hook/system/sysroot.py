@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,6 @@ MAX_LINKS = 40  # as in the kernel, path_resolution(7)
 Kind = Literal["file", "dir", "link", "other"]
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_LENT = "/dev/[^:]+:/"  # how the names of lent files begin
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 MADE_UP = ("/proc/", "/sys/", "/dev/", "/run/")  # by the kernel, or at each boot
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -63,6 +61,11 @@ class Identity(NamedTuple):
     inode: int
     size: int  # bytes; 0 for a directory
     mtime_ns: int  # 0 for a directory that was not listed
+
+    @property
+    def is_copy(self) -> bool:
+        """Is it of the bytes of a file that no mount shows, or of a part of one?"""
+        return self.kind == "file" and self.dev == 0
 
 
 class DirEntry(NamedTuple):
@@ -308,7 +311,7 @@ class Sysroot:
         return [
             path
             for path, was in then.items()
-            if not re.match(_LENT, path) and now._identity(path, was) != was
+            if not (was and was.is_copy) and now._identity(path, was) != was
         ]
 
     def _identity(self, path: str, was: Identity | None) -> Identity | None:

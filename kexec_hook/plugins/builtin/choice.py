@@ -9,7 +9,7 @@ import pluggy
 from kexec_hook.grub.commands.refused import describe
 from kexec_hook.grub.menu import ENDLESS
 from kexec_hook.plugins.api import Note, Objection
-from kexec_hook.plugins.builtin import files, sight, unset
+from kexec_hook.plugins.builtin import files, sight, unified, unset
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.sysroot import Sysroot
 
@@ -117,10 +117,11 @@ def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[str | Objecti
     elif how != "boot":
         why = _failure(decision, default)
         yield f"{named} does not boot in GRUB: {why}; choose another entry, or run update-grub"
+    elif decision.plan is not None:
+        yield from unified.objections(decision, evaluation)
     elif image := sight.unified_image(decision, loaded):
         yield (
-            f"{named} starts {image}, a unified kernel image, by `chainloader`; its kernel is not taken out, "
-            "so choose an entry that loads kernel and initrd by themselves"
+            f"{named} starts {image}, a unified kernel image, by `chainloader`, which cannot be read or is damaged"
         )
     elif loaded is not None and loaded.kind != "linux":
         what = f"{describe(loaded.kind)} ({loaded.kind})"
