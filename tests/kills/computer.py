@@ -234,9 +234,13 @@ class Computer(Box):
         else:
             self.grub()
 
-    def start_units(self) -> list[Finished]:
-        """Those of ours."""
-        return [self.command(command) for command in self.boot_commands()]
+    def start_units(self, target: str = "multi-user.target", *, but: str = "") -> list[Finished]:
+        """Those of ours that come with the target."""
+        found = []
+        for unit in units.boot_units(self.systemd, target):
+            if unit.name != but and units.starts(self, unit):
+                found += [self.command(command) for command in units.commands(unit, "ExecStart")]
+        return found
 
     def grub(self) -> None:
         """What GRUB writes on the way, with the trees used here: the one-time entry is used."""
@@ -247,11 +251,6 @@ class Computer(Box):
             subprocess.run(
                 [self.bin / "grub-editenv", self / GRUBENV, "set", "next_entry="], check=True
             )
-
-    def boot_commands(self) -> Iterator[units.Command]:
-        for unit in units.boot_units(self.systemd):
-            if units.starts(self, unit):
-                yield from units.commands(unit, "ExecStart")
 
     # As it is now, and back to that.
 

@@ -83,7 +83,8 @@ def crashes(blown: Blown) -> Faults:
     computer.power_on("firmware")
     yield from _said(computer.start_units(), ok=(0, 1))
     yield from _written(computer, right, blown.before, "after a jump that failed")
-    if release not in (computer.state("failed.json") or {}):
+    # Where finalize was killed, nothing may tell that it had approved.
+    if blown.tree.status == 0 and release not in (computer.state("failed.json") or {}):
         yield "a jump that failed is not remembered"
 
 
@@ -162,18 +163,33 @@ def completed(blown: Blown) -> Faults:
 
 
 def completed_never(blown: Blown) -> Faults:
-    """After a jump whose write was to be completed: nothing comes but the next boot by the firmware."""
+    """After a jump whose write was to be completed: its unit is not started again; then a firmware boot."""
     computer, right = blown.computer, blown.right
+    command = blown.scenario.command()
+    yield from _said(computer.start_units(but=command.unit if command else ""), ok=(0,))
     computer.power_on("firmware")
     yield from _said(computer.start_units(), ok=(0,))
     yield from _written(computer, right, blown.before, "after the next firmware boot")
+    yield from _blames_nobody(computer)
     yield from _next_time(blown)
+
+
+def rescued(blown: Blown) -> Faults:
+    """Of a shutdown: it comes to nothing, and the system ends in rescue mode, where somebody reboots."""
+    computer = blown.computer
+    (computer.lib / "jobs").write_text("")
+    yield from _said(computer.start_units("rescue.target"))
+    if computer.block.variables != blown.before.variables:
+        yield "in rescue mode grubenv stays written"
+    for unit in (units.KEXEC, units.REBOOT):
+        if computer.last_second(unit) != "reboot":
+            yield f"in rescue mode {unit} still jumps"
 
 
 Story = Callable[[Blown], Faults]
 STORIES: dict[str, tuple[Story, ...]] = {
     "staging": (reboots, repaired),
-    "shutdown": (goes_on, crashes, power_cut, cancelled),
+    "shutdown": (goes_on, crashes, power_cut, cancelled, rescued),
     "cold": (goes_on,),
     "judge": (judged, judged_next_time),
     "complete": (completed, completed_never),

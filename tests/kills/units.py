@@ -17,6 +17,9 @@ SHUTDOWN = "kexec-hook.service"
 # The units of systemd that our drop-ins change: the last of a shutdown to run.
 REBOOT = "systemd-reboot.service"
 KEXEC = "systemd-kexec.service"
+# What each boot passes, and where a shutdown may end that comes to nothing: there the early units are stopped.
+EARLY = {"local-fs.target", "sysinit.target", "basic.target"}
+SHORT = {"rescue.target", "emergency.target"}
 
 # What stands below the root in the commands; /bin, /dev and the shell's own /proc/$$ do not.
 _BELOW = re.compile(r"(?<![\w./}])/(?:run|sys|proc(?!/\$\$)|var|boot|etc|no-kexec-reboot)(?![\w-])")
@@ -116,16 +119,14 @@ def named(systemd: Path, word: str) -> list[Command]:
     return [command for command in found if word in " ".join((command.unit, *command.argv))]
 
 
-def boot_units(systemd: Path) -> Iterator[Path]:
-    """The services that a boot starts, the earlier ones first."""
+def boot_units(systemd: Path, target: str = "multi-user.target") -> Iterator[Path]:
+    """The services that come with a target, the earlier ones first."""
     found = []
     for path in sorted(systemd.glob("*.service")):
         values = read(path)
-        wanted = {
-            value for section, key, value in values if (section, key) == ("Install", "WantedBy")
-        }
-        if wanted and any(key == "ExecStart" for _, key, _ in values):
-            late = bool(wanted & {"multi-user.target", "graphical.target", "default.target"})
+        wanted = {word for _, key, value in values if key == "WantedBy" for word in value.split()}
+        late = target in wanted
+        if late or (wanted & EARLY and target not in SHORT):
             before = any(key == "Before" and "grub" in value for _, key, value in values)
             found.append((late, not before, path.name, path))
     return (path for *_, path in sorted(found))
