@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 def run(host: Host | None = None) -> NoReturn:
     # A run is short and makes hardly any cycles; to look for them would take a tenth of it, much of that at its end.
     gc.disable()
-    # A title that the locale's encoding lacks is no reason to fail; hooks/run would unload what was staged.
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
-    from kexec_hook.cli import main
+    from kexec_hook.cli import Output, main
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A title that the locale's encoding lacks is no reason to fail; hooks/run would unload what was staged.
+        errors = "backslashreplace" if sys.stdout.errors == "strict" else sys.stdout.errors
+        encoding, buffered = sys.stdout.encoding, sys.stdout.line_buffering
+        sys.stdout = Output(sys.stdout.detach(), encoding, errors, line_buffering=buffered)
     code = main(host=host)
     gc.freeze()
     sys.exit(code)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kexec_hook import __version__, commands
@@ -26,13 +28,51 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
     try:
         code: int = args.run(host or Host(args.root), args)
         sys.stdout.flush()
+    except OutputError as error:
+        _silence()
+        # What it was called for is done, and a package manager has nothing to do with it.
+        failed = commands.fail(str(error))
+        return OK if args.command in _CALLED else failed
     except KexecHookError as error:
         return commands.fail(str(error))
     except BrokenPipeError:
         # Nobody reads on: not our failure, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return OK
     return code
+
+
+class OutputError(KexecHookError):
+    """Standard output cannot be written: a full disk, mostly."""
+
+
+class Output(io.TextIOWrapper):
+    """Standard output.  Raises OutputError; BrokenPipeError where nobody reads on."""
+
+    def write(self, text: str) -> int:
+        with _told_apart():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _told_apart():
+            super().flush()
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """From what a file of the machine may raise."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise OutputError(f"standard output cannot be written: {why}") from error
+
+
+def _silence() -> None:
+    """Python would flush once more at its end, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -241,11 +281,12 @@ def _add_grub_eval(subparsers: Any) -> None:
     _add_json(parser)
 
 
+_CALLED = ("run", "finalize", "complete", "judge-boot")
 _COMMANDS = {
     **dict.fromkeys(("stage", "unstage"), _add_staging),
     **dict.fromkeys(("list", "explain", "status"), _add_looking),
     **dict.fromkeys(("reboot", "coldreboot", "ack"), _add_rebooting),
     "hooks": _add_hooks,
-    **dict.fromkeys(("run", "finalize", "complete", "judge-boot"), _add_called),
+    **dict.fromkeys(_CALLED, _add_called),
     "grub-eval": _add_grub_eval,
 }

@@ -18,7 +18,8 @@
     │  ├─ EditenvError            grub-editenv neither                                 system/editenv.py
     │  ├─ SettingsError           a settings file, with file, line and a caret         settings/shellvars.py
     │  ├─ CmdlineError            a command line that cannot be edited                 kernel/cmdline.py
-    │  └─ InstallError            a file that `hooks` cannot or must not write         install.py
+    │  ├─ InstallError            a file that `hooks` cannot or must not write         install.py
+    │  └─ OutputError             standard output cannot be written                    cli.py
     └─ in grub/, GRUB's own errors: each is what GRUB would print, and `decide` makes an objection of those that end it
 
 Who raises one names it in its docstring as `Raises X`.

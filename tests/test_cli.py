@@ -277,3 +277,27 @@ def test_stage_json_is_what_the_document_says(capsys: pytest.CaptureFixture[str]
         main(argv)
         fields = set(json.loads(capsys.readouterr().out)) - {"schema"}
         assert {field for field in fields if f"`{field}`" not in chapters[chapter]} == set()
+
+
+@pytest.mark.parametrize(("words", "status"), [(["run", "--source=apt"], 0), (["list"], 1)])
+def test_full_disk_behind_standard_output_fails_no_package_manager(
+    tmp_path: Path, words: list[str], status: int
+) -> None:
+    box = Box(tmp_path)
+    code = (
+        "import sys\nfrom kexec_hook.__main__ import run\n"
+        "from kexec_hook.system.host import Host\nfrom kexec_hook.system.process import Programs\n"
+        f"sys.argv[1:] = {words!r}\n"
+        f"run(Host({str(box.root)!r}, Programs(({str(box.bin)!r},)), {os.geteuid()}, True))"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOTS.parents[1],
+        )
+    said = "kexec-hook: standard output cannot be written: no space left on device\n"
+    assert (done.stderr, done.returncode) == (said, status)
+    assert box.loaded == (words[0] == "run")
