@@ -218,12 +218,12 @@ def _run(host: Host, source: str, started: float) -> Staging | None:
             lambda: decide_here(host, Trigger(source, dry=False), plugins),
             only_news=only_news,
         )
-        if done.outcome == "failed":
+        sight = done.decision.disks.sight
+        if done.outcome == "failed" or sight.unwatched:
             state.remove(STAMP)
         else:
-            held.write(
-                STAMP, format_stamp(done.decision.sysroot.reads), mtime=started - _STAMP_BEFORE
-            )
+            stamp = format_stamp(done.decision.sysroot.reads, sight.counted)
+            held.write(STAMP, stamp, mtime=started - _STAMP_BEFORE)
         # unattended-upgrades calls twice
         said = (
             say_done(done).encode("utf-8", "surrogateescape") if done.outcome == "declined" else b""

@@ -26,6 +26,7 @@ from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import Plan
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
 from kexec_hook.state.record import EnvBlock
+from kexec_hook.system.fstest import Drivers
 from kexec_hook.system.pci import pci_devices
 from kexec_hook.system.sysroot import MADE_UP
 
@@ -44,7 +45,7 @@ def decide(
     host: Host, sysroot: Sysroot, settings: Settings, plugins: Plugins, trigger: Trigger
 ) -> Decision:
     """Everything up to the act; nothing is changed."""
-    disks = RootDisks(sysroot)
+    disks = RootDisks(sysroot, Drivers(host.programs))
     decision = Decision(trigger, sysroot, settings, disks, programs=host.programs, owner=host.owner)
     try:
         decision = _answer(decision, host, plugins)

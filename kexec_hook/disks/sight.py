@@ -14,14 +14,19 @@ from kexec_hook.system.sysroot import Sysroot, SysrootError, join, kind_of, part
 
 
 class Sight:
-    """Looks at the devices below one root.  `looked` are the nodes that were read."""
+    """Looks at the devices below one root.
+
+    `counted` is what the kernel had counted of writes to what was read, by file of /sys; `unwatched` says that
+    an answer may change without that: of a device that is mounted, or that could not be read.
+    """
 
     def __init__(self, sysroot: Sysroot, mounts: Mounts, drivers: Drivers | None = None) -> None:
         self._sysroot = sysroot
         self._mounts = mounts
         self._drivers = drivers or Drivers()
         self._images: dict[tuple[str, ...], Image] = {}
-        self.looked: dict[str, bool] = {}  # node -> is it mounted somewhere?
+        self.counted: dict[str, str] = {}
+        self.unwatched = False
 
     def at(self, path: GrubPath, system: FileSystem, why: str) -> HiddenFile:
         """A path on a file system that may be looked at.  Unseen"""
@@ -33,6 +38,7 @@ class Sight:
             image = self.image(system)
             return image.info().kind != "" and image.kind(path.path) == "file"
         except fstest.NoAnswer as unseen:
+            self.unwatched = True
             raise _unseen(system, why, unseen, path) from None
 
     def is_image(self, system: FileSystem) -> bool:
@@ -49,6 +55,7 @@ class Sight:
         try:
             info = self.image(system).info()
         except fstest.NoAnswer as unseen:
+            self.unwatched = True
             raise _unseen(system, NOT_MOUNTED, unseen, None) from None
         return device._replace(fs=info.kind, uuid=info.uuid, label=info.label)
 
@@ -72,9 +79,16 @@ class Sight:
             points = [m.point for m in system.mounts if self._mounts.at(m.point) is m]
             if system.mounts and not points:
                 raise fstest.NoAnswer("cannot be read, as each of its mounts is hidden by another")
-        for node in system.nodes:
-            self.looked[node] = bool(system.mounts)
+        self.unwatched = self.unwatched or bool(system.mounts)
+        for name in sorted({name for node in system.nodes for name in (node, split_node(node)[0])}):
+            self._count(f"/sys/class/block/{name}/stat")
         return Image(self._drivers, devices, points)
+
+    def _count(self, path: str) -> None:
+        try:
+            self.counted[path] = writes(self._sysroot.text(path, 4096))
+        except SysrootError:
+            self.unwatched = True
 
     def _is_removable(self, node: str) -> bool:
         disk = split_node(node)[0]
@@ -82,6 +96,12 @@ class Sight:
             return self._sysroot.text(f"/sys/class/block/{disk}/removable", 64).strip() == "1"
         except SysrootError:
             return False
+
+
+def writes(stat: str) -> str:
+    """The numbers of writes and discards in /sys/class/block/*/stat (Documentation/block/stat.rst)."""
+    numbers = stat.split()
+    return " ".join([*numbers[4:7], *numbers[11:14]])
 
 
 class HiddenFile:
@@ -160,6 +180,7 @@ class HiddenFile:
         return str(unseen) == fstest.UNKNOWN and not told
 
     def _unseen(self, unseen: fstest.NoAnswer) -> Unseen:
+        self._sight.unwatched = True
         return _unseen(self._system, self._why, unseen, self.path)
 
 

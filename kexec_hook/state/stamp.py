@@ -2,7 +2,8 @@
 
 The stamp is a few words of shell, /run/kexec-hook/stamp, which hooks/run sources: as data it would have to be read
 by the shell byte for byte, which takes longer than starting the shell.  Its own time is 2 s before the evaluation
-began.  `same` names what must be there and not be newer, `none` what must be missing.
+began.  `same` names what must be there and not be newer, `none` what must be missing, and `counted` how many writes
+to a disk the kernel had counted before it was read without being mounted.
 """
 
 from __future__ import annotations
@@ -48,13 +49,17 @@ def absent(reads: Mapping[str, Identity | None]) -> list[str]:
     return sorted(path for path in missing if posixpath.dirname(path) not in seen)
 
 
-def format_stamp(reads: Mapping[str, Identity | None]) -> bytes:
-    """The stamp, one path a line."""
+def format_stamp(
+    reads: Mapping[str, Identity | None], counted: Mapping[str, str] | None = None
+) -> bytes:
+    """The stamp, one path a line; `counted` as Sight has it."""
     lines = [
         "same",
         *map(_quoted, watched(reads)),
         "&& none",
         *map(_quoted, absent(reads)),
+        *(["&& counted"] if counted else []),
+        *(f"{_quoted(path)} {_quoted(numbers)}" for path, numbers in (counted or {}).items()),
         "&& whole=yes",
     ]
     return (" \\\n".join(lines) + "\n").encode("utf-8", "surrogateescape")

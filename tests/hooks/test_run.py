@@ -395,3 +395,38 @@ def test_removal_unloads_where_python_cannot_start(glue: Glue) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
     assert glue.ran() == ["kexec-hook unstage", "kexec --kexec-file-syscall --unload"]
     assert (glue.left(), glue.mark.exists()) == ([], False)
+
+
+STAT = "  1 2 3 4 50 60 70 8 9 10 11{rest}\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "numbers"),
+    [
+        ("", "50 60 70"),
+        (" 12 13 14 15 16 17", "50 60 70 12 13 14"),
+        (" 120 130 140 15", "50 60 70 120 130 140"),
+    ],
+)
+def test_disk_that_was_read_without_being_mounted_is_counted(
+    glue: Glue, boot: Path, tmp_path: Path, rest: str, numbers: str
+) -> None:
+    """Its writes and discards, not its reads."""
+    stat = tmp_path / "stat"
+
+    def stamped(text: str) -> str:
+        stat.write_text(text)
+        (glue.state / "stamp").write_bytes(format_stamp(reads(boot), {str(stat): numbers}))
+        os.utime(glue.state / "stamp", (time.time() - BEFORE,) * 2)
+        return glue.run().stdout
+
+    same = STAT.format(rest=rest)
+    assert stamped(same) == ""
+    assert stamped(same.replace("1 2 3 4 ", "9 9 9 9 ")) == ""
+    assert stamped(same.replace(" 60 ", " 61 ")) == "kexec-hook: run --source=apt\n"
+    if rest:
+        assert stamped(same.replace(rest.split()[2], "999")) == "kexec-hook: run --source=apt\n"
+    stat.unlink()
+    (glue.state / "stamp").write_bytes(format_stamp(reads(boot), {str(stat): numbers}))
+    os.utime(glue.state / "stamp", (time.time() - BEFORE,) * 2)
+    assert glue.run().stdout == "kexec-hook: run --source=apt\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from kexec_hook.grub.commands.guesses import note_guess
 from kexec_hook.grub.commands.registry import Option, command, parse_options
 from kexec_hook.grub.disks import GrubPath, Stat, Unseen
 from kexec_hook.grub.errors import BAD_ARGUMENT, OK, OUT_OF_RANGE, TEST_FAILURE, CommandError
@@ -40,6 +42,8 @@ def test(m: Machine, call: Call) -> int:
     words = call.args[:-1] if call.args[-1:] == ["]"] else call.args
     asked = _Test(m, words)
     value = asked.evaluate()
+    for how, *texts in asked.compared if call.reads else ():
+        note_guess(m, call, texts, functools.partial(_compare, how))
     if asked.unseen and _hangs_on(m, words, len(asked.unseen), value):
         for unseen in asked.unseen:
             m.unseen(unseen, call.span)
@@ -64,6 +68,7 @@ class _Test:
 
     def __init__(self, machine: Machine, words: list[str], answers: Sequence[bool] = ()) -> None:
         self.unseen: list[Unseen] = []
+        self.compared: list[tuple[str, str, str]] = []
         self._machine = machine
         self._words = words
         self._answers = answers
@@ -108,7 +113,8 @@ class _Test:
             return None
         left, how, right = self._words[self._at : self._at + 3]
         if how in _STRINGS:
-            value = _STRINGS[how](_bytes(left), _bytes(right))
+            value = _compare(how, [left, right])
+            self.compared.append((how, left, right))
         elif how in _NUMBERS:
             value = _NUMBERS[how](self._number(left), self._number(right))
         elif how in ("-pgt", "-plt"):
@@ -228,6 +234,11 @@ class _Info(NamedTuple):
     path: GrubPath | None = None
 
 
+def _compare(how: str, texts: list[str]) -> bool:
+    left, right = map(_bytes, texts)
+    return _STRINGS[how](left, right)
+
+
 def _bytes(word: str) -> bytes:
     return word.encode("utf-8", "surrogateescape")
 
@@ -254,6 +265,8 @@ def regexp(m: Machine, call: Call) -> int:
                 Refusal(f"whether `{pattern}' matches is not known: {error}", call.span)
             )
         raise call.error(TEST_FAILURE, str(error)) from None
+    if call.reads:
+        note_guess(m, call, [pattern, text], lambda two: regex.search(two[1]) is not None)
     if found is None:
         raise call.error(TEST_FAILURE, "No match")
     for name in parsed.values("set"):

@@ -157,8 +157,8 @@ def test_an_entry_on_a_disk_that_is_not_mounted(disk: Disk) -> None:
     )
     (why,) = disk.reasons()
     assert why == (
-        f"what GRUB boots cannot be known: /dev/sdb1 (UUID {other}) is not mounted, and it cannot be read: the file "
-        "in its place is empty, and GRUB looks for /vmlinuz on it (/boot/grub/grub.cfg:4)"
+        f"what GRUB boots cannot be known: /dev/sdb1 (UUID {other}) is not mounted, and it cannot be read without "
+        "grub-fstest, from grub-common (Debian) or grub2-tools-extra (Fedora, EL), and GRUB looks for /vmlinuz on it (/boot/grub/grub.cfg:4)"
     )
 
 
