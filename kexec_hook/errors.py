@@ -2,7 +2,7 @@
 
     Exception
     ├─ KexecHookError             str() is what the user reads: one sentence, where and what to do included
-    │  ├─ SysrootError            a file below the root: path, reason, hint            system/sysroot.py
+    │  ├─ SysrootError            a file below the root: path, reason, hint            system/file.py
     │  │  ├─ MissingError
     │  │  ├─ LinkLoopError
     │  │  ├─ NotPermittedError

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
+from kexec_hook.system.reach import join, parts_of
+from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 # GRUB's name of a file system (grub-core/fs/*.c, struct grub_fs) for the kernel's.
 GRUB_NAMES = {

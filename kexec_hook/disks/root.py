@@ -21,7 +21,8 @@ from kexec_hook.disks.volumes import (
 )
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Unseen
 from kexec_hook.system.fstest import Drivers
-from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
+from kexec_hook.system.reach import join, parts_of
+from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 # Devices of GRUB that no file tells of, unless they are among the disks of a root.
 _GRUBS_ALONE = (

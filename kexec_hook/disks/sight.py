@@ -10,7 +10,8 @@ from kexec_hook.disks.volumes import NOT_MOUNTED, NotFound
 from kexec_hook.grub.disks import Device, GrubPath, Stat, Unseen
 from kexec_hook.system import fstest
 from kexec_hook.system.fstest import Drivers, Image
-from kexec_hook.system.sysroot import Sysroot, SysrootError, join, kind_of, parts_of
+from kexec_hook.system.reach import join, parts_of
+from kexec_hook.system.sysroot import Sysroot, SysrootError, kind_of
 
 
 class Sight:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from kexec_hook.disks.mounts import Mount, Mounts
 from kexec_hook.grub.disks import DiskError, Stat
+from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import (
     Kind,
     MissingError,
@@ -18,9 +19,7 @@ from kexec_hook.system.sysroot import (
     Sysroot,
     SysrootError,
     TooLargeError,
-    join,
     kind_of,
-    parts_of,
 )
 
 # grub_err_t, include/grub/err.h

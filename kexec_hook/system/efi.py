@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from kexec_hook.system.sysroot import Sysroot, SysrootError, join, parts_of
+from kexec_hook.system.reach import join, parts_of
+from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 DIRECTORY = "/sys/firmware/efi"
 VARIABLES = f"{DIRECTORY}/efivars"

@@ -8,64 +8,30 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from kexec_hook.errors import KexecHookError
+from kexec_hook.system.file import Identity as Identity
+from kexec_hook.system.file import Kind as Kind
+from kexec_hook.system.file import LinkLoopError as LinkLoopError
+from kexec_hook.system.file import MissingError as MissingError
+from kexec_hook.system.file import NotPermittedError as NotPermittedError
+from kexec_hook.system.file import SysrootError as SysrootError
+from kexec_hook.system.file import TooLargeError as TooLargeError
+from kexec_hook.system.file import Window as Window
+from kexec_hook.system.file import contents_identity, in_words, missing
+from kexec_hook.system.file import identity as identity
+from kexec_hook.system.file import kind_of as kind_of
+from kexec_hook.system.reach import Place, path_in, reach
 
 FILE_LIMIT = (
     64 << 20
 )  # bytes: configurations are read whole, kernels and initrds are only looked at
-_PIECE = 4096  # bytes that a Window reads at once
-MAX_LINKS = 40  # as in the kernel, path_resolution(7)
 
-Kind = Literal["file", "dir", "link", "other"]
 
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 MADE_UP = ("/proc/", "/sys/", "/dev/", "/run/")  # by the kernel, or at each boot
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NOT_PERMITTED = (errno.EACCES, errno.EPERM)
-
-
-class SysrootError(KexecHookError):
-    """A file below the root that could not be used: which one, why, and what to do."""
-
-    def __init__(self, path: str, reason: str, hint: str = "") -> None:
-        super().__init__(f"{path}: {reason}; {hint}" if hint else f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
-        self.hint = hint
-
-
-class MissingError(SysrootError):
-    """There is no such file."""
-
-
-class LinkLoopError(SysrootError):
-    """The links on the way lead in a circle."""
-
-
-class NotPermittedError(SysrootError):
-    """There may be such a file, but we are not allowed to know."""
-
-
-class TooLargeError(SysrootError):
-    """The file is larger than the reader was ready for."""
-
-
-class Identity(NamedTuple):
-    """What tells whether a file is still the one that was looked at."""
-
-    kind: Kind
-    dev: int
-    inode: int
-    size: int  # bytes; 0 for a directory
-    mtime_ns: int  # 0 for a directory that was not listed
-
-    @property
-    def is_copy(self) -> bool:
-        """Is it of the bytes of a file that no mount shows, or of a part of one?"""
-        return self.kind == "file" and self.dev == 0
 
 
 class DirEntry(NamedTuple):
@@ -73,54 +39,6 @@ class DirEntry(NamedTuple):
 
     name: str
     kind: Kind
-
-
-class Window:
-    """An open file that is looked at piece by piece, however large it is."""
-
-    def __init__(self, path: str, fd: int) -> None:
-        self.path = path
-        self._fd = fd
-        self._then = os.fstat(fd)
-        self.size = os.lseek(fd, 0, os.SEEK_END)  # bytes; stat(2) knows none of a block device
-        self._start, self._held = 0, b""
-
-    def at(self, offset: int, size: int) -> bytes:
-        """The bytes there, fewer only where the file ends.  SysrootError where the disk cannot be read."""
-        inside = offset - self._start
-        if inside < 0 or inside + size > len(self._held):
-            self._start, self._held, inside = offset, self._read(offset, max(size, _PIECE)), 0
-        return self._held[inside : inside + size]
-
-    @property
-    def changed(self) -> bool:
-        """Has somebody written to the file, or put another in its place, since it was opened?"""
-        now = os.fstat(self._fd)
-        gone = now.st_nlink == 0 and self._then.st_nlink != 0  # a copy in memory has no name
-        return gone or identity(now, listed=False) != identity(self._then, listed=False)
-
-    def _read(self, offset: int, size: int) -> bytes:
-        pieces = []
-        try:
-            while size > 0 and (piece := os.pread(self._fd, size, offset)):
-                pieces.append(piece)
-                offset += len(piece)
-                size -= len(piece)
-        except OSError as error:
-            raise SysrootError(
-                self.path, _words(error), "is the disk failing? see `dmesg`"
-            ) from error
-        return b"".join(pieces)
-
-
-class _Place(NamedTuple):
-    """A file that was reached: descriptors of it and of its directory, both opened with O_PATH."""
-
-    path: str  # below the root, no links in it
-    name: str  # in its directory
-    parent: int
-    fd: int
-    info: os.stat_result
 
 
 class Sysroot:
@@ -198,7 +116,7 @@ class Sysroot:
             with self._reach(path) as place:
                 return place.path
         except OSError as error:
-            return _path_in(error, path)
+            return path_in(error, path)
 
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result | None:
         """What stat(2), or without `follow` lstat(2), tells of a file; None when it is missing."""
@@ -250,7 +168,7 @@ class Sysroot:
                 return self._contents(place, limit)
         except OSError as error:
             self._absent(path, error)
-            raise _missing(path, error) from error
+            raise missing(path, error) from error
 
     def head(self, path: str, size: int) -> bytes:
         """The first bytes of a regular file.  Fails as `read` does."""
@@ -260,7 +178,7 @@ class Sysroot:
                 return self._contents(place, size, whole=False)
         except OSError as error:
             self._absent(path, error)
-            raise _missing(path, error) from error
+            raise missing(path, error) from error
 
     @contextmanager
     def descriptor(self, path: str, *, block: bool = False) -> Iterator[int]:
@@ -275,7 +193,7 @@ class Sysroot:
                 stack.callback(os.close, fd)
             except OSError as error:
                 self._absent(path, error)
-                raise _missing(path, error) from error
+                raise missing(path, error) from error
             yield fd
 
     @contextmanager
@@ -295,7 +213,7 @@ class Sysroot:
                 return self._listing(place)
         except OSError as error:
             self._absent(path, error)
-            raise _missing(path, error) from error
+            raise missing(path, error) from error
 
     def listdir(self, path: str) -> list[str]:
         """The names in a directory, sorted; none where there is no such directory, or (see `denied`) no right to it."""
@@ -332,7 +250,7 @@ class Sysroot:
         if path.startswith(("/proc/", "/sys/")):
             return
         if path in self._copies:
-            self.reads[path] = self.reads.get(path) or _contents_identity(self._copy(path))
+            self.reads[path] = self.reads.get(path) or contents_identity(self._copy(path))
             return
         known = self.reads.get(path)
         if known is None or listed or known.kind != "dir":
@@ -340,71 +258,25 @@ class Sysroot:
 
     def _absent(self, path: str, error: OSError) -> None:
         """Note what is missing; raise for every other kind of failure."""
-        where = _path_in(error, path)
+        where = path_in(error, path)
         if error.errno in _NOT_THERE:
             self._note(where, None)
         elif error.errno in _NOT_PERMITTED:
             self._denied[where] = None
             raise NotPermittedError(where, "not permitted", "run it with sudo") from error
         else:
-            raise SysrootError(where, _words(error)) from error
+            raise SysrootError(where, in_words(error)) from error
 
     @contextmanager
-    def _reach(self, path: str, *, follow: bool = True) -> Iterator[_Place]:
-        """Walk from the root to a file, one name at a time; an OSError's filename is the path below the root.
-
-        Every directory on the way is held open and every link is read from its own
-        descriptor, so a tree that changes under our feet cannot lead us out of it.
-        """
+    def _reach(self, path: str, *, follow: bool = True) -> Iterator[Place]:
         if path in self._copies:
             fd = self._copy(path)
-            yield _Place(path, f"/proc/self/fd/{fd}", fd, fd, os.fstat(fd))
+            yield Place(path, f"/proc/self/fd/{fd}", fd, fd, os.fstat(fd))
             return
-        fds = [os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
-        infos = [os.fstat(fds[0])]
-        names: list[str] = []
-        todo = path.split("/")[::-1]
-        links = 0
-        try:
-            while todo:
-                name = todo.pop()
-                if name in ("", ".", ".."):
-                    if not stat.S_ISDIR(infos[-1].st_mode):
-                        raise NotADirectoryError(
-                            errno.ENOTDIR, os.strerror(errno.ENOTDIR), join(names) + "/" + name
-                        )
-                    if name == ".." and names:
-                        names.pop()
-                        infos.pop()
-                        os.close(fds.pop())
-                    continue
-                try:
-                    fd = _open_name(name, fds[-1], infos[-1])
-                except OSError as error:
-                    error.filename = join([*names, name, *parts_of("/".join(reversed(todo)))])
-                    raise
-                names.append(name)
-                fds.append(fd)
-                infos.append(os.fstat(fd))
-                if stat.S_ISLNK(infos[-1].st_mode) and (todo or follow):
-                    links += 1
-                    if links > MAX_LINKS:
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), join(names))
-                    self._note(join(names), infos[-1])
-                    target = os.readlink("", dir_fd=fd)
-                    stay = 0 if target.startswith("/") else len(names) - 1
-                    while len(names) > stay:
-                        names.pop()
-                        infos.pop()
-                        os.close(fds.pop())
-                    todo.extend(reversed(target.split("/")))
-            parent = fds[-2] if names else fds[0]
-            yield _Place(join(names), names[-1] if names else ".", parent, fds[-1], infos[-1])
-        finally:
-            for fd in fds:
-                os.close(fd)
+        with reach(self.root, path, self._note, follow=follow) as place:
+            yield place
 
-    def _contents(self, place: _Place, limit: int, *, whole: bool = True) -> bytes:
+    def _contents(self, place: Place, limit: int, *, whole: bool = True) -> bytes:
         fd = self._open(place)
         try:
             chunks: list[bytes] = []
@@ -420,7 +292,7 @@ class Sysroot:
         finally:
             os.close(fd)
 
-    def _open(self, place: _Place, *, block: bool = False) -> int:
+    def _open(self, place: Place, *, block: bool = False) -> int:
         """A regular file's descriptor; what it is at this moment is noted."""
 
         def wanted(info: os.stat_result) -> bool:
@@ -441,7 +313,7 @@ class Sysroot:
         self._note(place.path, info)
         return fd
 
-    def _listing(self, place: _Place) -> list[DirEntry]:
+    def _listing(self, place: Place) -> list[DirEntry]:
         try:
             fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.fd)
         except OSError as error:
@@ -457,78 +329,12 @@ class Sysroot:
             os.close(fd)
 
 
-def identity(info: os.stat_result, *, listed: bool) -> Identity:
-    """A directory that was only passed may get and lose names; one that was listed may not."""
-    kind = kind_of(info.st_mode)
-    size = 0 if kind == "dir" else info.st_size
-    return Identity(
-        kind, info.st_dev, info.st_ino, size, info.st_mtime_ns if kind != "dir" or listed else 0
-    )
-
-
-def _missing(path: str, error: OSError) -> SysrootError:
-    if error.errno == errno.ELOOP:
-        return LinkLoopError(path, "its symbolic links lead in a circle")
-    return MissingError(path, _words(error))
-
-
-def _contents_identity(fd: int) -> Identity:
-    """Of a copy: what tells it from another is in it."""
-    import hashlib  # few runs need it
-
-    digest = hashlib.blake2b(digest_size=7)
-    offset = 0
-    while piece := os.pread(fd, 1 << 20, offset):
-        digest.update(piece)
-        offset += len(piece)
-    return Identity("file", 0, int.from_bytes(digest.digest(), "big"), offset, 0)
-
-
-def kind_of(mode: int) -> Kind:
-    if stat.S_ISREG(mode):
-        return "file"
-    if stat.S_ISDIR(mode):
-        return "dir"
-    return "link" if stat.S_ISLNK(mode) else "other"
-
-
-def parts_of(path: str) -> list[str]:
-    """The names of a path, without the empty ones and `.`; `..` stays."""
-    return [name for name in path.split("/") if name not in ("", ".")]
-
-
-def join(names: list[str] | tuple[str, ...]) -> str:
-    return "/" + "/".join(names)
-
-
-def _open_name(name: str, parent: int, parent_info: os.stat_result) -> int:
-    """Open a name without following it; NotADirectoryError and its kin as open(2) has them."""
-    try:
-        fd = os.open(name, _LOOK, dir_fd=parent)
-    except ValueError:  # a zero byte, or a character that no file name has
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
-    info = os.fstat(fd)
-    if stat.S_ISDIR(info.st_mode) and info.st_dev != parent_info.st_dev:
-        # A mount point may be systemd's automount of /boot or /efi: O_DIRECTORY is what makes the kernel mount it.
-        os.close(fd)
-        fd = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=parent)
-    return fd
-
-
 def _entry_kind(entry: os.DirEntry[str]) -> Kind:
     if entry.is_symlink():
         return "link"
     if entry.is_dir(follow_symlinks=False):
         return "dir"
     return "file" if entry.is_file(follow_symlinks=False) else "other"
-
-
-def _path_in(error: OSError, path: str) -> str:
-    return error.filename if isinstance(error.filename, str) else path
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _size(limit: int) -> str:

@@ -11,7 +11,8 @@ from kexec_hook.grub import image
 from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.system import efi
-from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError, join, parts_of
+from kexec_hook.system.reach import join, parts_of
+from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError
 
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks

@@ -7,7 +7,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from kexec_hook.plugins.api import Decision
-from kexec_hook.system.sysroot import MADE_UP, SysrootError, join, parts_of
+from kexec_hook.system.reach import join, parts_of
+from kexec_hook.system.sysroot import MADE_UP, SysrootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
