@@ -31,31 +31,8 @@ import pytest
 from tests.conftest import ROOT
 
 # Wrong today.  Whoever mends one takes it out: a case of this list that is right fails.
-WRONG = {
-    "ab-slot-not-mounted",
-    "blscfg-finds-nothing",
-    "condition-on-btrfs-top",
-    "condition-on-unmounted-partition",
-    "efi-boot-partition-not-mounted",
-    "efi-other-distribution-started",
-    "explain-password-in-error",
-    "fedora-boot-subvolume",
-    "gzip-custom-cfg",
-    "hwmatch-on-efi",
-    "image-condition-file-present",
-    "image-proxmox-bios",
-    "initrd-word-unset",
-    "kernel-in-loopback-image",
-    "link-into-boot-partition",
-    "mender-two-environments",
-    "menu-show-once",
-    "ppc64le-kernel",
-    "proxmox-esps-not-readable",
-    "settings-link-loop",
-    "suse-default-subvolume",
-    "uki-by-chainloader",
-    "zfs-new-environment-not-mounted",
-}
+WRONG = {"ppc64le-kernel"}
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
 STATUS = {"would-stage": 0, "declined": 3}
 FIELDS = ("entry", "kernel", "initrds", "cmdline", "env_writes", "env_blocks")
 Answer = dict[str, Any]  # JSON, as is what is expected
@@ -77,6 +54,8 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize("case", cases())
 def test_case_is_right(case: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
+    if any((case / "tree/dev").rglob("*.gz")) and not shutil.which("grub-fstest", path=PROGRAMS):
+        pytest.skip("there is no grub-fstest (grub-common) to read the images of the case")
     shutil.copytree(case / "tree", tree, symlinks=True)
     make_links(case / "links", tree)
     for image in sorted((tree / "dev").rglob("*.gz")):
