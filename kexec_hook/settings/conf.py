@@ -256,10 +256,13 @@ def kexec_variables(files: Files) -> dict[str, Assigned]:
     names = sorted(
         name for name in files.listdir(DEFAULT_D) if re.fullmatch("[A-Za-z0-9_-]+", name)
     )
+    snippets = (f"{DEFAULT_D}/{name}" for name in names)
+    paths = [DEFAULT] if files.exists(DEFAULT) else []
+    paths += [path for path in (DEFAULT, DEFAULT_D) if files.is_loop(path)]
+    paths += [path for path in snippets if files.is_file(path) or files.is_loop(path)]
     variables: dict[str, Assigned] = {}
-    for path in (DEFAULT, *(f"{DEFAULT_D}/{name}" for name in names)):
-        if files.is_file(path) or files.is_loop(path):
-            variables = assignments(files.text(path), path, variables)
+    for path in paths:  # what is no file to read is an error that names it
+        variables = assignments(files.text(path), path, variables)
     return variables
 
 

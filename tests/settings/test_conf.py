@@ -25,7 +25,7 @@ from kexec_hook.settings.conf import (
     load_settings,
     parse_conf,
 )
-from kexec_hook.system.sysroot import Sysroot
+from kexec_hook.system.sysroot import Sysroot, SysrootError
 from tests.tree import Tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -499,3 +499,35 @@ def test_every_line_of_the_shipped_file_is_true_with_its_comment_sign_removed() 
     assert [
         given[key].value for key in ("remove_parameters", "append_parameters", "kexec_args")
     ] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "etc/kexec-hook.conf",
+        "etc/kexec-hook.conf.d",
+        "etc/kexec-hook.conf.d/a.conf",
+        "etc/default/kexec",
+        "etc/default/kexec.d",
+        "etc/default/kexec.d/snippet",
+    ],
+)
+def test_settings_behind_links_in_a_circle_are_an_error_with_their_name(
+    etc: Etc, path: str
+) -> None:
+    place = etc.root / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(place.name)
+    with pytest.raises(SysrootError) as caught:
+        etc.load()
+    assert str(caught.value) == f"/{path}: its symbolic links lead in a circle"
+
+
+@pytest.mark.parametrize("path", ["etc/kexec-hook.conf", "etc/default/kexec"])
+def test_a_directory_in_the_place_of_settings_is_an_error_with_its_name(
+    etc: Etc, path: str
+) -> None:
+    etc.mkdir(path)
+    with pytest.raises(SysrootError) as caught:
+        etc.load()
+    assert str(caught.value) == f"/{path}: not a regular file"
