@@ -203,11 +203,11 @@ def make_odd(path: Path, odd: str) -> None:
     ("odd", "why"),
     [
         ("directory", "is a directory"),
-        ("fifo", "is no regular file"),
-        ("socket", "is no regular file"),
-        ("dangling link", "is a link that leads nowhere"),
-        ("looping link", "is a link that leads nowhere"),
-        ("link out", "is a link that leads nowhere"),
+        ("fifo", "is not a regular file"),
+        ("socket", "is not a regular file"),
+        ("dangling link", "is a broken symbolic link"),
+        ("looping link", "is a broken symbolic link"),
+        ("link out", "is a broken symbolic link"),
         ("100 MB", "is larger than 64 MiB"),
     ],
 )
@@ -217,7 +217,7 @@ def test_what_is_no_configuration_is_named(boot: Tree, ask: Ask, odd: str, why: 
 
 
 def test_no_configuration_at_all(boot: Tree, ask: Ask) -> None:
-    declines(ask, boot, "no GRUB configuration was found", "/boot/grub, /boot/grub2")
+    declines(ask, boot, "there is no GRUB configuration", "/boot/grub or /boot/grub2")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_no_configuration_at_all(boot: Tree, ask: Ask) -> None:
 )
 def test_a_configuration_without_a_menu(boot: Tree, ask: Ask, content: bytes) -> None:
     boot.write("boot/grub/grub.cfg", content)
-    declines(ask, boot, "/boot/grub/grub.cfg makes no menu entry")
+    declines(ask, boot, "/boot/grub/grub.cfg has no menu entry")
 
 
 def test_a_configuration_that_was_cut_off_keeps_its_whole_entries(boot: Tree, ask: Ask) -> None:
@@ -357,7 +357,7 @@ def test_what_has_no_end_is_declined_and_points(boot: Tree, ask: Ask, loop: str,
     boot.grubcfg(TWO + loop + "\n")
     told = ask(boot, "stage", "--dry-run")
     assert told.status == 3
-    reasons = [f"GRUB's configuration: {reason}" for reason in (why, BUSY)]
+    reasons = [f"GRUB's configuration cannot be evaluated: {reason}" for reason in (why, BUSY)]
     assert [reason for reason in reasons if reason in told.text]
     assert "(/boot/grub/grub.cfg:9)" in told.text
 
@@ -566,7 +566,7 @@ def test_other_files_that_may_not_be_read_are_noted(public: Path, ask: Ask, forb
     told = as_nobody(ask, public, "stage", "--dry-run")
     assert told.status == 0
     assert f"note: /{forbidden}" in told.text
-    assert "could not be read with the rights of this user" in told.text
+    assert "is not readable by this user" in told.text
 
 
 def test_the_running_machine_can_be_asked_by_anybody(ask: Ask) -> None:

@@ -53,13 +53,13 @@ def test_every_command_that_looks_answers(user: OrdinaryUser, box: Box, command:
 def test_a_dry_run_says_what_it_could_not_look_at(user: OrdinaryUser, box: Box) -> None:
     told = user.run(box, "stage", "--dry-run")
     for path in CLOSED_FILES:
-        assert f"/{path} could not be read with the rights of this user" in told.stdout
+        assert f"/{path} is not readable by this user" in told.stdout
     assert (
-        "note: some checks need root, which may read /proc/1/environ, /proc/1/ns/mnt\n"
+        "note: some checks need root, to read /proc/1/environ, /proc/1/ns/mnt\n"
         "  fix: sudo kexec-hook stage --dry-run\n"
     ) in told.stdout
     assert (
-        f"whether the last jump came up is not known: {box.root}/var/lib/kexec-hook cannot be opened: permission denied"
+        f"it is not known whether the last kexec came up: {box.root}/var/lib/kexec-hook cannot be opened: permission denied"
         in told.stdout
     )
 

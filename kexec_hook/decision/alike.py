@@ -22,7 +22,7 @@ def difference(one: Decision, other: Decision) -> str:
     if other.evaluation and other.evaluation.machine.guesses:
         return other.evaluation.machine.guesses[0].reason
     if one.plan is None or other.plan is None:
-        return "" if one.plan is other.plan else "one of them boots no Linux"
+        return "" if one.plan is other.plan else "one of them does not boot Linux"
     for what, mine, theirs in (
         ("kernel", one.plan.kernel, other.plan.kernel),
         ("device tree", one.plan.devicetree or "", other.plan.devicetree or ""),

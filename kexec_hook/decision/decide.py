@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.decision.alike import difference
-from kexec_hook.decision.planning import given_plan, loaded_plan, make_plan, release_of
+from kexec_hook.decision.given import Refused, kexec_default_plan, running_plan
+from kexec_hook.decision.planning import loaded_plan, make_plan
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.flavours import FLAVOURS, platform_lacks, platform_variables
@@ -23,9 +24,9 @@ from kexec_hook.grub.menu import (
 )
 from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
-from kexec_hook.kernel.plan import Plan
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
 from kexec_hook.state.record import EnvBlock
+from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.fstest import Drivers
 from kexec_hook.system.pci import pci_devices
 from kexec_hook.system.sysroot import MADE_UP
@@ -49,41 +50,73 @@ def decide(
     decision = Decision(trigger, sysroot, settings, disks, programs=host.programs, owner=host.owner)
     try:
         decision = _answer(decision, host, plugins)
-    except _Refused as refused:
-        decision = decision._replace(objections=(Objection(str(refused)),))
+    except Refused as refused:
+        decision = decision._replace(objections=(refused.objection,))
     except CmdlineError as error:
-        decision = decision._replace(objections=(Objection(str(error)),))
+        decision = decision._replace(objections=(_open_quote(error),))
     if sysroot.is_host:
         for file in plugins.files:
             sysroot.stat(file)  # a changed plugin may decide otherwise
     objections = [
         *decision.objections,
-        *map(Objection, _unwritable(decision)),
+        *_unwritable(decision),
         *plugins.objections(decision, sysroot),
     ]
     if decision.plan is None and not objections:
-        objections = [Objection("nothing was found that kexec could load")]
+        objections = [Objection("there is nothing that kexec could load", code="nothing-to-load")]
     notes = [*decision.notes, *plugins.notes(decision, sysroot), *plugins.complaints]
     return decision._replace(
-        objections=tuple(dict.fromkeys(objections)), notes=tuple(dict.fromkeys(notes))
+        objections=tuple(dict.fromkeys(_in_order(objections))), notes=tuple(dict.fromkeys(notes))
     )
 
 
-class _Refused(Exception):
-    """There is nothing to plan, for this reason."""
+# The codes of what has to be settled first, the most fundamental ahead.
+_FIRST = (
+    "plugin-broken",
+    "ostree",
+    "suspended",
+    "switched-off",
+    "needs-root",
+    "no-kexec-support",
+    "kexec-missing",
+    "kexec-disabled",
+    "kexec-limit",
+    "xen",
+    "confidential-vm",
+    "not-mounted",
+)
+
+
+def _in_order(objections: list[Objection]) -> list[Objection]:
+    """The most fundamental first; in a container or chroot nothing else matters."""
+    elsewhere = [objection for objection in objections if objection.elsewhere]
+    if elsewhere:
+        return elsewhere
+    rights = [objection for objection in objections if objection.rights]
+    once = [found for found in objections if not found.rights or found is rights[0]]
+    rank = {code: number for number, code in enumerate(_FIRST)}
+    return sorted(once, key=lambda found: rank.get(found.code, len(rank)))
+
+
+def _open_quote(error: CmdlineError) -> Objection:
+    return Objection(str(error), code="open-quote")
 
 
 def _answer(decision: Decision, host: Host, plugins: Plugins) -> Decision:
     """The plan, from whoever the administrator lets choose: GRUB mostly."""
     sysroot, settings = decision.sysroot, decision.settings
     if decision.trigger.running:
-        return decision._replace(plan=_running_plan(host, sysroot, settings))
+        return decision._replace(plan=running_plan(host, sysroot, settings))
     if decision.trigger.entry is None and settings.select.value.how == "kexec-default":
-        return decision._replace(plan=_kexec_default_plan(host, sysroot, settings))
+        return decision._replace(plan=kexec_default_plan(host, sysroot, settings))
     config = plugins.boot_config(sysroot, decision.disks)
     if config is None:
-        raise _Refused(
-            "no GRUB configuration was found (looked for grub.cfg in /boot/grub, /boot/grub2)"
+        raise Refused(
+            Objection(
+                "there is no GRUB configuration: no grub.cfg in /boot/grub or /boot/grub2",
+                code="no-configuration",
+                fix=Distribution(sysroot).make_config,
+            )
         )
     answer = _ask_grub(decision, config, host, plugins)
     return answer._replace(
@@ -105,14 +138,21 @@ def _unlike(
             )
 
 
-def _unwritable(decision: Decision) -> Iterator[str]:
+def _unwritable(decision: Decision) -> Iterator[Objection]:
     """What GRUB would write, and grub-editenv cannot write in its place."""
     blocks = dict.fromkeys(write.path for write in decision.pending) if decision.plan else {}
     for path in blocks:
         if not path.path.startswith("/"):
-            yield f"GRUB would write its environment to the blocks {path}, which grub-editenv cannot do in its place"
+            yield Objection(
+                f"GRUB would write its environment to the disk blocks {path}, and grub-editenv cannot",
+                code="environment-not-writable",
+            )
         elif env_file(decision, path) is None:
-            yield f"GRUB would write to {path}, which is on no mounted file system"
+            yield Objection(
+                f"GRUB would write its environment to {path}, which is not mounted",
+                code="environment-not-writable",
+                fix="mount it",
+            )
 
 
 def env_file(decision: Decision, path: GrubPath) -> str | None:
@@ -144,7 +184,12 @@ def _ask_grub(decision: Decision, config: BootConfig, host: Host, plugins: Plugi
         return decision._replace(
             evaluation=Evaluation(config, machine, machine, BootResult(ended=ENDLESS)),
             problems=tuple(machine.problems),
-            objections=(Objection(f"GRUB's configuration: {error.message}{where}"),),
+            objections=(
+                Objection(
+                    f"GRUB's configuration cannot be evaluated: {error.message}{where}",
+                    code="endless",
+                ),
+            ),
         )
     hidden = _hidden(decision.sysroot, config, denied)
     if hidden:
@@ -158,7 +203,7 @@ def _ask_grub(decision: Decision, config: BootConfig, host: Host, plugins: Plugi
     try:
         plan = make_plan(loaded, decision.disks, decision.sysroot, settings)
     except CmdlineError as error:
-        return decision._replace(objections=(*objections, Objection(str(error))))
+        return decision._replace(objections=(*objections, _open_quote(error)))
     return decision._replace(plan=plan)
 
 
@@ -215,7 +260,7 @@ def _evaluate(
     picked = _pick(decision, machine, host, plugins)
     if picked.refusal:
         result = BootResult(ended="no such entry")
-        return Evaluation(config, menu, machine, result), (Objection(picked.refusal),)
+        return Evaluation(config, menu, machine, result), (picked.refusal,)
     if picked.spec is not None:
         machine.set("default", picked.spec)
     machine.executed = []
@@ -235,7 +280,7 @@ class _Picked(NamedTuple):
     by: str = ""  # who wants it
     spec: str | None = None
     indices: Sequence[int] = ()
-    refusal: str = ""
+    refusal: Objection | None = None
 
 
 def _pick(decision: Decision, machine: Machine, host: Host, plugins: Plugins) -> _Picked:
@@ -244,9 +289,12 @@ def _pick(decision: Decision, machine: Machine, host: Host, plugins: Plugins) ->
         if choose(machine.menu or (), wanted, machine.flavour).matched:
             return _Picked(by, wanted)
         head = split_path(wanted)[0]
-        return _Picked(
-            refusal=f"{by} names no entry of GRUB's menu: {head!r} (`kexec-hook list` shows them)"
+        refusal = Objection(
+            f"{by}: GRUB's menu has no entry {head!r}",
+            code="no-such-entry",
+            fix="kexec-hook list",
         )
+        return _Picked(refusal=refusal)
     select = decision.settings.select
     how = select.value.how
     if how not in ("newest", "running"):
@@ -254,7 +302,12 @@ def _pick(decision: Decision, machine: Machine, host: Host, plugins: Plugins) ->
     by = f"select = {how} ({select.origin})"
     indices = _entry_of(how, decision, machine, host, plugins)
     if not indices:
-        return _Picked(refusal=f"{by}: no entry of GRUB's menu boots that kernel")
+        refusal = Objection(
+            f"{by}: no entry of GRUB's menu boots that kernel",
+            code="no-such-entry",
+            fix="kexec-hook list",
+        )
+        return _Picked(refusal=refusal)
     return _Picked(by, indices=indices)
 
 
@@ -300,40 +353,3 @@ def tail_key(plugins: Plugins, sysroot: Sysroot) -> TailKey:
         if any(sysroot.exists(database) for database in manager.databases):
             return releases.rpm_key if manager.tails == "rpm" else releases.dpkg_key
     return releases.dpkg_key
-
-
-def _running_plan(host: Host, sysroot: Sysroot, settings: Settings) -> Plan:
-    """The running kernel with its own command line, whatever GRUB says."""
-    release = host.running
-    kernels = [
-        f"/boot/vmlinuz-{release}",
-        f"/boot/vmlinux-{release}",
-        f"/usr/lib/modules/{release}/vmlinuz",
-    ]
-    initrds = [
-        f"/boot/initrd.img-{release}",
-        f"/boot/initramfs-{release}.img",
-        f"/boot/initrd-{release}",
-    ]
-    kernel = next(filter(sysroot.is_file, kernels), None)
-    if not release or kernel is None:
-        raise _Refused(f"the running kernel's file is not there (looked for {', '.join(kernels)})")
-    initrd = next(filter(sysroot.is_file, initrds), "")
-    return given_plan(kernel, initrd, host.cmdline, release, settings)
-
-
-def _kexec_default_plan(host: Host, sysroot: Sysroot, settings: Settings) -> Plan:
-    """KERNEL_IMAGE, INITRD and APPEND of /etc/default/kexec as they are."""
-    from kexec_hook.kernel.cmdline import edit_cmdline
-
-    given = settings.kexec_default
-    why = f"{settings.select.origin} asks for KERNEL_IMAGE of /etc/default/kexec"
-    if not given.kernel_image.value:
-        raise _Refused(f"{why}, which is not set")
-    for path in filter(None, (given.kernel_image.value, given.initrd.value)):
-        if not sysroot.is_file(path):
-            raise _Refused(f"{why}, but {path} does not exist")
-    kernel = sysroot.resolve(given.kernel_image.value)
-    initrd = sysroot.resolve(given.initrd.value) if given.initrd.value else ""
-    cmdline = given.append.value or edit_cmdline(host.cmdline, ["BOOT_IMAGE"])
-    return given_plan(kernel, initrd, cmdline, release_of(kernel, sysroot), settings)

@@ -26,7 +26,7 @@ class Pieces(Protocol):
 
 
 class Damaged(Exception):
-    """What is wrong with a file, in words that go on after its name: `is cut off: ...`."""
+    """What is wrong with a file, as a clause that follows its name: `is cut off: ...`."""
 
 
 class NotLinux(Damaged):
@@ -92,8 +92,8 @@ def inspect_kernel(file: Pieces) -> Kernel:
     if head[:2] == b"\x1f\x8b":
         return _image_gz(head)
     if head[:2] == b"MZ":
-        raise NotLinux("is an EFI program, but no Linux kernel")
-    raise NotLinux("is no Linux kernel")
+        raise NotLinux("is an EFI program, not a Linux kernel")
+    raise NotLinux("is not a Linux kernel")
 
 
 def _bzimage(file: Pieces, head: bytes) -> Kernel:
@@ -377,7 +377,7 @@ def _xz_number(data: bytes, at: int) -> tuple[int, int]:
 def _inside(file: Pieces, at: int, size: int, end: int, kind: str) -> bytes:
     """What must still be inside the initrd."""
     if at + size > end:
-        raise Damaged(f"is cut off: it ends at byte {end} inside what {kind} packed")
+        raise Damaged(f"is cut off: it ends at byte {end} in the middle of {kind} data")
     return file.at(at, size)
 
 

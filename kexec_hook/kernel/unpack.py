@@ -110,7 +110,7 @@ def _unpacked(file: Pieces, part: Part) -> int:
             piece = file.at(at, _CHUNK) if unpacker.needs_input else b""
             at += len(piece)
             if not piece and unpacker.needs_input:
-                raise Damaged(f"is cut off: it ends at byte {at} inside what {part.kind} packed")
+                raise Damaged(f"is cut off: it ends at byte {at} in the middle of {part.kind} data")
             contents.take(unpacker.decompress(piece, _CHUNK))
     except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:  # OSError: bz2
         raise Damaged(f"does not unpack: {part.kind} data at byte {part.start}: {error}") from None

@@ -109,7 +109,9 @@ class Plugins:
                         )
                     )
             except Exception as error:
-                found.append(Objection(f"plugin {name} failed: {_blame(error)}", name))
+                found.append(
+                    Objection(f"plugin {name} failed: {_blame(error)}", name, code="plugin-failed")
+                )
         return found
 
     def notes(self, decision: Decision, sysroot: Sysroot) -> list[Note]:
@@ -139,7 +141,7 @@ class Plugins:
         try:
             return call(**kwargs)
         except Exception as error:
-            text = f"plugin {name} failed and was passed over: {_blame(error)}"
+            text = f"plugin {name} failed and is ignored: {_blame(error)}"
             self.complaints.append(Note(text, "plugin-failed"))
             return None
 
@@ -153,7 +155,9 @@ class Plugins:
             wanted = getattr(plugin, "kexec_hook_api", None)
             refusal = _api_refusal(wanted)
             if refusal:
-                self.broken.append(Objection(f"plugin {name} {refusal}", name))
+                self.broken.append(
+                    Objection(f"plugin {name} {refusal}", name, code="plugin-broken")
+                )
                 return
             unknown = [
                 attribute
@@ -164,13 +168,21 @@ class Plugins:
             ]
             if unknown:
                 self.broken.append(
-                    Objection(f"plugin {name} answers `{unknown[0]}`, which nobody asks", name)
+                    Objection(
+                        f"plugin {name} implements `{unknown[0]}`, which kexec-hook does not have",
+                        name,
+                        code="plugin-broken",
+                    )
                 )
                 return
             self._manager.register(plugin, name)
             self._installed.append(plugin)
         except Exception as error:
-            self.broken.append(Objection(f"plugin {name} does not load: {_blame(error)}", name))
+            self.broken.append(
+                Objection(
+                    f"plugin {name} does not load: {_blame(error)}", name, code="plugin-broken"
+                )
+            )
 
 
 def _module(plugin: object) -> str:
@@ -194,12 +206,12 @@ def _api_refusal(wanted: object) -> str:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     if not isinstance(wanted, str):
-        return 'does not say which API it was written for (kexec_hook_api = ">=1.0,<2")'
+        return 'does not state the API it was written for (kexec_hook_api = ">=1.0,<2")'
     try:
         if API_VERSION in SpecifierSet(wanted):
             return ""
     except InvalidSpecifier:
-        return f"states its API as {wanted!r}, which is no version specifier"
+        return f"states its API as {wanted!r}, which is not a version specifier"
     return f"was written for API {wanted}, this is {API_VERSION}"
 
 

@@ -153,8 +153,12 @@ def decide_again(
         return decision
     if decision.plan == found.plan:
         return decision
-    reason = f"`stage {asked_for(found)}` asked for something else when it was called than it would now; call it again"
-    return decision._replace(objections=(*decision.objections, Objection(reason)))
+    changed = Objection(
+        f"`stage {asked_for(found)}` would stage something else now than when it was called",
+        code="choice-changed",
+        fix=f"kexec-hook stage {asked_for(found)}",
+    )
+    return decision._replace(objections=(*decision.objections, changed))
 
 
 def asked_for(found: Staged) -> str:
@@ -197,7 +201,7 @@ def _load_recorded(
             kexec.load(argv, (*fds, lock))
         if not kexec.loaded():
             raise KexecError(
-                "kexec said it had loaded the kernel, but /sys/kernel/kexec_loaded says it has not"
+                "kexec reported success, but no kernel is loaded (/sys/kernel/kexec_loaded)"
             )
         changed = decision.sysroot.changed()
         if changed:

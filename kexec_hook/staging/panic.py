@@ -12,6 +12,7 @@ from kexec_hook.plugins.api import Decision, Note, Objection, Trigger
 from kexec_hook.settings.conf import Settings
 from kexec_hook.settings.kdump import KdumpSettings, load_kdump, panic_cmdline, panic_files
 from kexec_hook.staging.load import Staging, initrd_argument
+from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import Kexec, KexecError
 from kexec_hook.system.process import ProcessError
@@ -22,24 +23,32 @@ _SERVICES = ("kdump.service", "kdump-tools.service")
 
 
 def decide(host: Host, sysroot: Sysroot, settings: Settings, trigger: Trigger) -> Decision:
-    """Which crash kernel, with which command line, and what speaks against it."""
+    """Which crash kernel, with which command line, and why it cannot be loaded."""
     kdump = load_kdump(sysroot)
     kernels, initrds = panic_files(kdump, host.running)
     kernel = next(filter(sysroot.is_file, kernels), None)
     initrd = next(filter(sysroot.is_file, initrds), None)
     objections = []
     if kernel is None:
-        objections.append(f"there is no crash kernel: looked for {', '.join(kernels)}")
+        objections.append(
+            Objection(
+                f"there is no crash kernel (looked for {', '.join(kernels)})",
+                code="crash-kernel-missing",
+            )
+        )
     if initrd is None:
         objections.append(
-            f"there is no initrd for the crash kernel: looked for {', '.join(initrds)}"
+            Objection(
+                f"there is no initrd for the crash kernel (looked for {', '.join(initrds)})",
+                code="crash-kernel-missing",
+            )
         )
     plan = None
     if kernel is not None:
         try:
             plan = _plan(host, kdump, kernel, initrd)
         except CmdlineError as error:
-            objections.append(str(error))
+            objections.append(Objection(str(error), code="open-quote"))
     if sysroot.is_host:
         objections += _machine(host, trigger)
     return Decision(
@@ -48,8 +57,8 @@ def decide(host: Host, sysroot: Sysroot, settings: Settings, trigger: Trigger) -
         settings,
         RootDisks(sysroot),
         plan=plan,
-        objections=tuple(Objection(reason, "panic") for reason in objections),
-        notes=tuple(Note(text, "crash-kernel-settings") for text in _notes(kdump)),
+        objections=tuple(objection._replace(by="panic") for objection in objections),
+        notes=tuple(_notes(kdump)),
         programs=host.programs,
         owner=host.owner,
     )
@@ -63,18 +72,38 @@ def _plan(host: Host, kdump: KdumpSettings, kernel: str, initrd: str | None) -> 
     return Plan(kernel, initrds, cmdline, release, None, kdump.kexec_args.value, panic=True)
 
 
-def _machine(host: Host, trigger: Trigger) -> Iterator[str]:
+def _machine(host: Host, trigger: Trigger) -> Iterator[Objection]:
     if host.fact("/sys/kernel/kexec_crash_size") in ("", "0"):
-        yield "no memory is reserved for a crash kernel; boot with crashkernel=256M or so on the command line"
+        yield Objection(
+            "no memory is reserved for a crash kernel",
+            code="no-crash-memory",
+            fix="boot with a parameter such as crashkernel=256M",
+        )
     if host.fact("/proc/sys/kernel/kexec_load_disabled") == "1":
-        yield "kernel.kexec_load_disabled is 1: this kernel takes no image until it is booted again"
+        yield Objection(
+            "kexec is switched off until the next boot (kernel.kexec_load_disabled = 1)",
+            code="kexec-disabled",
+            fix="take kernel.kexec_load_disabled out of /etc/sysctl.d, then reboot",
+        )
     if Kexec(host).crash_loaded() and not trigger.force:
-        yield "a crash kernel is loaded already; --force replaces it"
+        yield Objection(
+            "a crash kernel is loaded already",
+            code="crash-kernel-loaded",
+            fix="kexec-hook stage --panic --force",
+        )
     if host.programs.find("kexec") is None:
-        yield "there is no kexec; install kexec-tools"
+        yield Objection(
+            f"the program kexec is not installed (looked in {':'.join(host.programs.path)})",
+            code="kexec-missing",
+            fix=Distribution(host.sysroot()).install("kexec-tools"),
+        )
     for service in _SERVICES:
         if _enabled(host, service):
-            yield f"{service} is enabled and loads the crash kernel; `systemctl disable {service}` to leave it to this"
+            yield Objection(
+                f"{service} is enabled and loads a crash kernel of its own",
+                code="kdump-enabled",
+                fix=f"systemctl disable {service}",
+            )
 
 
 def _enabled(host: Host, service: str) -> bool:
@@ -87,11 +116,18 @@ def _enabled(host: Host, service: str) -> bool:
         return False
 
 
-def _notes(kdump: KdumpSettings) -> Iterator[str]:
+def _notes(kdump: KdumpSettings) -> Iterator[Note]:
     if kdump.mkdumprd_args.value:
-        yield f"MKDUMPRD_ARGS ({kdump.mkdumprd_args.origin}) is for mkdumprd, which makes the initrd; it is unused here"
+        yield Note(
+            f"MKDUMPRD_ARGS ({kdump.mkdumprd_args.origin}) is not used: it is for mkdumprd, which makes the initrd",
+            code="crash-kernel-settings",
+        )
     if not kdump.found:
-        yield "there is no /etc/sysconfig/kdump: the running command line, followed by irqpoll nr_cpus=1 reset_devices"
+        yield Note(
+            "there is no /etc/sysconfig/kdump, so the crash kernel gets the running command line, "
+            "followed by irqpoll nr_cpus=1 reset_devices",
+            code="crash-kernel-settings",
+        )
 
 
 def act(host: Host, decision: Decision) -> Staging:
@@ -106,7 +142,7 @@ def act(host: Host, decision: Decision) -> Staging:
             kexec.load(plan.below(decision.sysroot).argv(initrd), fds)
         if not kexec.crash_loaded():
             raise KexecError(
-                "kexec said it had loaded the kernel, but /sys/kernel/kexec_crash_loaded says it has not"
+                "kexec reported success, but no crash kernel is loaded (/sys/kernel/kexec_crash_loaded)"
             )
     except (KexecError, SysrootError, OSError) as error:
         return Staging("failed", decision, failure=str(error))

@@ -85,6 +85,11 @@ class Distribution:
         return f"{self._grub}-set-default"
 
     @property
+    def generates_config(self) -> bool:
+        """Is grub.cfg made by grub-mkconfig, from /etc/default/grub?"""
+        return self._sysroot.exists("/etc/default/grub")
+
+    @property
     def make_config(self) -> str:
         """Write grub.cfg anew."""
         if self.family == "debian":

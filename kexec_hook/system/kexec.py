@@ -85,7 +85,7 @@ class Kexec(NamedTuple):
             reason = (
                 str(failure)
                 if failure
-                else "kexec said it had, but the kernel still holds an image"
+                else "kexec --unload reported success, but a kernel image is still loaded"
             )
             raise KexecError(f"the image could not be unloaded: {reason}") from failure
 

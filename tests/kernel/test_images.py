@@ -122,10 +122,10 @@ def test_a_signature_without_its_end_is_cut_off(data: bytes) -> None:
     ("data", "why"),
     [
         (b"", "is empty"),
-        (b"\x7f", "is no Linux kernel"),
-        (b"#!/bin/sh\n" * 1000, "is no Linux kernel"),
-        (cpio(), "is no Linux kernel"),
-        (bytes(8192), "is no Linux kernel"),
+        (b"\x7f", "is not a Linux kernel"),
+        (b"#!/bin/sh\n" * 1000, "is not a Linux kernel"),
+        (cpio(), "is not a Linux kernel"),
+        (bytes(8192), "is not a Linux kernel"),
         (
             gzip.compress(b"no kernel" * 100),
             "is a gzip file without a Linux kernel that kexec could load",
@@ -135,7 +135,7 @@ def test_a_signature_without_its_end_is_cut_off(data: bytes) -> None:
             b"\x1f\x8b\x08" + bytes(99),
             "is a gzip file without a Linux kernel that kexec could load",
         ),
-        (b"MZ".ljust(4096, b"\0"), "is an EFI program, but no Linux kernel"),
+        (b"MZ".ljust(4096, b"\0"), "is an EFI program, not a Linux kernel"),
         (elf(62), "is a bare vmlinux; GRUB loads only a bzImage here"),
         (elf(3, wide=False), "is a bare vmlinux; GRUB loads only a bzImage here"),
         (bzimage("Memtest86+ v6.10", protocol=0x020C), "is «Memtest86+ v6.10», not Linux"),
@@ -232,7 +232,7 @@ def test_an_lz4_initrd_is_followed_block_by_block() -> None:
 
 def test_lz4_with_something_behind_it_is_not_what_the_kernel_can_unpack() -> None:
     """unlz4() takes what follows for the size of a block."""
-    assert "inside what lz4 packed" in wrong(packed(cpio(), *LZ4) + cpio())
+    assert "in the middle of lz4 data" in wrong(packed(cpio(), *LZ4) + cpio())
     assert kinds(packed(cpio(), *LZ4) + bytes(4) + packed(cpio(), *ZSTD)) == ["lz4", "zstd"]
 
 

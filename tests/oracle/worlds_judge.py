@@ -25,8 +25,10 @@ _UNSEEN = re.compile(
     r"|not (?:visible|readable|reachable|known|seen|shown)|does not show|could not (?:be )?(?:read|see|know)"
 )
 # What must not be said of something that GRUB boots.
-_FALSE = re.compile(r"does not boot in GRUB|update-grub|does not exist|would lack")
-_NO_INITRD = re.compile(r"there is no initrd")
+_FALSE = re.compile(
+    r"GRUB cannot (?:boot|load)|update-grub|mkconfig|does not exist|there is no such (?:name|device)"
+)
+_NO_INITRD = re.compile(r"has no initrd")
 _WRITES = re.compile(r"GRUB would write|GRUB cannot (?:clear|write)|cannot clear it")
 
 

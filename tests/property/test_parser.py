@@ -125,7 +125,9 @@ def test_quotes_and_backslashes_keep_a_text(word: tuple[str, str]) -> None:
 def test_a_token_of_more_than_8191_bytes_stops_grub() -> None:
     with pytest.raises(TokenTooLong) as found:
         units("a " + "x" * 8192)
-    assert str(found.value).startswith("x.cfg:1: GRUB stops here: a word of more than 8191 bytes\n")
+    assert str(found.value).startswith(
+        "x.cfg:1: GRUB stops here: an argument is longer than 8191 bytes\n"
+    )
 
 
 def parts(read: list[Script]) -> tuple[Statement, ...]:

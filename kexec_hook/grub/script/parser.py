@@ -146,7 +146,7 @@ class _Parser:
     def _check_length(self, start: int, end: int) -> None:
         if len(self._text[start:end].encode("utf-8", "surrogateescape")) > LONGEST_TOKEN:
             raise TokenTooLong(
-                "GRUB stops here: a word of more than 8191 bytes",
+                "GRUB stops here: an argument is longer than 8191 bytes",
                 Span(self._source, start, start + 40),
             )
 

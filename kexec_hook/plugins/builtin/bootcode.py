@@ -45,7 +45,7 @@ def findings(decision: Decision) -> Iterator[Objection | Note]:
     found, refused = leads(decision.sysroot, decision.disks)
     if refused:
         yield Note(
-            f"which GRUB the firmware starts was not looked at: {refused[0]} could not be read",
+            f"which GRUB the firmware starts is not known: {refused[0]} is not readable by this user",
             code="boot-code",
         )
     config = evaluation.config

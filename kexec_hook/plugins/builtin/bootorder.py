@@ -45,13 +45,13 @@ def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
         yield from _not_grub(started, disks)
     if promised and not (started and same_grub(promised, started)):
         yield Objection(
-            f"the firmware was told to start {promised} at the next boot (BootNext)",
+            f"the firmware was asked to start {promised} at the next boot (BootNext)",
             code="boot-next",
             fix="efibootmgr -N",
         )
     elif promised:
         yield Note(
-            f"the firmware was told to start {promised} at the next boot (BootNext), which stays set after a jump",
+            f"the firmware was asked to start {promised} at the next boot (BootNext), which stays set after a kexec",
             code="boot-next",
             fix="efibootmgr -N",
         )
@@ -133,7 +133,7 @@ def _not_grub(started: BootOption, disks: RootDisks) -> Iterator[Objection]:
         )
     elif started.second and not re.match("grub", re.split(r"[\\/]", started.second)[-1].lower()):
         yield Objection(
-            f"the firmware started {started.path}, which was told to start {started.second}, not GRUB",
+            f"the firmware started {started.path}, and that starts {started.second}, not GRUB",
             code="not-grub",
         )
     elif started.path and not is_grub(started, disks):
@@ -160,7 +160,7 @@ def _in_order(
     order = efi.boot_order(sysroot)
     if started is None and current is not None:
         yield Objection(
-            f"the boot entry that started this system (Boot{current:04X}) is no longer there, "
+            f"the boot entry that started this system (Boot{current:04X}) no longer exists, "
             "so the firmware starts another one",
             code="boot-entry-missing",
         )
@@ -170,7 +170,7 @@ def _in_order(
         if order and expected(sysroot, disks) is None:
             yield Objection(
                 "the firmware does not tell which boot entry started this system (BootCurrent), "
-                "nor is it certain which one it starts next",
+                "and it is not certain which one it starts next",
                 code="boot-entry-missing",
             )
         return
@@ -212,7 +212,7 @@ def _ahead(
             passed.append(f"{option} ({_SHOWN.get(option.media, 'its partition is not there')})")
     if passed:
         yield Note(
-            f"the firmware tries {', '.join(passed)} first, and passed over it at the last boot",
+            f"the firmware tries {', '.join(passed)} first, and went past them at the last boot",
             code="boot-order",
         )
 

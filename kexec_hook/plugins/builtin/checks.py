@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar, Union
+from typing import TypeVar
 
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.system.sysroot import NotPermittedError
 
 Answer = TypeVar("Answer")
-Checks = tuple[Callable[..., Iterable[Union[str, Objection]]], ...]
-Notes = tuple[Callable[..., Iterable[Union[str, Note]]], ...]
+Checks = tuple[Callable[..., Iterable[Objection]], ...]
+Notes = tuple[Callable[..., Iterable[Note]], ...]
 
 
 def ask(checks: Iterable[Callable[..., Iterable[Answer]]], *about: object) -> Iterator[Answer]:

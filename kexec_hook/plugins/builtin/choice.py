@@ -1,16 +1,18 @@
-"""What speaks against a choice: the entry itself and how its words came about; and the plugin `checks` as a whole."""
+"""Objections to the entry itself and to how its words came about; and the plugin `checks` as a whole."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
 
 from kexec_hook.grub.commands.refused import describe
 from kexec_hook.grub.menu import ENDLESS
 from kexec_hook.plugins.api import Note, Objection
-from kexec_hook.plugins.builtin import files, sight, unified, unset
+from kexec_hook.plugins.builtin import files, sight, tpm, unified, unset
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
+from kexec_hook.plugins.builtin.fixes import AS_ROOT, another_entry, correct_entry, remake_initrd
+from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.sysroot import Sysroot
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ hookimpl = pluggy.HookimplMarker("kexec_hook")
 _LEAVES = {
     "halt": "switches the machine off",
     "reboot": "restarts the machine",
-    "exit": "leaves GRUB for the firmware",
+    "exit": "returns to the firmware",
     "fwsetup": "opens the firmware's setup",
 }
 
@@ -39,19 +41,21 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
     if evaluation is not None and evaluation.result.ended != ENDLESS:
         found = _named("checks", ask(CHECKS, decision, evaluation))
     found += _named("files", files.objections(decision))
+    found += _named("files", ask((tpm.objections,), decision))
     if sysroot.is_host:
         # Most runs on a directory need none of them.
-        from kexec_hook.plugins.builtin import firmware, host, trust
+        from kexec_hook.plugins.builtin import firmware, host, trust, underway
 
-        found += _named("machine", host.objections(decision))
+        on_machine = (*host.objections(decision), *underway.objections(decision))
+        found += _named("machine", on_machine)
         found += _named("firmware", firmware.objections(decision))
         found += _named("trust", trust.objections(decision))
     return found
 
 
 @hookimpl
-def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str | Note]:
-    found: list[str | Note] = list(ask(NOTES, decision))
+def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
+    found = list(ask(NOTES, decision))
     if sysroot.is_host:
         from kexec_hook.plugins.builtin import host
 
@@ -59,11 +63,8 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[str | Note]:
     return [*found, *_needs_root(decision)]
 
 
-def _named(by: str, reasons: Iterable[str | Objection]) -> list[Objection]:
-    return [
-        reason._replace(by=by) if isinstance(reason, Objection) else Objection(reason, by)
-        for reason in reasons
-    ]
+def _named(by: str, reasons: Iterable[Objection]) -> list[Objection]:
+    return [reason._replace(by=by) for reason in reasons]
 
 
 def title(evaluation: Evaluation) -> str:
@@ -72,66 +73,126 @@ def title(evaluation: Evaluation) -> str:
     return f"«{' > '.join(default.titles)}»" if default else "GRUB's default entry"
 
 
-def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[str | Objection]:
+def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     result, path = evaluation.result, evaluation.config.path
     if result.default or result.ended == "no such entry" or sight.is_blind(evaluation):
         return
+    commands = Distribution(decision.sysroot)
+    into_entry = "put its commands into a menuentry"
     if result.ended == "no menu" and evaluation.machine.bls_nowhere:
         yield from sight.no_snippets(evaluation, "GRUB has no entry to boot")
     elif result.ended == "no menu":
         first = next(
             (f" ({found.message}, {found.span})" for found in decision.problems if found.span), ""
         )
-        yield f"{path} makes no menu entry, so GRUB would wait at its prompt{first}; run update-grub"
+        yield Objection(
+            f"{path} has no menu entry, so GRUB would stop at its prompt{first}",
+            code="no-entry",
+            fix=commands.make_config,
+        )
     elif result.ended == "missing":
-        yield f"{path} cannot be read; run kexec-hook as root, or make it with update-grub"
+        yield Objection(
+            f"{path} cannot be read", code="config-unreadable", fix=commands.make_config
+        )
     elif result.ended == "boot":
-        yield f"{path} boots without a menu, which is not followed; put that into a menuentry"
+        yield Objection(
+            f"{path} boots without showing a menu, which kexec-hook does not follow",
+            code="boots-without-menu",
+            fix=into_entry,
+        )
     else:
         what = _LEAVES.get(result.ended, "leaves GRUB")
-        yield f"{path} ends before a menu, as `{result.ended}` {what}; put that into a menuentry"
+        yield Objection(
+            f"{path} shows no menu: its command `{result.ended}` {what}",
+            code="leaves-without-menu",
+            fix=into_entry,
+        )
 
 
-def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[str | Objection]:
+def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     """The default entry itself has to boot Linux; GRUB's fallback is not followed."""
     default, loaded = evaluation.default, evaluation.machine.loaded
     if default is None:
         return
     named, how = title(evaluation), default.outcome.how
     if how == "password":
-        yield (
-            f"{named} needs a password in GRUB, so it does not boot unattended; "
-            "give it --unrestricted, or choose another entry with grub-set-default"
+        yield Objection(
+            f"{named} needs a GRUB password, so it does not boot unattended",
+            code="needs-password",
+            fix=_without_password(decision, default),
         )
     elif how in _LEAVES and evaluation.machine.bls_nowhere:
         yield from sight.no_snippets(evaluation, f"{named} {_LEAVES[how]}")
     elif how in _LEAVES:
-        yield f"{named} {_LEAVES[how]} ({how}) and boots no Linux; choose another entry with grub-set-default"
+        yield Objection(
+            f"{named} does not boot Linux: its command `{how}` {_LEAVES[how]}",
+            code="not-linux",
+            fix=another_entry(decision),
+        )
     elif how != "boot" and sight.is_blind(evaluation):
         return
-    elif how != "boot" and (link := sight.link_off(decision, evaluation)):
-        yield (
-            f"{named} does not boot in GRUB: {link} is a symbolic link that leads nowhere on its own file system, "
-            "and GRUB follows it there only; name the file that it stands for"
-        )
     elif how != "boot":
-        why = _failure(decision, default)
-        yield f"{named} does not boot in GRUB: {why}; choose another entry, or run update-grub"
+        yield _does_not_boot(decision, evaluation, default)
     elif decision.plan is not None:
         yield from unified.objections(decision, evaluation)
     elif image := sight.unified_image(decision, loaded):
-        yield (
-            f"{named} starts {image}, a unified kernel image, by `chainloader`, which cannot be read or is damaged"
+        yield Objection(
+            f"{named} starts {image}, a unified kernel image that cannot be read or is damaged",
+            code="uki-damaged",
+            fix=another_entry(decision),
         )
     elif loaded is not None and loaded.kind != "linux":
         what = f"{describe(loaded.kind)} ({loaded.kind})"
-        yield f"{named} starts {what}, not Linux; choose another entry with grub-set-default"
+        yield Objection(
+            f"{named} starts {what}, not Linux", code="not-linux", fix=another_entry(decision)
+        )
     elif loaded is not None and decision.plan is None:
-        why = _unreachable(decision, loaded)
-        yield f"{named} is out of reach: {why}; mount what it is on, or run update-grub"
+        yield Objection(
+            f"the files of {named} cannot be reached: {_unreachable(decision, loaded)}",
+            code="files-unreachable",
+            fix="mount the file system that holds them",
+        )
 
 
-def _failure(decision: Decision, default: Tried) -> str:
+def _without_password(decision: Decision, default: Tried) -> str:
+    span = default.entries[-1].span
+    if span.source.name.endswith(".conf"):
+        return f"take grub_users out of {span.source.name}"
+    commands = Distribution(decision.sysroot)
+    if commands.generates_config:
+        return f"add --unrestricted to CLASS in /etc/grub.d/10_linux, then run `{commands.make_config}`"
+    return f"add --unrestricted to the menuentry at {span}"
+
+
+def _does_not_boot(decision: Decision, evaluation: Evaluation, default: Tried) -> Objection:
+    named = title(evaluation)
+    link = sight.link_off(decision, evaluation)
+    if link:
+        return Objection(
+            f"GRUB cannot boot {named}: {link} is a symbolic link that leads nowhere on its own file system, "
+            "and GRUB follows it only there",
+            code="broken-link",
+            fix="name the file that it stands for",
+        )
+    failure = _failure(decision, default)
+    fix = correct_entry(decision, failure.span or default.entries[-1].span)
+    if failure.missing and failure.command.startswith("linux"):
+        return Objection(
+            f"GRUB cannot load the kernel of {named}: {failure.why}", code="kernel-missing", fix=fix
+        )
+    return Objection(f"GRUB cannot boot {named}: {failure.why}", code="entry-fails", fix=fix)
+
+
+class _Failure(NamedTuple):
+    """Why an entry does not boot, or lacks a file."""
+
+    why: str
+    span: Span | None = None
+    command: str = ""  # the name of the command that failed
+    missing: bool = False  # its file, or the device it names, was not found
+
+
+def _failure(decision: Decision, default: Tried) -> _Failure:
     """The first error of the default entry that explains why nothing boots."""
     from kexec_hook.grub.errors import FILE_NOT_FOUND, UNKNOWN_DEVICE
 
@@ -146,10 +207,11 @@ def _failure(decision: Decision, default: Tried) -> str:
     fatal = [item for item in inside if item[0].errno in (FILE_NOT_FOUND, UNKNOWN_DEVICE)]
     if fatal or inside:
         problem, span = (fatal or inside)[-1]
-        return f"{problem.message} ({span})"
+        line = span.source.line(span.start)[0].split()
+        return _Failure(f"{problem.message} ({span})", span, line[0] if line else "", bool(fatal))
     if default.outcome.how == "menu":
-        return "it leads to a menu that boots nothing by itself"
-    return "it loads no kernel"
+        return _Failure("it leads to a menu that boots nothing by itself")
+    return _Failure("it loads no kernel")
 
 
 def _within(entry: Span, span: Span) -> bool:
@@ -158,7 +220,7 @@ def _within(entry: Span, span: Span) -> bool:
     return first <= span.line <= last
 
 
-def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
+def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     """GRUB boots without an initrd that it could not load; the machine then does not find its root."""
     machine, default = evaluation.machine, evaluation.default
     loaded = _linux(evaluation)
@@ -168,13 +230,22 @@ def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
     if not wanted:
         return
     if loaded.initrd_call is None:
-        which = "its initrd"
+        which = "initrd"
     elif wanted[-1][1:] != loaded.initrd_call.args:
-        which = "its last initrd"
+        which = "last initrd"
     else:
         return
-    why = _failure(decision, default)
-    yield f"{title(evaluation)} would lack {which}: {why}; make it with update-initramfs or dracut"
+    failure = _failure(decision, default)
+    path = next((word for word in wanted[-1][1:] if word and word in failure.why), "")
+    if failure.missing and path:
+        fix = remake_initrd(decision, path, new=True)
+    else:
+        fix = correct_entry(decision, failure.span)
+    yield Objection(
+        f"GRUB cannot load the {which} of {title(evaluation)}: {failure.why}",
+        code="initrd-missing",
+        fix=fix,
+    )
 
 
 def _linux(evaluation: Evaluation) -> Loaded | None:
@@ -193,12 +264,16 @@ def _unreachable(decision: Decision, loaded: Loaded) -> str:
     return "its files are on no mounted file system"
 
 
-def _refused(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
+def _refused(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     for refusal in evaluation.machine.refusals:
-        yield f"{refusal.reason} ({refusal.span}), which a kexec cannot bring about; choose another entry"
+        yield Objection(
+            f"{refusal.reason} ({refusal.span}), and a kexec cannot do the same",
+            code="only-grub-can",
+            fix=another_entry(decision),
+        )
 
 
-def _unset_words(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
+def _unset_words(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     """A path or root= that an unset variable left empty is no accident that kexec should repeat."""
     loaded = _linux(evaluation)
     if loaded is None:
@@ -216,7 +291,11 @@ def _unset_words(decision: Decision, evaluation: Evaluation) -> Iterator[str]:
         if hole.in_root
     ]
     for word, name, span in built:
-        yield f"{word} was built from ${name}, which is not set ({span}); set it, or correct the entry"
+        yield Objection(
+            f"{word} uses ${name}, which is not set ({span})",
+            code="unset-variable",
+            fix=f"set {name}, or correct {span}",
+        )
 
 
 def _in_snippet(evaluation: Evaluation) -> Iterator[tuple[str, Read]]:
@@ -241,19 +320,23 @@ CHECKS: Checks = (
 )
 
 
-def _assumed(decision: Decision) -> Iterator[str]:
-    yield from decision.disks.assumed
+def _assumed(decision: Decision) -> Iterator[Note]:
+    for text in decision.disks.assumed:
+        yield Note(text, "assumed-disk")
     loaded = decision.evaluation.machine.loaded if decision.evaluation else None
     if loaded is None or loaded.path is None:
         return
     device = decision.disks.device(loaded.path.device)
     if device and device.assumed and f"({device.name})" in loaded.kcmdline:
-        yield f"GRUB's name for the disk is a guess: ({device.name}), {device.assumed}"
+        yield Note(
+            f"GRUB's name for the disk is assumed to be ({device.name}): {device.assumed}",
+            code="assumed-disk",
+        )
 
 
-def _denied(decision: Decision) -> Iterator[str]:
+def _denied(decision: Decision) -> Iterator[Note]:
     for path in decision.sysroot.denied:
-        yield f"{path} could not be read with the rights of this user"
+        yield Note(f"{path} is not readable by this user", code="needs-root", fix=AS_ROOT)
 
 
 def _needs_root(decision: Decision) -> Iterator[Note]:
@@ -261,13 +344,13 @@ def _needs_root(decision: Decision) -> Iterator[Note]:
     hidden = decision.sysroot.unnoted.denied
     if hidden:
         yield Note(
-            f"some checks need root, which may read {', '.join(hidden)}",
-            "needs-root",
-            "sudo kexec-hook stage --dry-run",
+            f"some checks need root, to read {', '.join(hidden)}",
+            code="needs-root",
+            fix=AS_ROOT,
         )
 
 
-def _waits(decision: Decision) -> Iterator[str]:
+def _waits(decision: Decision) -> Iterator[Note]:
     if decision.evaluation is None or not decision.evaluation.menu.menu:
         return
     from kexec_hook.grub.errors import CommandError
@@ -278,10 +361,13 @@ def _waits(decision: Decision) -> Iterator[str]:
     except CommandError:
         waits = True
     if waits:
-        yield "GRUB would wait at its menu for ever (no timeout is set); a kexec does not"
+        yield Note(
+            "GRUB's menu has no timeout, so GRUB would wait there; a kexec does not wait",
+            code="menu-waits",
+        )
 
 
-def _unset(decision: Decision) -> Iterator[str]:
+def _unset(decision: Decision) -> Iterator[Note]:
     evaluation = decision.evaluation
     if evaluation is None or evaluation.machine.loaded is None:
         return
@@ -289,15 +375,22 @@ def _unset(decision: Decision) -> Iterator[str]:
     snippet = (read for _, read in _in_snippet(evaluation))
     for read in (*loaded.call.reads, *snippet):
         if read.binding is None:
-            yield f"${read.name} is not set and adds nothing to the command line ({read.span})"
+            yield Note(
+                f"${read.name} is not set, so it adds nothing to the command line ({read.span})",
+                code="unset-word",
+            )
     for word in unset.dropped_words(loaded.initrd_call) if loaded.initrd_call else ():
-        yield f"${word.hole.name} is not set and adds no initrd ({word.span})"
+        yield Note(
+            f"${word.hole.name} is not set, so it adds no initrd ({word.span})", code="unset-word"
+        )
 
 
-def _fallbacks(decision: Decision) -> Iterator[str]:
+def _fallbacks(decision: Decision) -> Iterator[Note]:
     tried = decision.evaluation.result.tried if decision.evaluation else []
     if len(tried) > 1:
-        yield f"GRUB's fallback would then try «{tried[-1].entries[-1].title}»"
+        yield Note(
+            f"GRUB would then try its fallback, «{tried[-1].entries[-1].title}»", code="fallback"
+        )
 
 
 NOTES: Notes = (_assumed, _denied, _waits, _unset, _fallbacks)

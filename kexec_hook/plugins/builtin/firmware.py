@@ -1,4 +1,4 @@
-"""What speaks against a jump over the firmware: it was asked for something, or this machine does not boot by GRUB."""
+"""Objections to passing over the firmware: it was asked for something, or GRUB does not boot this machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"  # systemd's BOOT_LOADER_INTERFACE
 _FWUPD = "0abba7dc-e516-4167-bbf5-4d9d1c739416"
 _ASKS = {
-    0: "its own setup",
-    2: "an update from a file",
-    5: "a recovery",
-    6: "a recovery",
+    0: "open its setup",
+    2: "install an update",
+    5: "start a recovery",
+    6: "start a recovery",
 }  # UEFI 2.10, 8.5.4
 # Linux' Documentation/arch/x86/boot.rst, type_of_loader: 7 is GRUB, and its version 2; D is kexec
 _GRUB, _KEXEC = 0x72, 0xD
@@ -35,19 +35,22 @@ _TYPES = {
 }
 
 
-def objections(decision: Decision) -> Iterator[str | Objection]:
+def objections(decision: Decision) -> Iterator[Objection]:
     yield from ask(CHECKS, decision, decision.sysroot.unnoted)
 
 
-def _asked(decision: Decision, facts: Sysroot) -> Iterator[str]:
+def _asked(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
     asked = int.from_bytes(_variable(facts, f"OsIndications-{_GLOBAL}"), "little")
     for bit, what in _ASKS.items():
         if asked >> bit & 1:
-            yield f"the firmware was asked for {what} at the next boot (OsIndications); reboot the ordinary way"
+            yield Objection(
+                f"the firmware was asked to {what} at the next boot (OsIndications)",
+                code="firmware-request",
+            )
             return
 
 
-def _update(decision: Decision, facts: Sysroot) -> Iterator[str]:
+def _update(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
     for name in facts.listdir(_VARIABLES):
         # version 4, guid 16, flags 4, hardware 8, time 16, and then what is to be done: 1 is to try
         if (
@@ -55,23 +58,26 @@ def _update(decision: Decision, facts: Sysroot) -> Iterator[str]:
             and name.endswith(_FWUPD)
             and _variable(facts, name)[48:52] == b"\1\0\0\0"
         ):
-            yield "fwupd has an update of the firmware waiting for the next boot; reboot the ordinary way"
+            yield Objection("fwupd has a firmware update for the next boot", code="firmware-update")
             return
     for mount in decision.disks.mounts.all:
         directory = f"{mount.point.rstrip('/')}/EFI/UpdateCapsule"
         if mount.type == "vfat" and facts.listdir(directory):
-            yield f"an update of the firmware waits in {directory}; reboot the ordinary way"
+            yield Objection(
+                f"a firmware update is waiting for the next boot in {directory}",
+                code="firmware-update",
+            )
             return
 
 
-def _not_by_grub(decision: Decision, facts: Sysroot) -> Iterator[str]:
+def _not_by_grub(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
     """The entry that the firmware started is judged in builtin/grub.py."""
     if facts.is_dir("/sys/firmware/efi"):
         loader = (
             _variable(facts, f"LoaderInfo-{_LOADER}").decode("utf-16-le", "replace").strip("\0 ")
         )
         if loader and not loader.startswith("GRUB"):
-            yield f"this machine was started by {loader}, not by GRUB, and so will it be again; reboot the ordinary way"
+            yield _not_grub(loader)
         return
     try:
         kind = facts.text("/proc/sys/kernel/bootloader_type", 1 << 12).strip()
@@ -80,7 +86,14 @@ def _not_by_grub(decision: Decision, facts: Sysroot) -> Iterator[str]:
     number = int(kind) if re.fullmatch("[0-9]{1,4}", kind) else _GRUB
     if number != _GRUB and number >> 4 != _KEXEC:
         what = _TYPES.get(number >> 4, "something else")
-        yield f"this machine was started by {what} (bootloader_type {number}), not by GRUB; reboot the ordinary way"
+        yield _not_grub(f"{what} (bootloader_type {number})")
+
+
+def _not_grub(loader: str) -> Objection:
+    return Objection(
+        f"this machine was started by {loader}, not by GRUB, so GRUB's menu does not decide the next boot",
+        code="not-grub",
+    )
 
 
 CHECKS: Checks = (_asked, _update, _not_by_grub)

@@ -128,7 +128,7 @@ def _relative_paths(decision: Decision) -> Iterator[Objection]:
     if device and device.fs == "btrfs":
         where = machine.get("btrfs_subvol") or machine.get("btrfs_subvolid") or "the default one"
         yield Objection(
-            f"GRUB's paths start at a subvolume of btrfs ({where}; btrfs_relative_path)",
+            f"GRUB's paths start at a btrfs subvolume ({where}; btrfs_relative_path), which kexec-hook does not follow",
             code="btrfs-relative-path",
         )
 
@@ -163,14 +163,12 @@ def _wrong(sysroot: Sysroot, path: str) -> str:
     try:
         info = sysroot.stat(path)
         if info is None:
-            return (
-                f"{path} is a link that leads nowhere" if sysroot.readlink(path) is not None else ""
-            )
+            return f"{path} is a broken symbolic link" if sysroot.readlink(path) is not None else ""
         kind = kind_of(info.st_mode)
     except SysrootError:
         return ""
     if kind != "file":
-        return f"{path} is {'a directory' if kind == 'dir' else 'no regular file'}"
+        return f"{path} is {'a directory' if kind == 'dir' else 'not a regular file'}"
     return f"{path} is larger than {FILE_LIMIT >> 20} MiB" if info.st_size > FILE_LIMIT else ""
 
 

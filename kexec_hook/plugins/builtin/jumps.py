@@ -1,10 +1,11 @@
-"""A kernel that did not come up after a jump is not jumped into again before somebody has looked."""
+"""A kernel that did not come up after a kexec is not started by kexec again before somebody has looked."""
 
 from __future__ import annotations
 
 import pluggy
 
 from kexec_hook.plugins.api import Decision, Note, Objection
+from kexec_hook.plugins.builtin.fixes import AS_ROOT
 from kexec_hook.state import attempts
 from kexec_hook.system.directory import StateError, StateNotPermitted
 from kexec_hook.system.host import Host
@@ -28,8 +29,14 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
     if attempt is None:
         return []
     release = attempt.release
-    reason = f"the jump into {release} of {attempt.when} did not come up; `kexec-hook ack {release}` allows it again"
-    return [Objection(reason, "jumps")]
+    return [
+        Objection(
+            f"the kexec into {release} on {attempt.when} did not come up",
+            "jumps",
+            code="failed-before",
+            fix=f"kexec-hook ack {release}",
+        )
+    ]
 
 
 @hookimpl
@@ -39,7 +46,7 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     try:
         _failed(decision)
     except StateNotPermitted as error:
-        return [Note(_unknown(error).reason, "needs-root")]
+        return [Note(_unknown(error).reason, code="attempts-unknown", fix=AS_ROOT)]
     except StateError:
         pass  # an objection
     return []
@@ -52,4 +59,6 @@ def _failed(decision: Decision) -> dict[str, attempts.Attempt]:
 
 
 def _unknown(error: StateError) -> Objection:
-    return Objection(f"whether the last jump came up is not known: {error}", "jumps")
+    return Objection(
+        f"it is not known whether the last kexec came up: {error}", "jumps", code="attempts-unknown"
+    )

@@ -50,7 +50,7 @@ def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
     named = "; ".join(f"{esp.node}: {esp.why}" for esp in unread)
     if len(unread) < len(found):
         yield Note(
-            f"proxmox-boot-tool keeps GRUB on partitions of which not all can be read ({named})",
+            f"proxmox-boot-tool keeps GRUB on several partitions, and not all of them can be read ({named})",
             code="proxmox-boot-tool",
             fix=unread[0].fix,
         )

@@ -9,6 +9,7 @@ from kexec_hook.grub.commands.boot import LINUX
 from kexec_hook.grub.disks import Unseen
 from kexec_hook.grub.errors import CommandError
 from kexec_hook.plugins.api import Objection
+from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.sysroot import SysrootError
 
 if TYPE_CHECKING:
@@ -29,22 +30,29 @@ def unknown(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     """What boots hangs on the clock, on hardware or keys, or on what no mount shows and GRUB's drivers cannot read."""
     for guess in evaluation.machine.guesses:
         where = f" ({guess.span})" if guess.span else ""
-        yield Objection(
-            f"what GRUB boots cannot be known: {guess.reason}{where}",
-            code=guess.code or "cannot-be-known",
-            fix=guess.fix or ("" if guess.code else "take that out of the configuration"),
-        )
+        if guess.code == "not-mounted":
+            yield Objection(
+                f"what GRUB boots cannot be known: {guess.reason}{where}",
+                code="not-mounted",
+                fix=guess.fix,
+            )
+        else:
+            yield Objection(
+                f"what GRUB boots cannot be known: {guess.reason}{where}",
+                code="cannot-be-known",
+                fix=guess.fix or "take that out of the configuration",
+            )
 
 
 def menu_asked_for(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
-    """Fedora's grubenv remembers that somebody wants to see the menu once; a jump would take that away."""
+    """Fedora's grubenv remembers that somebody wants to see the menu once; a kexec would take that away."""
     for write in evaluation.machine.pending:
         if write.name in _MENU_ONCE and write.value is None:
             block = decision.disks.name(write.path)
             yield Objection(
-                f"GRUB's menu was asked for at the next boot ({write.name} in {block})",
+                f"somebody asked for GRUB's menu at the next boot ({write.name} in {block})",
                 code="menu-asked-for",
-                fix=f"grub2-editenv - unset {write.name}",
+                fix=f"{Distribution(decision.sysroot).editenv} - unset {write.name}",
             )
 
 

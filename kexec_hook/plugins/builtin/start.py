@@ -165,7 +165,7 @@ def _mounted(
     where = disks.grub_path(place) if place else None
     note = ""
     if not place and not any(_is_denied(sysroot, f"{place}/grub.cfg") for place in places):
-        note = f"no EFI system partition with GRUB is mounted: it is taken to start in {modules}"
+        note = f"no EFI system partition with GRUB is mounted, so GRUB is assumed to start in {modules}"
     return Start(
         "efi",
         _cpu(sysroot, modules, stub),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from kexec_hook.plugins.api import Decision
+from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import MADE_UP, SysrootError
 
@@ -16,14 +17,22 @@ if TYPE_CHECKING:
 _NO_OWNERS = ("vfat", "msdos", "exfat")  # every file there belongs to whom the mount says
 
 
-def objections(decision: Decision) -> Iterator[str]:
+def objections(decision: Decision) -> Iterator[Objection]:
     looked_at = list(_looked_at(decision))
     foreign = [path for path, info in looked_at if info.st_uid not in (0, decision.owner)]
     if foreign:
-        yield f"{_shown(foreign)} does not belong to root, whose kernel it would choose; `chown root {foreign[0]}`"
+        yield Objection(
+            f"{_shown(foreign)} does not belong to root, and it decides what is booted",
+            code="not-owned-by-root",
+            fix=f"chown root {shlex.join(foreign[:5])}",
+        )
     writable = [path for path, info in looked_at if _others_write(info)]
     if writable:
-        yield f"{_shown(writable)} can be written by others than root; `chmod go-w {writable[0]}`"
+        yield Objection(
+            f"{_shown(writable)} can be written by users other than root, and it decides what is booted",
+            code="writable-by-others",
+            fix=f"chmod go-w {shlex.join(writable[:5])}",
+        )
 
 
 def _shown(paths: list[str]) -> str:

@@ -176,7 +176,7 @@ def test_a_promise_for_the_next_boot_is_an_objection(uefi: Tree) -> None:
     run = decision(uefi.variable("BootNext", b"\3\0"))
     assert kexec_hook_objections(decision=run, sysroot=run.sysroot) == [
         Objection(
-            "the firmware was told to start Boot0003 «Windows Boot Manager» at the next boot (BootNext)",
+            "the firmware was asked to start Boot0003 «Windows Boot Manager» at the next boot (BootNext)",
             "grub",
             code="boot-next",
             fix="efibootmgr -N",
@@ -240,7 +240,7 @@ def test_a_partition_that_is_not_there_is_a_note(uefi: Tree) -> None:
     assert kexec_hook_notes(decision=run, sysroot=run.sysroot) == [
         Note(
             "the firmware tries Boot0002 «ubuntu» (its partition is not there) first, "
-            "and passed over it at the last boot",
+            "and went past them at the last boot",
             "boot-order",
         )
     ]

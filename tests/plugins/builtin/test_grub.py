@@ -132,7 +132,7 @@ def test_paths_that_start_at_a_subvolume_are_not_followed(
     )
     assert main(["--root", str(tmp_path), "stage", "--dry-run"]) == 3
     assert (
-        "GRUB's paths start at a subvolume of btrfs (the default one; btrfs_relative"
+        "GRUB's paths start at a btrfs subvolume (the default one; btrfs_relative"
         in capsys.readouterr().out
     )
 
@@ -332,7 +332,7 @@ def test_a_stub_on_no_fat_was_never_read_by_a_firmware(machine: Tree) -> None:
     found = locate(machine)
     assert (found.path, found.platform) == ("/boot/grub/grub.cfg", "efi")
     assert found.notes == (
-        "no EFI system partition with GRUB is mounted: it is taken to start in /boot/grub",
+        "no EFI system partition with GRUB is mounted, so GRUB is assumed to start in /boot/grub",
     )
 
 

@@ -1,4 +1,4 @@
-"""Every objection to a jump on this machine and every note about it, on a directory that stands for the machine."""
+"""Every objection to a kexec on this machine and every note about it, on a directory that stands for the machine."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from typing import Any
 import pytest
 
 from kexec_hook.decision.decide import decide
-from kexec_hook.plugins.api import Decision, Trigger
+from kexec_hook.plugins.api import Decision, Objection, Trigger
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.settings.conf import load_settings
 from tests.bootfiles import bzimage
 from tests.machine import Box
 
 KERNEL, INITRD = "/boot/vmlinuz-6.1.0-39-amd64", "/boot/initrd.img-6.1.0-39-amd64"
-ORDINARY = "reboot the ordinary way"
+OUTSIDE = "run kexec-hook on the booted machine, outside the chroot"
+NOT_GRUB = "so GRUB's menu does not decide the next boot"
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-NO_WATCHDOG = (
-    "no watchdog ends a jump that hangs; KExecWatchdogSec= in /etc/systemd/system.conf.d sets one"
-)
+NO_WATCHDOG = "if the new kernel hangs, no watchdog resets this machine"
 
 
 @pytest.fixture
@@ -42,8 +41,13 @@ def run(box: Box, *, dry: bool = False, **trigger: Any) -> Decision:
     return decide(box.host, sysroot, load_settings(sysroot), plugins, Trigger(dry=dry, **trigger))
 
 
+def with_fix(found: Objection) -> str:
+    """The sentence, and what to do about it."""
+    return f"{found.reason}; {found.fix}" if found.fix else found.reason
+
+
 def reasons(box: Box, **trigger: Any) -> list[str]:
-    return [objection.reason for objection in run(box, **trigger).objections]
+    return [with_fix(objection) for objection in run(box, **trigger).objections]
 
 
 def notes(box: Box, **trigger: Any) -> list[str]:
@@ -87,8 +91,8 @@ def test_kexec_hook_suspend_is_heeded(box: Box, value: str, declined: bool) -> N
     )
     out, error = process.communicate()
     assert error == ""
-    found = [objection["reason"] for objection in json.loads(out)["objections"]]
-    why = f"KEXEC_HOOK_SUSPEND={value} is set where kexec-hook was called; unset it to stage"
+    found = [f"{found['reason']}; {found['fix']}" for found in json.loads(out)["objections"]]
+    why = f"KEXEC_HOOK_SUSPEND={value} is set in the environment; unset KEXEC_HOOK_SUSPEND"
     assert found == ([why] if declined else [])
 
 
@@ -96,14 +100,11 @@ def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box:
     box.write("/proc/self/status", "Name:\tpython3\nCapEff:\t000001ffffbfffff\n")
     (objection,) = run(box).objections
     assert (
-        objection.reason == "loading a kernel needs root with CAP_SYS_BOOT; run kexec-hook as root"
+        with_fix(objection) == "loading a kernel needs root (CAP_SYS_BOOT); sudo kexec-hook stage"
     )
     assert objection.rights
     assert reasons(box, dry=True) == []
-    assert (
-        "this user may not load a kernel (CAP_SYS_BOOT); run kexec-hook as root to stage"
-        in notes(box, dry=True)
-    )
+    assert "loading a kernel needs root (CAP_SYS_BOOT)" in notes(box, dry=True)
     box.write("/proc/self/status", "CapEff:\t0000000000400000\n")
     assert reasons(box) == []
     assert notes(box, dry=True) == [NO_WATCHDOG]
@@ -124,9 +125,7 @@ def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box:
 )
 def test_a_container_is_left_alone(box: Box, path: str, content: str, what: str) -> None:
     box.write(path, content)
-    why = (
-        f"this is a container ({what}), which has no kernel of its own; run kexec-hook on its host"
-    )
+    why = f"this is a container ({what}), and it runs on its host's kernel; run kexec-hook on the host"
     assert reasons(box) == [why]
 
 
@@ -136,7 +135,7 @@ def test_a_container_is_told_in_one_sentence(box: Box) -> None:
     (box / "proc/self/mountinfo").unlink()
     found = [reason for reason in reasons(box) if "run kexec-hook" in reason]
     assert found == [
-        "this is a container (docker), which has no kernel of its own; run kexec-hook on its host"
+        "this is a container (docker), and it runs on its host's kernel; run kexec-hook on the host"
     ]
 
 
@@ -167,7 +166,7 @@ MACHINE = "28 1 8:2 / / rw - ext4 /dev/sda2 rw\n"
 )
 def test_a_chroot_is_left_alone(box: Box, first: str, chroot: bool) -> None:
     box.write("/proc/1/mountinfo", first)
-    why = "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
+    why = f"this is a chroot: its / is not that of PID 1; {OUTSIDE}"
     assert reasons(box) == ([why] if chroot else [])
 
 
@@ -182,29 +181,26 @@ def test_a_chroot_into_another_mount_of_the_root_has_another_number_in_the_same_
     for process, its in (("1", "mnt:[4026531841]"), ("self", space)):
         (box / f"proc/{process}/ns").mkdir()
         (box / f"proc/{process}/ns/mnt").symlink_to(its)
-    why = "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
+    why = f"this is a chroot: its / is not that of PID 1; {OUTSIDE}"
     assert reasons(box) == ([why] if chroot else [])
 
 
 def test_a_chroot_into_a_plain_directory_sees_no_root_of_its_own(box: Box) -> None:
     box.write("/proc/1/mountinfo", MACHINE)
     box.write("/proc/self/mountinfo", "30 28 0:22 / /proc rw - proc proc rw\n")
-    assert (
-        "this is a chroot: its / is not that of the first process; run kexec-hook outside of it"
-        in reasons(box)
-    )
+    assert f"this is a chroot: its / is not that of PID 1; {OUTSIDE}" in reasons(box)
 
 
 def test_without_proc_nothing_is_done(box: Box) -> None:
     remove(box, "/proc/self/mountinfo")
-    why = "there is no /proc here, as in a chroot or an image that is being built; run kexec-hook on the machine"
+    why = f"there is no /proc: this is a chroot or an image build; {OUTSIDE}"
     assert why in reasons(box)
 
 
 @pytest.mark.parametrize("first", ["bash", "mkosi", "mmdebstrap", "sh", "anaconda"])
 def test_an_image_that_is_being_built_is_left_alone(box: Box, first: str) -> None:
     box.write("/proc/1/comm", f"{first}\n")
-    why = f"the first process is {first} and no init, as where an image is built; run kexec-hook once it has booted"
+    why = f"PID 1 is {first}, not an init: this is a chroot or an image build; {OUTSIDE}"
     assert reasons(box) == [why]
 
 
@@ -217,7 +213,7 @@ def test_an_init_is_no_image_that_is_being_built(box: Box, first: str) -> None:
 def test_ostree_has_a_way_of_its_own(box: Box) -> None:
     box.write("/run/ostree-booted", "")
     assert reasons(box) == [
-        "this system is booted by ostree, which has a way of its own: `ostree admin upgrade --kexec`"
+        "ostree manages this system, and has a kexec of its own; ostree admin upgrade --kexec"
     ]
 
 
@@ -226,19 +222,22 @@ def test_ostree_has_a_way_of_its_own(box: Box) -> None:
 
 def test_a_kernel_without_kexec(box: Box) -> None:
     remove(box, "/sys/kernel/kexec_loaded")
-    why = "the running kernel cannot kexec (no /sys/kernel/kexec_loaded); boot one that has CONFIG_KEXEC_FILE"
+    why = "the running kernel does not support kexec (there is no /sys/kernel/kexec_loaded); boot a kernel with CONFIG_KEXEC_FILE"
     assert reasons(box) == [why]
 
 
 def test_a_machine_without_kexec_tools(box: Box) -> None:
     (box.bin / "kexec").unlink()
-    assert reasons(box) == [f"there is no program kexec in {box.bin}; install kexec-tools"]
+    assert reasons(box) == [
+        f"the program kexec is not installed (looked in {box.bin}); apt-get install kexec-tools"
+    ]
 
 
 def test_kexec_is_switched_off_by_sysctl(box: Box) -> None:
     box.write("/proc/sys/kernel/kexec_load_disabled", "1\n")
     why = (
-        "kernel.kexec_load_disabled is 1 until the next boot; take it out of sysctl.d to use kexec"
+        "kexec is switched off until the next boot (kernel.kexec_load_disabled = 1); "
+        "take kernel.kexec_load_disabled out of /etc/sysctl.d, then reboot"
     )
     assert reasons(box) == [why]
 
@@ -246,7 +245,7 @@ def test_kexec_is_switched_off_by_sysctl(box: Box) -> None:
 @pytest.mark.parametrize(("limit", "declined"), [("0", True), ("-1", False), ("5", False)])
 def test_kexec_is_limited_by_sysctl(box: Box, limit: str, declined: bool) -> None:
     box.write("/proc/sys/kernel/kexec_load_limit_reboot", f"{limit}\n")
-    why = "kernel.kexec_load_limit_reboot allows no more kernels to be loaded; the next boot allows them again"
+    why = "no more kernels may be loaded until the next boot (kernel.kexec_load_limit_reboot = 0)"
     assert reasons(box) == ([why] if declined else [])
 
 
@@ -254,8 +253,8 @@ def test_kexec_is_limited_by_sysctl(box: Box, limit: str, declined: bool) -> Non
 def test_lockdown_wants_a_signed_kernel(box: Box, how: str) -> None:
     known = "none integrity confidentiality\n"
     box.write("/sys/kernel/security/lockdown", known.replace(how, f"[{how}]"))
-    locked = f"the running kernel is locked down ({how}) and {KERNEL} has no signature"
-    why = f"{locked}; install a signed kernel, or {ORDINARY}"
+    locked = f"the running kernel is locked down ({how}), and {KERNEL} is not signed"
+    why = f"{locked}; install a signed kernel"
     assert reasons(box) == [why]
     (box / KERNEL).write_bytes(bzimage(signed=True))
     assert reasons(box) == []
@@ -269,9 +268,9 @@ def test_lockdown_wants_a_signed_kernel(box: Box, how: str) -> None:
     [
         (
             {"type": "xen", "guest_type": "PV"},
-            "this is a paravirtualised guest of Xen, which cannot kexec",
+            "this is a paravirtualised Xen guest, which cannot use kexec",
         ),
-        ({"type": "xen"}, "this is a paravirtualised guest of Xen, which cannot kexec"),
+        ({"type": "xen"}, "this is a paravirtualised Xen guest, which cannot use kexec"),
         (
             {"type": "xen", "capabilities": "control_d\n"},
             "this is Xen's dom0, which boots through Xen",
@@ -286,7 +285,7 @@ def test_xen_boots_its_own_way(box: Box, facts: dict[str, str], why: str) -> Non
             "/proc/xen/capabilities" if name == "capabilities" else f"/sys/hypervisor/{name}",
             f"{text}\n",
         )
-    assert reasons(box) == ([f"{why}; {ORDINARY}"] if why else [])
+    assert reasons(box) == ([why] if why else [])
 
 
 CPU = "processor\t: 0\nflags\t\t: fpu vme @FLAGS@ sse\n\nprocessor\t: 1\nflags\t\t: fpu\n"
@@ -310,14 +309,14 @@ def test_a_confidential_guest_stays_what_it_is(
     box.write("/proc/cpuinfo", CPU.replace("@FLAGS@", flags))
     if device:
         box.write(device, "")
-    why = f"this is a confidential guest ({what}), which a kexec does not get out of; {ORDINARY}"
+    why = f"this is a confidential virtual machine ({what}), which does not survive a kexec"
     assert reasons(box) == ([why] if what else [])
 
 
 def module(name: str, origin: str) -> str:
     return (
-        f"the module {name} is loaded, and its devices may not survive a jump ({origin}); "
-        "take it out of decline_if_module in /etc/kexec-hook.conf to jump all the same"
+        f"the kernel module {name} is loaded, and its devices may not survive a kexec ({origin}); "
+        f"to allow it, take {name} out of decline_if_module in /etc/kexec-hook.conf"
     )
 
 
@@ -340,20 +339,18 @@ def test_memory_for_two_copies_and_some_more(box: Box) -> None:
     box.write("/proc/meminfo", f"MemFree: 1 kB\nMemAvailable:   {needed // 1024 + 1} kB\n")
     assert reasons(box) == []
     box.write("/proc/meminfo", f"MemFree: 999999999 kB\nMemAvailable:   {needed // 1024} kB\n")
-    why = f"64 MiB of memory are available, and loading needs 65 MiB; stop something large, or {ORDINARY}"
+    why = "loading needs 65 MiB of memory, and 64 MiB are available; free some memory"
     assert reasons(box) == [why]
 
 
 # --- what else is going on ---
 
-FORCE = "`kexec-hook stage --force`"
+FORCE = "kexec-hook stage --force"
 
 
 def test_an_image_of_somebody_else_is_left_alone(box: Box) -> None:
     box.write("/sys/kernel/kexec_loaded", "1\n")
-    assert reasons(box) == [
-        f"the kernel holds an image that kexec-hook did not load; {FORCE} replaces it"
-    ]
+    assert reasons(box) == [f"a kernel image is loaded, but not by kexec-hook; {FORCE}"]
     assert reasons(box, force=True) == []
 
 
@@ -373,7 +370,7 @@ def test_a_record_that_anybody_could_have_written_is_none(box: Box) -> None:
     assert box.run("stage") == 0
     (box / "/run/kexec-hook").chmod(0o777)
     (why,) = reasons(box)
-    assert why.startswith("the kernel holds an image, and whose it is cannot be known (")
+    assert why.startswith("a kernel image is loaded, and it is not known who loaded it (")
     assert why.endswith(f"); {FORCE}")
     assert reasons(box, dry=True) == []
 
@@ -381,7 +378,7 @@ def test_a_record_that_anybody_could_have_written_is_none(box: Box) -> None:
 @pytest.mark.parametrize("path", ["/system-update", "/etc/system-update"])
 def test_an_offline_update_waits(box: Box, path: str) -> None:
     (box / path).symlink_to("/var/lib/PackageKit/prepared-update")
-    assert reasons(box) == [f"an offline update waits for the next boot ({path}); {ORDINARY}"]
+    assert reasons(box) == [f"an offline update is waiting for the next boot ({path})"]
 
 
 def test_leapp_waits_for_the_next_boot(box: Box) -> None:
@@ -389,7 +386,7 @@ def test_leapp_waits_for_the_next_boot(box: Box) -> None:
     config = box / "/boot/grub/grub.cfg"
     config.write_text(config.read_text().replace(KERNEL, "/boot/vmlinuz-upgrade.x86_64"))
     assert reasons(box) == [
-        f"a release upgrade waits for the next boot (/boot/vmlinuz-upgrade.x86_64); {ORDINARY}"
+        "a release upgrade is waiting for the next boot (/boot/vmlinuz-upgrade.x86_64)"
     ]
 
 
@@ -412,14 +409,17 @@ def test_a_release_upgrade_is_under_way(box: Box, argv: str, upgrade: bool) -> N
     box.write("/proc/40/status", "PPid:\t1\n")
     box.write("/proc/1/cmdline", "leapp\0")  # nobody's upgrade is the first process
     shown = argv.replace("\0", " ").strip()[:60]
-    why = f"a release upgrade is under way (`{shown}`); {ORDINARY} when it is done"
+    why = f"a release upgrade is running (`{shown}`)"
     assert reasons(box) == ([why] if upgrade else [])
 
 
 def test_only_an_active_shutdown_unit_approves(box: Box) -> None:
     assert reasons(box) == []
     (box.lib / "active").write_text("inactive\n")
-    why = "kexec-hook.service is not active, and nothing else decides at shutdown whether the reboot is a kexec"
+    why = (
+        "kexec-hook.service is not active, and nothing else decides at shutdown whether the reboot is a kexec; "
+        "systemctl enable --now kexec-hook.service"
+    )
     assert reasons(box) == [why]
     assert reasons(box, source="finalize") == [], "it runs while its own unit is being stopped"
     (box.bin / "systemctl").unlink()
@@ -447,17 +447,17 @@ def variable(box: Box, name: str, value: bytes) -> None:
 @pytest.mark.parametrize(
     ("value", "what"),
     [
-        (1, "its own setup"),
-        (4, "an update from a file"),
-        (0x20, "a recovery"),
-        (0x40, "a recovery"),
+        (1, "open its setup"),
+        (4, "install an update"),
+        (0x20, "start a recovery"),
+        (0x40, "start a recovery"),
         (0, ""),
     ],
 )
 def test_the_firmware_was_asked_for_something(box: Box, value: int, what: str) -> None:
     variable(box, f"OsIndications-{GLOBAL}", struct.pack("<Q", value))
     variable(box, f"OsIndicationsSupported-{GLOBAL}", struct.pack("<Q", 0xFF))
-    why = f"the firmware was asked for {what} at the next boot (OsIndications); {ORDINARY}"
+    why = f"the firmware was asked to {what} at the next boot (OsIndications)"
     assert reasons(box) == ([why] if what else [])
 
 
@@ -470,7 +470,7 @@ def test_an_update_of_the_firmware_waits(box: Box, status: int, waits: bool) -> 
         "fwupd-61b65ccc-0116-4b62-80ed-ec5f089ae523-0-0abba7dc-e516-4167-bbf5-4d9d1c739416",
         info,
     )
-    why = f"fwupd has an update of the firmware waiting for the next boot; {ORDINARY}"
+    why = "fwupd has a firmware update for the next boot"
     assert reasons(box) == ([why] if waits else [])
 
 
@@ -481,7 +481,7 @@ def test_an_update_of_the_firmware_waits_on_the_esp(box: Box) -> None:
     assert reasons(box) == []
     box.write("/boot/efi/EFI/UpdateCapsule/fw.cap", "capsule")
     assert reasons(box) == [
-        f"an update of the firmware waits in /boot/efi/EFI/UpdateCapsule; {ORDINARY}"
+        "a firmware update is waiting for the next boot in /boot/efi/EFI/UpdateCapsule"
     ]
 
 
@@ -499,7 +499,7 @@ def test_an_update_of_the_firmware_waits_on_the_esp(box: Box) -> None:
 )
 def test_a_machine_that_another_loader_boots(box: Box, number: str, what: str) -> None:
     box.write("/proc/sys/kernel/bootloader_type", f"{number}\n")
-    why = f"this machine was started by {what} (bootloader_type {number}), not by GRUB; {ORDINARY}"
+    why = f"this machine was started by {what} (bootloader_type {number}), not by GRUB, {NOT_GRUB}"
     assert reasons(box) == ([why] if what else [])
 
 
@@ -512,15 +512,16 @@ def test_a_machine_that_another_efi_loader_boots(box: Box, loader: str, declined
     box.write("/proc/sys/kernel/bootloader_type", "33\n")  # 0x21, as the kernel's EFI stub has it
     if loader:
         variable(box, f"LoaderInfo-{LOADER}", (loader + "\0").encode("utf-16-le"))
-    why = f"this machine was started by {loader}, not by GRUB, and so will it be again; {ORDINARY}"
+    why = f"this machine was started by {loader}, not by GRUB, {NOT_GRUB}"
     assert reasons(box) == ([why] if declined else [])
 
 
 # --- whom we believe ---
 
 
-def writable(path: object, more: str = "") -> str:
-    return f"{path}{more} can be written by others than root; `chmod go-w {path}`"
+def writable(path: object, more: str = "", others: str = "") -> str:
+    why = f"{path}{more} can be written by users other than root, and it decides what is booted"
+    return f"{why}; chmod go-w {path}{others}"
 
 
 @pytest.mark.parametrize(
@@ -555,7 +556,7 @@ def test_what_is_sourced_is_looked_at_too(box: Box) -> None:
 def test_several_files_are_one_sentence(box: Box) -> None:
     for path in ("/boot/grub/grub.cfg", KERNEL, INITRD):
         (box / path).chmod(0o666)
-    assert reasons(box) == [writable("/boot/grub/grub.cfg", " (and 2 more)")]
+    assert reasons(box) == [writable("/boot/grub/grub.cfg", " (and 2 more)", f" {INITRD} {KERNEL}")]
 
 
 def test_files_on_fat_belong_to_the_mount(box: Box) -> None:
@@ -571,8 +572,8 @@ def test_what_does_not_belong_to_root_is_not_believed(box: Box) -> None:
         pytest.skip("only root can give files away")
     for path in ("/boot/grub/grub.cfg", INITRD):
         os.chown(box / path, 12345, 0)
-    why = "/boot/grub/grub.cfg (and 1 more) does not belong to root, whose kernel it would choose"
-    assert reasons(box) == [f"{why}; `chown root /boot/grub/grub.cfg`"]
+    why = "/boot/grub/grub.cfg (and 1 more) does not belong to root, and it decides what is booted"
+    assert reasons(box) == [f"{why}; chown root /boot/grub/grub.cfg {INITRD}"]
 
 
 @pytest.mark.parametrize("which", ["kexec", "."])
@@ -595,7 +596,7 @@ def test_a_kexec_that_others_can_write_is_not_run(box: Box, which: str) -> None:
 )
 def test_a_virtual_machine_is_noted(box: Box, path: str, content: str) -> None:
     box.write(path, content)
-    note = "this is a virtual machine, whose firmware is quick: a kexec gains little here"
+    note = "this is a virtual machine, whose firmware is fast, so a kexec saves little time"
     assert notes(box) == [note, NO_WATCHDOG]
     assert reasons(box) == []
 
@@ -630,4 +631,13 @@ def test_a_virtual_machine_is_noted(box: Box, path: str, content: str) -> None:
 def test_no_watchdog_is_noted(box: Box, files: dict[str, str], noted: bool) -> None:
     for path, text in files.items():
         box.write(path, text)
+    box.write("/sys/module/watchdog/parameters/stop_on_reboot", "0\n")
     assert notes(box) == ([NO_WATCHDOG] if noted else [])
+
+
+@pytest.mark.parametrize("stops", ["-1\n", "1\n", None])
+def test_a_watchdog_that_a_kexec_stops_is_none(box: Box, stops: str | None) -> None:
+    box.write("/etc/systemd/system.conf", "[Manager]\nKExecWatchdogSec=10min\n")
+    if stops:
+        box.write("/sys/module/watchdog/parameters/stop_on_reboot", stops)
+    assert notes(box) == [NO_WATCHDOG]
