@@ -20,6 +20,14 @@ def fail(message: str, code: int = FAILED) -> int:
     return code
 
 
+def tell(message: str) -> None:
+    """Print it; that nobody reads it, or the disk is full, is no failure of what was done."""
+    try:
+        print(message, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def as_json(answer: Any) -> str:
     import json
 

@@ -18,34 +18,58 @@ from kexec_hook.commands import (
     named,
     refuse,
     say_done,
+    tell,
 )
 from kexec_hook.commands.stage import forget_ours, stage_now
+from kexec_hook.errors import KexecHookError
 
 if TYPE_CHECKING:
     from kexec_hook.system.host import Host
 
 
+# Seconds, below TimeoutStopSec=60 of the unit: for programs, and for everything.
+_FINALIZE_WORK, _FINALIZE = 35.0, 50.0
+_ENCODING = ("utf-8", "surrogateescape")
+
+
 def finalize(host: Host, args: Namespace) -> int:
-    from kexec_hook.staging.finalize import finalize as decide_now
+    """Whatever hangs, it ends before systemd would end it; what it has not approved by then is an ordinary reboot."""
+    from kexec_hook.system.process import ProcessError, in_worker
 
     refused = refuse(host)
     if refused:
         return refused
+    try:
+        answer = in_worker(lambda: _finalize(host.until(_FINALIZE_WORK)), _FINALIZE)
+    except ProcessError as error:
+        return fail(f"{error}; without an approval this reboot is no kexec")
+    code, _, message = answer.decode("utf-8", "surrogateescape").partition(" ")
+    tell(message)
+    return int(code)
+
+
+def _finalize(host: Host) -> bytes:
+    """Exit code and message."""
+    from kexec_hook.report.terminal import safe
+    from kexec_hook.staging.finalize import finalize as decide_now
+
     plugins = load_plugins()
     try:
         verdict = decide_now(host, lambda trigger: decide_here(host, trigger, plugins))
-    except Exception:
+    except KexecHookError as error:
         forget_ours(host)
-        raise
+        return f"{FAILED} this reboot is no kexec: {safe(str(error))}".encode(*_ENCODING)
+    except Exception:
+        import traceback
+
+        forget_ours(host)
+        return f"{FAILED} {traceback.format_exc()}".encode(*_ENCODING)
     if verdict.approved and verdict.done:
-        message = f"this reboot is a kexec into {named(verdict.done.decision)}"
-    else:
-        # Somebody else's image may well jump, and who powers off does not reboot.
-        message = f"{'this reboot is no kexec' if verdict.decides else 'there is nothing to decide'}: {verdict.reason}"
-    print(message)
-    if verdict.approved:
-        return OK
-    return FAILED if verdict.failed else DECLINED
+        return f"{OK} this reboot is a kexec into {named(verdict.done.decision)}".encode(*_ENCODING)
+    # Somebody else's image may well jump, and who powers off does not reboot.
+    what = "this reboot is no kexec" if verdict.decides else "there is nothing to decide"
+    code = FAILED if verdict.failed else DECLINED
+    return f"{code} {what}: {safe(verdict.reason)}".encode(*_ENCODING)
 
 
 # reboot, coldreboot, ack, judge-boot
@@ -151,9 +175,9 @@ def judge_boot(host: Host, args: Namespace) -> int:
     if attempt is None or verdict in ("pending", "none"):
         return OK
     if verdict == "jumped":
-        print(f"the jump into {attempt.release} came up")
+        tell(f"the jump into {attempt.release} came up")
     else:
-        print(
+        tell(
             f"the jump into {attempt.release} of {attempt.when} did not come up: this boot came from the firmware; "
             "that kernel is not jumped into again until `kexec-hook ack`"
         )
@@ -170,9 +194,9 @@ def complete(host: Host, args: Namespace) -> int:
         return refused
     done, why = complete_now(host)
     if done == "taken back":
-        print(
+        tell(
             "the shutdown came to nothing: GRUB's environment is as it was, and no jump is approved"
         )
     if done == "written":
-        print("what GRUB would have written was completed")
+        tell("what GRUB would have written was completed")
     return fail(why) if done == "left" else OK

@@ -19,6 +19,7 @@ from kexec_hook.commands import (
     load_plugins,
     refuse,
     say_done,
+    tell,
 )
 from kexec_hook.errors import KexecHookError
 from kexec_hook.plugins.api import Trigger
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from kexec_hook.staging.load import Staging
     from kexec_hook.system.host import Host
 
+# Seconds that apt waits, whatever hangs: for programs, and for everything.
+_RUN_WORK, _RUN = 35.0, 55.0
 _STAMP_BEFORE = 2.0  # seconds: file systems' times are as coarse as that
 
 
@@ -141,37 +144,48 @@ def unstage(host: Host, args: Namespace) -> int:
 
 def run(host: Host, args: Namespace) -> int:
     """What the package managers' glue calls: silent where nothing changed, and never a failure of theirs."""
-    from kexec_hook.system.directory import Busy
+    from kexec_hook.system.process import ProcessError, in_worker
 
     started = time.time()
     if not host.is_host or _is_none_of_ours(host):
         return OK
     try:
-        done = _run(host, args.source, started)
-    except Busy as error:
-        print(f"kexec-hook: {error}")
+        told = in_worker(lambda: _told(host.until(_RUN_WORK), args.source, started), _RUN)
+    except ProcessError as error:
+        # Whatever it was about to load, nobody has approved it, and the shutdown unit decides anew.
         _look_again(host)
-        return OK
-    except KexecHookError as error:
-        _run_failed(host, str(error))
-        return OK
-    except (
-        Exception
-    ) as error:  # a bug of ours is no failure of apt's; what is staged may be wrong by now
-        import traceback
+        told = f"{error}: does a disk or a network mount hang? Nothing was decided".encode()
+    if told:
+        tell(f"kexec-hook: {told.decode('utf-8', 'surrogateescape')}")
+    return OK
 
-        from kexec_hook.report.terminal import safe
+
+def _told(host: Host, source: str, started: float) -> bytes:
+    """What is to be printed; nothing where nothing changed."""
+    from kexec_hook.report.terminal import safe
+    from kexec_hook.system.directory import Busy
+
+    try:
+        done = _run(host, source, started)
+    except Busy as error:
+        _look_again(host)
+        line = str(error)
+    except KexecHookError as error:
+        line = _run_failed(host, str(error))
+    except Exception as error:
+        # A bug of ours is no failure of apt's; what is staged may be wrong by now.
+        import traceback
 
         for line in traceback.format_exc().splitlines():
             journal(host, safe(line))
-        _run_failed(
+        line = _run_failed(
             host, f"{type(error).__name__}: {error}; this is a bug, its traceback is in the journal"
         )
-        return OK
-    if done is not None and done.outcome != "unchanged":
-        journal(host, f"{args.source}: {say_done(done)}")
-        print(f"kexec-hook: {say_done(done)}")
-    return OK
+    else:
+        line = say_done(done) if done is not None and done.outcome != "unchanged" else ""
+        if line:
+            journal(host, f"{source}: {line}")
+    return line.encode("utf-8", "surrogateescape")
 
 
 def _is_none_of_ours(host: Host) -> bool:
@@ -236,7 +250,7 @@ def _run(host: Host, source: str, started: float) -> Staging | None:
     return done
 
 
-def _run_failed(host: Host, reason: str) -> None:
+def _run_failed(host: Host, reason: str) -> str:
     """One line, and nothing of ours stays loaded."""
     from kexec_hook.report.terminal import safe
     from kexec_hook.system.kexec import Kexec
@@ -246,8 +260,8 @@ def _run_failed(host: Host, reason: str) -> None:
         left = "; nothing is staged" + (
             "" if Kexec(host).loaded() else ", the next reboot is an ordinary one"
         )
-    print(f"kexec-hook: {safe(reason)}{left}")
     journal(host, f"{safe(reason)}{left}")
+    return f"{safe(reason)}{left}"
 
 
 def forget_ours(host: Host) -> str:

@@ -232,7 +232,7 @@ def unload(host: Host, held: LockedDirectory) -> None:
     """
     try:
         with held.loader() as lock:
-            Kexec(host).unload((lock,))
+            Kexec(host.in_any_case).unload((lock,))
     except Busy as error:
         raise KexecError(str(error)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import NamedTuple
 
 from kexec_hook.system.directory import Directory, Mark
@@ -42,6 +43,15 @@ class Host(NamedTuple):
     def state(self, directory: str = RUN, *, create: bool = True) -> Directory:
         """Our directory.  StateError; FileNotFoundError where it is missing and not to be made."""
         return Directory.open(self.path(directory), create=create, owner=self.owner)
+
+    def until(self, seconds: float) -> Host:
+        """The same, on which from now on no program runs longer than that."""
+        return self._replace(programs=self.programs._replace(deadline=time.monotonic() + seconds))
+
+    @property
+    def in_any_case(self) -> Host:
+        """The same for what has to be undone, without a deadline that has passed by then."""
+        return self._replace(programs=self.programs._replace(deadline=None))
 
     @property
     def mark(self) -> Mark:

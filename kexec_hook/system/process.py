@@ -137,6 +137,75 @@ class Programs(NamedTuple):
         return result
 
 
+def in_worker(work: Callable[[], bytes], seconds: float) -> bytes:
+    """What `work` gives, in a process of its own: file access may hang there (NFS, automount, a dying disk).
+
+    ProcessError where it does not end in time: then it is killed, and even where the kernel does not let
+    go of it, it never does anything again.  It prints nothing, and holds nothing open that a caller waits for.
+    """
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _be_a_worker(theirs, work)
+        finally:
+            os._exit(1)
+    os.close(theirs)
+    try:
+        data, ended = _receive(ours, time.monotonic() + seconds)
+        if not ended:
+            os.kill(pid, 9)
+        status = _reap(pid, 1.0 if not ended else _REAP)
+    finally:
+        os.close(ours)
+    if not ended:
+        raise TimedOut(("kexec-hook",), f"did not end within {seconds:g} s")
+    if status != 0:
+        raise ProcessError(("kexec-hook",), "ended without an answer", status)
+    return data
+
+
+def _be_a_worker(fd: int, work: Callable[[], bytes]) -> None:
+    os.setsid()  # Ctrl-C is for the one who waits
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    keep = os.dup2(fd, 3) if fd != 3 else 3
+    os.closerange(4, 4096)
+    data = memoryview(work())
+    while data:
+        data = data[os.write(keep, data) :]
+    os._exit(0)
+
+
+def _receive(fd: int, deadline: float) -> tuple[bytes, bool]:
+    """Everything up to the end, and whether that came in time."""
+    import select
+
+    found = bytearray()
+    while (left := deadline - time.monotonic()) > 0:
+        ready, _, _ = select.select([fd], [], [], left)
+        if not ready:
+            continue
+        data = os.read(fd, _CHUNK)
+        if not data:
+            return bytes(found), True
+        found += data
+    return bytes(found), False
+
+
+def _reap(pid: int, seconds: float) -> int | None:
+    """Its exit status, negative for a signal; None where the kernel does not let it go."""
+    deadline = time.monotonic() + seconds
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.005)
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Hold back what a terminal or systemd sends to end us: it arrives behind the block."""

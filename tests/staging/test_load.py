@@ -401,6 +401,14 @@ def test_what_was_staged_goes_where_the_upgrade_was_taken_back(
     assert (said(capsys), box.loaded, box.record, box.marked) == ("", False, None, False)
 
 
+def test_run_that_nobody_reads_exits_0(box: Box) -> None:
+    """A full disk behind apt's output is no failure of apt's."""
+    limits = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
+    process = box.start("run", "--source=apt", limits=limits)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error, box.loaded) == (0, "", True)
+
+
 # Two at once, kills, full disks.
 
 

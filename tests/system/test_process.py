@@ -18,6 +18,7 @@ from kexec_hook.system.process import (
     ProgramNotFound,
     Programs,
     TimedOut,
+    in_worker,
     uninterrupted,
 )
 
@@ -311,3 +312,38 @@ def test_importing_it_does_not_import_subprocess() -> None:
         check=True,
     )
     assert done.stdout == "False\n"
+
+
+def test_worker_answers_from_a_process_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> bytes:
+        os.write(1, b"nobody sees this")
+        os.write(2, b"nor this")
+        return b"%d " % os.getpid() + b"x" * 200_000
+
+    answer = in_worker(work, 30)
+    assert int(answer.split()[0]) != os.getpid()
+    assert len(answer) > 200_000
+    assert capfd.readouterr() == ("", "")
+
+
+def test_worker_that_hangs_is_left_behind(tmp_path: Path) -> None:
+    """What it holds open, nobody waits for; what it would have done, it does not do."""
+
+    def work() -> bytes:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        time.sleep(2)
+        (tmp_path / "done").touch()
+        return b""
+
+    started = time.monotonic()
+    with pytest.raises(TimedOut, match=r"`kexec-hook` did not end within 0.5 s"):
+        in_worker(work, 0.5)
+    assert time.monotonic() - started < 2
+    time.sleep(2)
+    assert gone(int((tmp_path / "pid").read_text()))
+    assert not (tmp_path / "done").exists()
+
+
+def test_worker_that_is_killed_is_an_error() -> None:
+    with pytest.raises(ProcessError, match="ended without an answer"):
+        in_worker(lambda: os.kill(os.getpid(), signal.SIGKILL) or b"", 30)
