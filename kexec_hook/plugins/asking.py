@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -147,7 +148,12 @@ class Plugins:
 
     def _load_installed(self) -> None:
         for point in _entry_points():
-            self._add(point.name, point.load)
+            stranger = _who_else_may_write(str(point.value).partition(":")[0])
+            if stranger:
+                reason = f"plugin {point.name} is not loaded: {stranger}"
+                self.broken.append(Objection(reason, point.name, code="plugin"))
+            else:
+                self._add(point.name, point.load)
 
     def _add(self, name: str, load: Callable[[], Any]) -> None:
         try:
@@ -234,6 +240,34 @@ def _entry_points() -> Iterable[Any]:
         points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())
     )
     return found  # a dict in Python 3.9
+
+
+def _who_else_may_write(module: str) -> str:
+    """Why its code is not to be run by us; empty where only root and we could have written it.  Runs none of it."""
+    from importlib.machinery import PathFinder
+
+    top, *names = module.split(".")
+    spec = PathFinder.find_spec(top)
+    if spec is None or spec.origin is None:
+        return ""  # nothing that is known without running code; the trust check sees it when it is loaded
+    paths = {spec.origin}
+    for directory in spec.submodule_search_locations or ():
+        base = os.path.join(directory, *names)
+        paths |= {f"{base}.py", f"{base}/__init__.py"}
+    ways = {above for path in paths for above in _way(os.path.realpath(path))}
+    for above in sorted(filter(os.path.exists, ways)):
+        info = os.stat(above)
+        sticky = stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX
+        if info.st_uid not in (0, os.geteuid()):
+            return f"{above} belongs to another user than root"
+        if info.st_mode & 0o022 and not sticky:
+            return f"{above} can be written by others than root"
+    return ""
+
+
+def _way(path: str) -> list[str]:
+    above = os.path.dirname(path)
+    return [path] if above == path else [path, *_way(above)]
 
 
 def _may_have_plugins(directory: str) -> bool:

@@ -48,6 +48,9 @@ class Identity(NamedTuple):
     inode: int
     size: int  # bytes; 0 for a directory
     mtime_ns: int  # 0 for a directory that was not listed
+    ctime_ns: int = (
+        0  # of a file alone: whoever copies the time of its contents cannot set this one
+    )
 
     @property
     def is_copy(self) -> bool:
@@ -97,9 +100,9 @@ def identity(info: os.stat_result, *, listed: bool) -> Identity:
     """A directory that was only passed may get and lose names; one that was listed may not."""
     kind = kind_of(info.st_mode)
     size = 0 if kind == "dir" else info.st_size
-    return Identity(
-        kind, info.st_dev, info.st_ino, size, info.st_mtime_ns if kind != "dir" or listed else 0
-    )
+    mtime = info.st_mtime_ns if kind != "dir" or listed else 0
+    ctime = info.st_ctime_ns if kind == "file" else 0
+    return Identity(kind, info.st_dev, info.st_ino, size, mtime, ctime)
 
 
 def missing(path: str, error: OSError) -> SysrootError:

@@ -160,6 +160,20 @@ def test_installed_package_brings_a_plugin(installed: Path) -> None:
     assert plugins.files == [str(installed / "kh_example.py")]
 
 
+def test_plugin_that_others_may_write_is_not_even_run(installed: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    install(installed, "kh_open", f"open({str(ran)!r}, 'w').close()\nkexec_hook_api = '>=1.0,<2'\n")
+    (installed / "kh_open.py").chmod(0o666)
+    (objection,) = Plugins().broken
+    assert objection.reason == (
+        f"plugin kh_open is not loaded: {installed}/kh_open.py can be written by others than root"
+    )
+    assert not ran.exists()
+    (installed / "kh_open.py").chmod(0o644)
+    assert "kh_open" in Plugins().names
+    assert ran.exists()
+
+
 def test_archive_brings_a_plugin(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = tmp_path_factory.mktemp("zipped")
     install(directory, "kh_zipped", "kexec_hook_api = '>=1.0,<2'\n")

@@ -80,7 +80,7 @@ def test_each_field_has_its_wrong_value() -> None:
 def test_a_record_is_json_with_a_schema() -> None:
     data = json.loads(format_staged(STAGED))
     assert data["schema"] == 2
-    assert data["reads"]["/boot"] == ["dir", 64769, 2, 0, 0]
+    assert data["reads"]["/boot"] == ["dir", 64769, 2, 0, 0, 0]
     assert data["kernel"] == "/boot/vmlinuz-6.1"
     assert data["initrds"][1] == {"path": "/boot/initrd.img-6.1", "newc": "/newc:it"}
     assert data["env_blocks"][1] == {"file": "/boot/grub/other", "writes": {"next_entry": "1"}}

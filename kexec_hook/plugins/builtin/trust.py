@@ -60,7 +60,9 @@ def _looked_at(decision: Decision) -> Iterator[tuple[str, os.stat_result]]:
             info = sysroot.stat(path, follow=False)
         except SysrootError:
             continue
-        if info is not None and (mount is None or mount.type not in _NO_OWNERS):
+        if info is None:
+            continue
+        if mount is None or mount.type not in _NO_OWNERS or _others_write(info):
             yield path, info
     program = decision.programs.find("kexec")
     for path in _way_to(os.path.realpath(program)) if program else ():

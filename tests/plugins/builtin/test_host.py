@@ -564,6 +564,8 @@ def test_files_on_fat_belong_to_the_mount(box: Box) -> None:
     assert reasons(box) == [writable("/boot/grub/grub.cfg")]
     mounts = box / "/proc/self/mountinfo"
     mounts.write_text(mounts.read_text().replace("- ext4 /dev/sda2", "- vfat /dev/sda2"))
+    assert reasons(box) == [writable("/boot/grub/grub.cfg")], "mounted with umask=000"
+    (box / "/boot/grub/grub.cfg").chmod(0o755)
     assert reasons(box) == []
 
 
