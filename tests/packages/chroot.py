@@ -71,6 +71,9 @@ if [ -e "$root/srv/kexec_loaded" ]; then
     mount -t tmpfs -o mode=755,nosuid,nodev,noexec tmpfs "$root/sys/kernel"
     : > "$root/sys/kernel/kexec_loaded"
     mount --bind "$root/srv/kexec_loaded" "$root/sys/kernel/kexec_loaded"
+    # As on a machine, the first process is an init: where an image is built, kexec-hook keeps quiet.
+    echo systemd > "$root/srv/comm"
+    mount --bind "$root/srv/comm" "$root/proc/1/comm"
 fi
 if [ "$network" = host ]; then
     cp /etc/resolv.conf "$root/etc/resolv.conf"

@@ -264,7 +264,7 @@ def test_unusable_python_is_one_line_and_what_was_staged_is_unloaded(machine: De
     [line] = said(done)
     assert line.startswith("kexec-hook: cannot run (")
     assert line.endswith("); what it had staged is unloaded, the next reboot is an ordinary one")
-    assert machine.kexecs() == ["--unload"]
+    assert machine.kexecs() == ["--kexec-file-syscall --unload"]
     assert not machine.loaded()
     assert not (machine.chroot / "run/kexec-hook/staged.json").exists()
 
