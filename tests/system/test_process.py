@@ -345,5 +345,9 @@ def test_worker_that_hangs_is_left_behind(tmp_path: Path) -> None:
 
 
 def test_worker_that_is_killed_is_an_error() -> None:
+    def work() -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""
+
     with pytest.raises(ProcessError, match="ended without an answer"):
-        in_worker(lambda: os.kill(os.getpid(), signal.SIGKILL) or b"", 30)
+        in_worker(work, 30)
