@@ -22,6 +22,7 @@ from kexec_hook.system.host import Host
 from kexec_hook.system.process import Programs
 from tests import images
 from tests.bootfiles import bzimage, cpio
+from tests.machine import Box
 from tests.tree import Content, Tree
 
 UUID = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"
@@ -439,6 +440,43 @@ def test_unified_kernel_image_is_called_that(path: str, disk: Disk) -> None:
     assert disk.reason().startswith(
         f"«Image» starts /{path}, a unified kernel image, by `chainloader`"
     )
+
+
+@pytest.mark.parametrize("path", ["/etc/fstab", "/etc/os-release", "/etc/crypttab"])
+def test_link_in_a_circle_is_an_objection_that_names_the_file(path: str, disk: Disk) -> None:
+    disk.link(path.lstrip("/"), Path(path).name).config("")
+    assert disk.reason() == (
+        f"{path}: its symbolic links lead in a circle, so what it says is not known; correct it"
+    )
+
+
+def test_kernel_from_there_is_loaded_from_memory_and_again_at_shutdown(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    for name in ("grub-fstest", "grub2-fstest"):
+        found = shutil.which(name)
+        if found:
+            (box.bin / name).symlink_to(found)
+    files = Tree(tmp_path / "files")
+    files.write("vmlinuz-6.8", bzimage("6.8.0-1-amd64 (debian) #1 SMP"))
+    files.write("initrd.img-6.8", cpio({"init": b"8"})).write("ucode.img", cpio({"u": b"c"}))
+    device = images.ext4(box / "dev/sda9", files.root)
+    device.chmod(0o644)
+    box.by("label", "DATA", "sda9").by("uuid", images.UUID, "sda9")
+    box.grubcfg(KERNEL.format(by="label", value="DATA"))
+    assert box.run("stage") == 0
+    (call,) = box.calls
+    assert call[2].startswith("/proc/self/fd/")
+    assert (box.lib / "initrd").read_bytes().startswith(cpio({"u": b"c"}))
+    assert box.record is not None
+    assert box.record["kernel"] == "/dev/sda9:/vmlinuz-6.8"
+    before = box.record["reads"]["/dev/sda9:/vmlinuz-6.8"]
+    files.write("vmlinuz-6.8", bzimage("6.8.0-1-amd64 (debian) #2 SMP"))
+    images.ext4(device, files.root)
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert box.approved
+    assert len([call for call in box.calls if "--load" in call]) == 2
+    assert box.record["reads"]["/dev/sda9:/vmlinuz-6.8"] != before
 
 
 def test_what_was_read_is_counted_and_what_was_not_is_not_believed(disk: Disk) -> None:

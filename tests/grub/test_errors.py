@@ -172,3 +172,25 @@ def test_noise_ends_with_messages_and_no_traceback(files: Path, size: int) -> No
     noise = bytes((number * number * 7 + number // 3) % 256 for number in range(size))
     (files / "boot/grub/grub.cfg").write_bytes(noise)
     assert "GRUB boots nothing by itself" in ours.call(["grub-eval", str(files)]).out
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        b"password root correct-horse & x\n",
+        b"password root \\\ncorrect-horse & x\n",
+        b"true; password_pbkdf2 root correct-horse &\n",
+        b"if true; then password root correct-horse & fi\n",
+        b"legacy_password correct-horse & x\n",
+        b"set x=1; password root correct-horse; set y=&\n",
+    ],
+)
+def test_no_error_shows_a_password(files: Path, script: bytes) -> None:
+    told = run(files, script)
+    assert "s:1: syntax error" in told or "s:2: syntax error" in told
+    assert "correct-horse" not in told
+    assert "..." in told
+
+
+def test_word_that_only_looks_like_a_password_is_shown(files: Path) -> None:
+    assert "passwords=1 &" in run(files, b"set passwords=1 & x\n")

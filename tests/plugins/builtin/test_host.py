@@ -381,6 +381,15 @@ def test_an_offline_update_waits(box: Box, path: str) -> None:
     assert reasons(box) == [f"an offline update is waiting for the next boot ({path})"]
 
 
+def test_argument_of_the_reboot_is_for_the_firmware(box: Box) -> None:
+    box.write("run/systemd/reboot-param", "recovery\n")
+    assert reasons(box) == [
+        f"the reboot has an argument for the firmware, 'recovery' (/run/systemd/reboot-param); {ORDINARY}"
+    ]
+    box.write("run/systemd/reboot-param", "")
+    assert reasons(box) == []
+
+
 def test_leapp_waits_for_the_next_boot(box: Box) -> None:
     (box / KERNEL).rename(box / "/boot/vmlinuz-upgrade.x86_64")
     config = box / "/boot/grub/grub.cfg"
