@@ -7,7 +7,6 @@ grub-core/normal/misc.c, util/grub-fstest.c; seen with 2.06).
 
 from __future__ import annotations
 
-import calendar
 import os
 import re
 import time
@@ -15,7 +14,6 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from kexec_hook.errors import KexecHookError
-from kexec_hook.system.confine import confined, flush
 from kexec_hook.system.process import Completed, ProcessError, Programs, TimedOut
 
 PROGRAMS = ("grub-fstest", "grub2-fstest")
@@ -25,13 +23,12 @@ LOOK = 10.0  # seconds for one of them
 LISTING_LIMIT = 4 << 20  # bytes
 FILE_LIMIT = 1 << 30  # bytes: the largest file that is copied
 
-_LONG = re.compile(r"(?P<size>DIR|\d+|\?+) *")
+_LONG = r"(?P<size>DIR|\d+|\?+) *"
 _WIDTH = 12  # of the first column
-_TIME = re.compile(r" (\d{14}) (.*)", re.DOTALL)
-_INFO = re.compile(
+_TIME = r" (\d{14}) (.*)"
+_INFO = (
     r"Filesystem type (?P<kind>\S+)(?: - Label `(?P<label>.*)')?(?: - Last modification time [^,]*)?"
-    r"(?:, UUID (?P<uuid>\S+))? - (?:Sector size|Partition start)",
-    re.DOTALL,
+    r"(?:, UUID (?P<uuid>\S+))? - (?:Sector size|Partition start)"
 )
 
 
@@ -87,6 +84,8 @@ class Drivers:
 
         `fresh`: the kernel's memory of the devices is dropped first.
         """
+        from kexec_hook.system.confine import confined, flush  # few runs need it
+
         program = self.program()
         if self._left <= 0:
             raise NoAnswer(
@@ -137,7 +136,7 @@ class Image:
         result, output = self._ask("ls", "--", "-l", "(loop0)")
         if result.status != 0:
             raise NoAnswer(f"cannot be read: {_message(result)}")
-        found = _INFO.search(_text(output))
+        found = re.search(_INFO, _text(output), re.DOTALL)
         if found:
             kind = "ext2" if found["kind"] == "ext*" else found["kind"]
             return FileSystemInfo(kind, found["label"] or "", found["uuid"] or "")
@@ -308,12 +307,14 @@ def _split(text: str, word: str) -> tuple[str, bool, str]:
 
 
 def _entry(line: str) -> ListedFile:
-    found = _LONG.match(line)
+    import calendar
+
+    found = re.match(_LONG, line)
     if not found:
         raise NoAnswer("was listed in a form that is not known")
     size = found["size"]
     rest = line[max(_WIDTH, len(size)) :]
-    timed = _TIME.fullmatch(rest)
+    timed = re.fullmatch(_TIME, rest, re.DOTALL)
     name = timed[2] if timed else rest
     mtime = calendar.timegm(time.strptime(timed[1], "%Y%m%d%H%M%S")) if timed else None
     if size == "DIR":

@@ -25,7 +25,7 @@ from kexec_hook.settings.conf import (
     load_settings,
     parse_conf,
 )
-from kexec_hook.system.sysroot import LinkLoopError, Sysroot
+from kexec_hook.system.sysroot import Sysroot, SysrootError
 from tests.tree import Tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -531,20 +531,3 @@ def test_a_directory_in_the_place_of_settings_is_an_error_with_its_name(
     with pytest.raises(SysrootError) as caught:
         etc.load()
     assert str(caught.value) == f"/{path}: not a regular file"
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "etc/kexec-hook.conf",
-        "etc/kexec-hook.conf.d",
-        "etc/kexec-hook.conf.d/x.conf",
-        "etc/default/kexec",
-    ],
-)
-def test_link_that_leads_in_a_circle_is_an_error_with_the_name_of_the_file(
-    path: str, tmp_path: Path
-) -> None:
-    tree = Tree(tmp_path).link(path, Path(path).name)
-    with pytest.raises(LinkLoopError, match=f"^/{path}: its symbolic links lead in a circle$"):
-        load_settings(tree.sysroot())
