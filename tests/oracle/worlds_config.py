@@ -131,19 +131,20 @@ class Configuration:
         flags = [random.choice(("--set=" + name, "--set " + name)), random.choice(HOW[how])]
         flags += random.choice(([], ["--no-floppy"]))
         if random.random() < 0.35:
-            flags.append(self._hints(part))
+            flags.append(self._hints(part, how))
         random.shuffle(flags)
         return f"search {' '.join(flags)} '{value}'"
 
-    def _hints(self, part: Part) -> str:
+    def _hints(self, part: Part, how: str) -> str:
         one, disk = part.grub, part.disk
-        return self.random.choice((
-            f"--hint={one}",
-            f"--hint-bios={one}",
-            f"--hint='{disk},'",
-            f"--hint={disk},{part.number}",
-            f"--hint-bios={one} --hint-efi={one} --hint-baremetal=ahci{disk[2:]},{one.partition(',')[2]}",
-        ))  # fmt: skip
+        hints = [f"--hint={one}", f"--hint='{disk},'", f"--hint={disk},{part.number}"]
+        if how != "file":  # grub-emu skips those for a platform, which matters where several fit
+            baremetal = f"ahci{disk[2:]},{one.partition(',')[2]}"
+            hints += [
+                f"--hint-bios={one}",
+                f"--hint-bios={one} --hint-efi={one} --hint-baremetal={baremetal}",
+            ]
+        return self.random.choice(hints)
 
     def _place(self, part: Part) -> str:
         """The directory of a btrfs in which its files are: the top, or a subvolume."""
