@@ -8,6 +8,6 @@ from typing import Any
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, []):
-            said = dict(getattr(report, "user_properties", ())).get("oracle")
-            if said:
-                terminalreporter.write_line(f"oracle: {said}")
+            for name, said in getattr(report, "user_properties", ()):
+                if name == "oracle":
+                    terminalreporter.write_line(f"oracle: {said}")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,14 +137,15 @@ class Built:
             os.utime(self.root / name, (when, when))
 
     def sight(self, readable: bool) -> None:
-        """Put the images, or empty files, where the block devices would be."""
+        """Put the images where the block devices would be, or what GRUB cannot read, or only in part."""
+        way = zlib.crc32(self.world.config.encode()) % len(_UNREADABLE)
         for part in self.world.parts:
             node = self.root / "dev" / part.node
             node.unlink(missing_ok=True)
             if readable:
                 os.link(self.image(part), node)
             else:
-                node.touch()
+                _UNREADABLE[way](self.image(part), node)
 
     def content(self, name: str) -> bytes | None:
         """What kexec-hook's name of a file stands for, read by GRUB's driver where no mount shows it."""
@@ -187,6 +189,23 @@ class Built:
         """Our name of a file that GRUB names."""
         part = next(part for part in self.world.parts if part.grub == device)
         return self.world.shown(part, path) or f"/dev/{part.node}:{path}"
+
+
+def _empty(_image: Path, node: Path) -> None:
+    node.touch()
+
+
+def _garbage(_image: Path, node: Path) -> None:
+    node.write_bytes(b"\xa5" * 100_000)
+
+
+def _cut(image: Path, node: Path) -> None:
+    """Half of it: some of what is asked can be read, and the rest is an error."""
+    images.copy_sparse(image, node)
+    os.truncate(node, 40_000 if image.stat().st_size < images.ROOM // 2 else 15_000_000)
+
+
+_UNREADABLE = (_empty, _empty, _garbage, _cut)
 
 
 def mounts(world: World) -> list[tuple[Part, Mount]]:
