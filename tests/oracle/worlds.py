@@ -16,6 +16,8 @@ from tests.oracle.world import environment_block
 
 FLAGS = ("maintenance", "flags/rescue", "flags/Long Name.TXT", "boot/flag", "aem/x", "slot-b")
 SUBVOLUMES = ("@", "@home", "@snapshots", "@snapshots/1")
+# Datasets as GRUB writes them.  Nothing here makes a pool: for GRUB they are directories of an ext4 in its place.
+DATASETS = ("ROOT/debian@", "ROOT/other@")
 BLOCK = "env/block"
 FRAGMENT = "conf/one.cfg"
 MENU = "menu/extra.cfg"
@@ -35,7 +37,7 @@ class Part:
 
     node: str  # sda2
     grub: str  # hd0,gpt2
-    kind: str  # ext4, fat, btrfs; empty: no file system
+    kind: str  # ext4, fat, btrfs, zfs; empty: no file system
     uuid: str = ""
     label: str = ""
     content: Content = field(default_factory=Content)
@@ -47,6 +49,13 @@ class Part:
     @property
     def disk(self) -> str:
         return self.grub.partition(",")[0]
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The directories that have files of their own: the top, subvolumes, datasets."""
+        if self.kind == "zfs":
+            return DATASETS
+        return ("", *SUBVOLUMES) if self.kit else ("",)
 
     @property
     def number(self) -> int:
@@ -68,7 +77,14 @@ class World:
     boot_image: str = ""  # of the running system's command line
     sighted: bool = True  # nothing is asked that the mounts do not show
     guess: bool = False  # it names a disk whose number nothing tells
-    blank: bool = False  # it asks a partition that has no file system
+    blank: bool = (
+        False  # it asks a partition that has no file system, or a dataset that is not mounted
+    )
+
+    @property
+    def has_zfs(self) -> bool:
+        """Is an ext4 asked in place of a pool, so that it is not GRUB's driver that judges?"""
+        return any(part.kind == "zfs" for part in self.parts)
 
     @property
     def home(self) -> tuple[Part, str]:
@@ -206,9 +222,14 @@ def extra_menu(random: Random, tag: str) -> str:
 
 def subvolume_content(random: Random, tag: str) -> Content:
     """Every subvolume of a kit, and its top, with files of their own."""
+    tags = {"": "top", "@": "root", "@home": "home", "@snapshots/1": "snap"}
+    return merged({place: fill(random, tag + short) for place, short in tags.items()})
+
+
+def merged(contents: dict[str, Content]) -> Content:
+    """Contents of several directories in one."""
     made = Content()
-    for place, short in (("", "top"), ("@", "root"), ("@home", "home"), ("@snapshots/1", "snap")):
-        here = fill(random, tag + short)
+    for place, here in contents.items():
         below = f"{place}/" if place else ""
         made.files.update({below + name: content for name, content in here.files.items()})
         made.links.update({below + name: to for name, to in here.links.items()})
@@ -244,6 +265,8 @@ class Machines:
         parts = list(self._parts(disks))
         for number, part in enumerate(parts):
             self._fill(part, number)
+        if self.random.random() < 0.05:
+            self._pool(parts[0])
         boot, prefix = self._mount(parts)
         world = World(parts, disks, boot, prefix)
         kernels = [name for name in boot.content.files if "vmlinuz" in name]
@@ -297,6 +320,11 @@ class Machines:
             return
         self._name(part, number)
 
+    def _pool(self, part: Part) -> None:
+        tags = zip(DATASETS, ("zroot", "zother"))
+        part.kind, part.uuid, part.label, part.kit = "zfs", "", "rpool", None
+        part.content = merged({place: fill(self.random, tag, links=False) for place, tag in tags})
+
     def _name(self, part: Part, number: int) -> None:
         part.label = self.random.choice(("DATA", "OTHER", "BOOT", "ROOT")) + str(number)
         part.uuid = (
@@ -310,13 +338,14 @@ class Machines:
     def _mount(self, parts: list[Part]) -> tuple[Part, str]:
         """Mount / and perhaps /boot and more; GRUB's directory is on one of them."""
         random = self.random
-        if not any(part.kind in ("ext4", "btrfs") for part in parts):
+        if not any(part.kind in ("ext4", "btrfs", "zfs") for part in parts):
             parts[0].kind = "ext4"
             self._name(parts[0], 0)
-        root = random.choice([part for part in parts if part.kind in ("ext4", "btrfs")])
-        inside = "@" if root.kit else ""
+        pools = [part for part in parts if part.kind == "zfs"]
+        root = random.choice(pools or [part for part in parts if part.kind in ("ext4", "btrfs")])
+        inside = "@" if root.kit else DATASETS[0] if root in pools else ""
         root.mounts.append(Mount("/", inside))
-        others = [part for part in parts if part is not root and part.kind and part.kit is None]
+        others = [p for p in parts if p is not root and p.kind and p.kit is None]
         boot, prefix = root, f"{'/' if inside else ''}{inside}/boot/grub"
         if others and random.random() < 0.4:
             boot, prefix = random.choice(others), "/grub"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from tests.oracle.world import environment_block
-from tests.oracle.worlds import BLOCK, FLAGS, FRAGMENT, MENU, SUBVOLUMES, Part, World, known_disks
+from tests.oracle.worlds import BLOCK, DATASETS, FLAGS, FRAGMENT, MENU, Part, World, known_disks
 
 Lines = list[str]
 HOW = {"fs_uuid": ("--fs-uuid", "-u"), "fs_label": ("--label", "-l"), "file": ("--file", "-f")}
@@ -39,9 +39,8 @@ class Configuration:
         self.asked = 0
         self.devices = 0
         self.words: Lines = []
-        self.root_uuid = next(
-            part.uuid for part in world.parts if any(m.point == "/" for m in part.mounts)
-        )
+        root = next(part for part in world.parts if any(m.point == "/" for m in part.mounts))
+        self.root = f"UUID={root.uuid}" if root.uuid else f"ZFS=rpool/{DATASETS[0][:-1]}"
         # Some configurations ask nothing that the mounts do not show.
         self.plain = random.random() < 0.25
         self.readable = [
@@ -54,7 +53,7 @@ class Configuration:
             self._chain()
         # Without its module GRUB expands no `*`; grub-emu has them all.
         lines = ["set home=$root", "set timeout=0", "insmod regexp"]
-        if random.random() < 0.5:
+        if random.random() < 0.5 and not world.has_zfs:
             lines += HEADER.splitlines()
         else:
             lines += [f"set default={random.choice(('0', '1', 'e0', 'e1', 'e2'))}"]
@@ -104,7 +103,7 @@ class Configuration:
             return [], "($home)"
         named = part.disk in self.known
         guess = random.random() < 0.02 and not self.plain
-        if not part.uuid or (named and random.random() < 0.5) or guess:
+        if not part.label or (named and random.random() < 0.5) or guess:
             if not named:
                 self.world.guess = True
             if not part.kind:
@@ -118,8 +117,11 @@ class Configuration:
     def _search(self, part: Part, name: str) -> str:
         random = self.random
         how = random.choice(("fs_uuid", "fs_uuid", "fs_label", "fs_uuid" if self.plain else "file"))
+        if not part.uuid and how == "fs_uuid":
+            how = "fs_label"
         if how == "file":
             self.world.sighted = False
+            self.world.blank = self.world.blank or self.world.has_zfs
             value = "/" + self._name(part)
         else:
             value = part.uuid if how == "fs_uuid" else part.label
@@ -148,10 +150,8 @@ class Configuration:
 
     def _place(self, part: Part) -> str:
         """The directory of a btrfs in which its files are: the top, or a subvolume."""
-        if not part.kit:
-            return ""
         shown = [mount.root for mount in part.mounts] if self.plain else []
-        return self.random.choice(shown or ["", *SUBVOLUMES])
+        return self.random.choice(shown or part.places)
 
     def _name(self, part: Part, *wanted: str) -> str:
         """A file's path without the first slash: one of those wanted, or any that is there or might be."""
@@ -175,7 +175,7 @@ class Configuration:
         random = self.random
         path = "/" + self._name(part, *wanted)
         self._note(part, path)
-        other = random.random()
+        other = random.random() if part.kind != "zfs" else 1.0
         if other < 0.04:
             path = path.replace("/", "//", 1)
         elif other < 0.08 and not self.plain:
@@ -195,6 +195,7 @@ class Configuration:
         )
         if not self.world.shown(part, path) or (linked and not top):
             self.world.sighted = False
+            self.world.blank = self.world.blank or part.kind == "zfs"
 
     def _word(self, part: Part, *wanted: str) -> tuple[Lines, str]:
         lines, device = self._device(part)
@@ -236,7 +237,7 @@ class Configuration:
     def _found(self, name: str, part: Part) -> Lines:
         self.devices += 1
         device = f"d{self.devices}"
-        ask = self._search(part, device) if part.uuid else f"search --label NONE --set={device}"
+        ask = self._search(part, device) if part.label else f"search --label NONE --set={device}"
         inside = _quoted(f"(${device}){self._path(part)}")
         return [
             f"if {ask}; then set {name}=found; else set {name}=none; fi",
@@ -296,6 +297,8 @@ class Configuration:
         return [*lines, f"if cat {word}; then set {name}=shown; else set {name}=not; fi"]
 
     def _probe(self, name: str, part: Part) -> Lines:
+        if part.kind == "zfs":
+            return self._test(name, part)
         lines, device = self._device(part)
         self._note(part, "/x")
         what = self.random.choice(("--fs", "--fs-uuid", "--label", "--partmap"))
@@ -365,7 +368,7 @@ class Configuration:
     def _entry(self, name: str) -> Lines:
         lines = [f"menuentry 'Entry {name}' --id {name} {{"]
         chance = self.random.random()
-        if chance < 0.06:
+        if chance < 0.06 and not self.world.has_zfs:
             lines += self._save()
         if chance > 0.95:
             lines += self._other_menu()
@@ -405,7 +408,7 @@ class Configuration:
             lines.append(f"set root={device[1:-1]}")
             front = ""
         words = random.sample(self.words, random.randint(0, len(self.words)))
-        args = " ".join([f"root=UUID={self.root_uuid}", "ro", f"tag={name}", *words])
+        args = " ".join([f"root={self.root}", "ro", f"tag={name}", *words])
         lines.append(f"linux {front}/{kernel} {args}")
         load = f"initrd {front}/{initrd}"
         if random.random() < 0.1:
@@ -415,7 +418,7 @@ class Configuration:
         lines += (
             [f"if [ -f {front}/{initrd} ]; then", load, "fi"] if random.random() < 0.2 else [load]
         )
-        if random.random() < 0.1:
+        if random.random() < 0.1 and not self.world.has_zfs:
             lines.append("savedefault")
         return lines
 

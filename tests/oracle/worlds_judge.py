@@ -16,6 +16,7 @@ from tests.oracle.envblock import variables
 from tests.oracle.worlds import BLOCK, Mount, Part, World
 
 Json = dict[str, Any]
+_POOL = "99999999-2222-4333-8444-555555555555"  # of the ext4 in place of a pool
 SIGHTS = ("readable", "unreadable")
 # How a result is called: those that are right, and those that are not.
 RIGHT = ("staged alike", "neither boots", "declined by rule", "declined unseen")
@@ -83,7 +84,9 @@ class Built:
             )
         elif part.kind:
             part.content.files.update({path[1:]: content for path, content in files.items()})
-            images.make(part.kind, image, part.content, part.uuid, part.label, part.variant)
+            kind = "ext4" if part.kind == "zfs" else part.kind
+            uuid = part.uuid or _POOL
+            images.make(kind, image, part.content, uuid, part.label, part.variant)
         else:
             image.write_bytes(b"\0" * 4096)
 
@@ -100,7 +103,7 @@ class Built:
         for part in world.parts:
             self._show(part)
             for what, value in (
-                ("uuid", part.uuid),
+                ("uuid", part.uuid if part.kind != "zfs" else "81985529216486895"),
                 ("label", part.label),
                 ("partuuid", part.partuuid),
             ):
@@ -142,7 +145,9 @@ class Built:
         for part in self.world.parts:
             node = self.root / "dev" / part.node
             node.unlink(missing_ok=True)
-            if readable:
+            if part.kind == "zfs":
+                node.touch()
+            elif readable:
                 os.link(self.image(part), node)
             else:
                 _UNREADABLE[way](self.image(part), node)
@@ -222,6 +227,10 @@ def mountinfo(world: World) -> Iterator[str]:
         parent = ids[max(above, key=len)] if number else 1
         ids.setdefault(mount.point, 40 + number)
         device = f"8:{number + 1}" if part.kind != "btrfs" else f"0:{40 + world.parts.index(part)}"
+        if part.kind == "zfs":
+            source = f"rpool/{mount.root[:-1]}"
+            yield f"{ids[mount.point]} {parent} 0:50 / {mount.point} rw - zfs {source} rw,xattr"
+            continue
         options = f"rw,subvol=/{mount.root}" if part.kind == "btrfs" else "rw"
         kind = "vfat" if part.kind == "fat" else part.kind
         place = f"{ids[mount.point]} {parent} {device} /{mount.root} {mount.point}"
