@@ -183,6 +183,7 @@ class Configuration:
             self.world.sighted = self.world.sighted and any(not mount.root for mount in part.mounts)
         elif other < 0.12:
             path = path.upper() if random.random() < 0.5 else path.lower()
+            self._note(part, path)  # /@HOME is no subvolume
         elif other < 0.14:
             path += "/"
         return path
