@@ -122,6 +122,8 @@ class Configuration:
         if how == "file":
             self.world.sighted = False
             self.world.blank = self.world.blank or self.world.has_zfs
+            # Which of two disks comes first may not be known.
+            self.world.guess = self.world.guess or len(self.world.disks) > 1
             value = "/" + self._name(part)
         else:
             value = part.uuid if how == "fs_uuid" else part.label
