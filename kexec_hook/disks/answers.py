@@ -85,6 +85,15 @@ class VolumeDisks:
             return self.beyond(path, hidden.why).list()
         return [name + "/" if is_dir else name for name, is_dir in names]
 
+    def lists_in_order(self, path: GrubPath) -> bool:
+        try:
+            self.volume(path.device).names(path.path)
+        except Hidden:
+            return True  # GRUB's driver has listed it
+        except DiskError:
+            pass
+        return False
+
 
 def _raise_unread(error: DiskError) -> None:
     """A disk that fails tells nothing; what our rights do not reach is told elsewhere."""

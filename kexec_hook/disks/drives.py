@@ -179,11 +179,27 @@ class Drives:
         unknown = [other for other in firmware if other.why == UNTOLD]
         return drive in unknown and len(unknown) > 1
 
+    def in_known_order(self, one: Drive, other: Drive) -> bool:
+        """Is it more than a guess which of two GRUB comes to first?  The firmware's are before all others."""
+        firmware = one.family == "hd" and other.family == "hd"
+        return not firmware or not (self.is_guess(one) or self.is_guess(other))
+
     def may_exist(self, name: str) -> bool:
         """Has GRUB a disk of this name, since it has one with a higher number?"""
         found = re.fullmatch(r"hd(\d+)", name)
         numbers = [int(d.name[2:]) for d in self._drives.values() if re.fullmatch(r"hd\d+", d.name)]
         return found is not None and int(found[1]) < max(numbers, default=0)
+
+    def may_be_called(self, hint: str, unit: BlockDevice) -> bool:
+        """Can a hint mean a partition of a firmware's disk, by its name or by one that it may have?"""
+        disk, part = split(hint[:-1] if hint.endswith(",") else hint)
+        if not (unit.is_part(part) or (hint.endswith(",") and not part)):
+            return False
+        other = self.drive(disk)
+        if unit.drive is other:
+            return True
+        free = not unit.drive.fixed and not (other and other.fixed)
+        return free and unit.drive.family == "hd" and bool(re.fullmatch(_FIRMWARE, disk))
 
     def take_hint(self, name: str, unit: BlockDevice, why: str) -> str:
         """Take a name for a unit if it can be one; the name by which it goes now, or nothing.

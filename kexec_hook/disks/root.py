@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kexec_hook.disks import search
 from kexec_hook.disks.answers import VolumeDisks
 from kexec_hook.disks.drives import BOOT_IMAGE, BlockDevice, Drives, split, split_node
 from kexec_hook.disks.mounts import FileSystem, Mount, Mounts, file_systems, links_by, read_mounts
+from kexec_hook.disks.search import Candidate
 from kexec_hook.disks.sight import HiddenFile, Sight
 from kexec_hook.disks.volumes import (
     UNKNOWN_DEVICE,
@@ -30,14 +32,6 @@ _GRUBS_ALONE = (
     r"|crypto\d+$|cryptouuid/|lvm(id)?/|md(uuid)?/|md\d+$|ldm/"
 )
 _PARTITION = r"(?:sd|vd|xvd|hd)[a-z]+[1-9]\d*|(?:nvme\d+n|mmcblk)\d+p[1-9]\d*"
-
-
-class _Doubt(NamedTuple):
-    """A device that may answer a search, and whether GRUB comes to it before those that do."""
-
-    unit: BlockDevice
-    unseen: Unseen
-    first: bool
 
 
 class Location(NamedTuple):
@@ -130,25 +124,7 @@ class RootDisks(VolumeDisks):
 
     def find(self, by: FindBy, value: str, hints: Sequence[str] = ()) -> Sequence[str]:
         """A hint that can be true is believed, becomes the device's name, and is answered as it was written."""
-        units, doubt = self._matching(by, value)
-        names: list[str] = []
-        for hint in hints:
-            if doubt and doubt.unit.is_called(hint):
-                raise doubt.unseen
-            for unit in units:
-                name = (
-                    self._drives.take_hint(hint, unit, "from the hint of a search") if hint else ""
-                )
-                if name:
-                    names.append(name)
-                    if not hint.endswith(","):
-                        break
-        if doubt and not names and (not units or doubt.first):
-            raise doubt.unseen
-        for unit in units:
-            unit.drive.fixed = True
-            names.append(self._drives.promise_name(unit))
-        return names
+        return search.answer(self._drives, self._matching(by, value), value, hints)
 
     def volume(self, name: str) -> Volume:
         unit = self._unit(name)
@@ -251,9 +227,7 @@ class RootDisks(VolumeDisks):
     def _refuse_guess(self, name: str, unit: BlockDevice) -> None:
         """A number that the script wrote is looked up where it can mean one disk only.  Unseen"""
         if name not in unit.promised and self._drives.is_guess(unit.drive):
-            raise Unseen(
-                f"which disk GRUB calls ({split(name)[0]}) is not known, as there are several"
-            )
+            raise Unseen(f"which disk GRUB calls ({split(name)[0]}) is {search.OF_SEVERAL}")
 
     def _refuse_unknown(self, name: str) -> None:
         """What GRUB may have and no file tells of: its memory, the network, volumes that are not assembled.  Unseen"""
@@ -261,25 +235,24 @@ class RootDisks(VolumeDisks):
         if re.match(_GRUBS_ALONE, disk) or self._drives.may_exist(disk):
             raise Unseen(f"({name}) is a device that GRUB may have and Linux does not show")
 
-    def _matching(self, by: FindBy, value: str) -> tuple[list[BlockDevice], _Doubt | None]:
-        """The devices that answer, and the first that may answer."""
+    def _matching(self, by: FindBy, value: str) -> list[Candidate]:
+        """The devices that answer, and those that may, in the order in which GRUB comes to them."""
         order = [unit for _, units in self._drives.in_order() for unit in units]
         systems = [(unit, system) for unit in order if (system := self._system(unit)) is not None]
         systems = [(unit, system) for unit, system in systems if system.kind or not system.mounts]
-        found: list[BlockDevice] = []
-        doubt = None
+        found = []
         for unit, system in systems:
             try:
                 if self._answers(unit, system, by, value):
-                    found.append(unit)
+                    found.append(Candidate(unit, system))
             except Unseen as unseen:
-                doubt = doubt or _Doubt(unit, unseen, not found)
-        if not found and by != "file":
+                found.append(Candidate(unit, system, unseen))
+        if by != "file" and all(candidate.unseen for candidate in found):
             for unit, system in systems:
                 if system.anything:
                     self._assumed[system.anything] = None
-                    found.append(unit)
-        return found, doubt
+                    found.append(Candidate(unit, system))
+        return found
 
     def _answers(self, unit: BlockDevice, system: FileSystem, by: FindBy, value: str) -> bool:
         """Does a file system answer to a UUID or label, or hold a file?  Unseen"""

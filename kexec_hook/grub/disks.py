@@ -92,4 +92,7 @@ class Disks(Protocol):
         """The whole file.  DiskError when it cannot be read or is larger than the implementation's bound."""
 
     def list(self, path: GrubPath) -> Sequence[str]:
-        """Names in a directory in its own order, directories with a final slash, `.` and `..` left out.  DiskError."""
+        """Names in a directory, directories with a final slash, `.` and `..` left out.  DiskError."""
+
+    def lists_in_order(self, path: GrubPath) -> bool:
+        """Are those names in GRUB's order?  A mount does not tell the order on the disk."""

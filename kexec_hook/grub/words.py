@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from kexec_hook.grub.disks import Unseen
+from kexec_hook.grub.errors import CommandError
 from kexec_hook.grub.files import Files
 from kexec_hook.grub.script.source import Span
 from kexec_hook.grub.script.syntax import Lit, Message, Place, Var, Word, Words
@@ -118,10 +119,20 @@ class Expander(Files):
         except Unseen as unseen:
             self.unseen(unseen, span)
             return []
-        if len(found) > 1:
+        if len(found) > 1 and not self._is_in_order(found):
             # GRUB goes through the directory as it lies on the disk; from ext4 the kernel tells it in another order.
             self.guesses.append(Refusal(f"the order in which GRUB finds `{pattern}'", span))
         return found
+
+    def _is_in_order(self, found: list[str]) -> bool:
+        """Do the matches of a pattern come from one directory whose order on the disk is known?"""
+        directories = {name.rpartition("/")[0] + "/" for name in found}
+        if len(directories) != 1:
+            return False
+        try:
+            return self.disks.lists_in_order(self.path(directories.pop()))
+        except (CommandError, Unseen):
+            return False
 
 
 def _append(slots: list[str | None], text: str | None) -> None:

@@ -117,7 +117,10 @@ def test_a_flag_on_another_partition_chooses(
             "hd0,gpt2",
         ),  # on both, and GRUB's iterator meets the last partition first
         ("--file /kern/vmlinuz --hint=hd0,gpt1", "hd0,gpt1"),
-        ("--file /kern/vmlinuz --hint=hd0,", "hd0,gpt1"),  # the partitions of one disk from the first
+        (
+            "--file /kern/vmlinuz --hint=hd0,",
+            "hd0,gpt1",
+        ),  # the partitions of one disk from the first
         ("--file /boot/grub/grub.cfg", "hd0,gpt1"),
         ("--file /flags", "-"),  # a directory
     ],

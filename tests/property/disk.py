@@ -60,6 +60,9 @@ class FewFiles:
         names = [name[len(above) :] for name in self.files if name.startswith(above)]
         return list(dict.fromkeys(name.partition("/")[0] + "/" * ("/" in name) for name in names))
 
+    def lists_in_order(self, path: GrubPath) -> bool:
+        return True
+
 
 def machine(
     files: Mapping[str, bytes] | None = None,

@@ -1,0 +1,82 @@
+"""Which of several devices does GRUB come to first when it searches, as far as that is known?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from kexec_hook.disks.drives import BlockDevice, Drives, split
+from kexec_hook.disks.mounts import FileSystem
+from kexec_hook.grub.disks import Unseen
+
+OF_SEVERAL = "not known, as there are several"
+
+
+class Candidate(NamedTuple):
+    """A device that answers a search, or may answer it: then `unseen` says why nobody knows."""
+
+    unit: BlockDevice
+    system: FileSystem
+    unseen: Unseen | None = None
+
+
+def answer(
+    drives: Drives, candidates: Sequence[Candidate], value: str, hints: Sequence[str]
+) -> list[str]:
+    """The names that a search gives, hinted devices first.  Unseen where the first of them is not known.
+
+    The candidates come in the order of GRUB's iterator (commands/search.c, iterate_device).
+    """
+    names: list[str] = []
+    for hint in filter(None, hints):
+        names += _hinted(drives, candidates, hint, unless=bool(names))
+    if not names:
+        _refuse_doubt(drives, candidates, value)
+    for unit in (candidate.unit for candidate in candidates if candidate.unseen is None):
+        unit.drive.fixed = True
+        names.append(drives.promise_name(unit))
+    return names
+
+
+def _hinted(
+    drives: Drives, candidates: Sequence[Candidate], hint: str, *, unless: bool
+) -> Iterator[str]:
+    """The names by which a hint finds something; of `hd0,` the partitions from the first on.  Unseen, unless"""
+    whole = hint.endswith(",")
+    fitting = [c for c in candidates if drives.may_be_called(hint, c.unit)]
+    if not unless and _elsewhere(fitting):
+        fitting = [c for c in fitting if not drives.is_guess(c.unit.drive)]
+        if not fitting:
+            raise Unseen(f"which disk GRUB calls ({split(hint.rstrip(','))[0]}) is {OF_SEVERAL}")
+    for candidate in (fitting[::-1] if whole else fitting) or candidates:
+        if candidate.unseen is None:
+            name = drives.take_hint(hint, candidate.unit, "from the hint of a search")
+            if name:
+                unless = True
+                yield name
+                if not whole:
+                    return
+        elif not unless and candidate in fitting:
+            raise candidate.unseen
+
+
+def _refuse_doubt(drives: Drives, candidates: Sequence[Candidate], value: str) -> None:
+    """What GRUB comes to first must be known to answer, and to come first.  Unseen"""
+    if not candidates:
+        return
+    first = candidates[0]
+    if first.unseen:
+        raise first.unseen
+    others = [other.unit.drive for other in _elsewhere(candidates)]
+    if any(not drives.in_known_order(first.unit.drive, other) for other in others):
+        raise Unseen(f"which disk GRUB finds first when it looks for {value} is {OF_SEVERAL}")
+
+
+def _elsewhere(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that are another file system than the first, on another disk."""
+    first = candidates[0] if candidates else None
+    return [
+        other
+        for other in candidates
+        if first and other.unit.drive is not first.unit.drive and other.system is not first.system
+    ]

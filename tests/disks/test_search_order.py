@@ -1,0 +1,134 @@
+"""Which of several does GRUB come to first?  Its order where that is known, and where it is not, nobody knows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kexec_hook.decision.decide import decide
+from kexec_hook.disks.root import RootDisks
+from kexec_hook.grub.disks import GrubPath, Unseen
+from kexec_hook.plugins.api import Decision, Trigger
+from kexec_hook.plugins.asking import Plugins
+from kexec_hook.settings.conf import load_settings
+from kexec_hook.system.host import Host
+from kexec_hook.system.process import Programs
+from tests import images
+from tests.bootfiles import bzimage, cpio
+from tests.tree import Tree
+
+ROOT = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"
+
+
+@pytest.fixture
+def two_disks(tmp_path: Path) -> Tree:
+    """/ is sda2, /boot sda1 and /srv sdb1; each has /flag."""
+    made = Tree(tmp_path / "root").touch("flag", "boot/flag", "srv/flag", "boot/vmlinuz")
+    made.mount("/", "/dev/sda2").mount("/boot", "/dev/sda1").mount("/srv", "/dev/sdb1")
+    for node, number in (("sda1", 1), ("sda2", 2), ("sdb1", 11)):
+        made.write(f"dev/{node}")
+        made.by("uuid", f"00000000-0000-4000-8000-{number:012}", node)
+        made.by("partuuid", f"11111111-aaaa-4bbb-8ccc-{number:012}", node)
+    return made
+
+
+def test_within_a_disk_the_last_partition_comes_first(two_disks: Tree) -> None:
+    (two_disks / "srv/flag").unlink()
+    assert two_disks.disks().find("file", "/flag") == ["hd0,gpt2", "hd0,gpt1"]
+
+
+@pytest.mark.parametrize("hint", ["hd0,", "hd0,gpt1"])
+def test_a_hinted_disk_is_searched_from_its_first_partition(two_disks: Tree, hint: str) -> None:
+    (two_disks / "srv/flag").unlink()
+    assert two_disks.disks().find("file", "/flag", [hint])[0] == "hd0,gpt1"
+
+
+def test_which_of_two_disks_has_it_first_is_not_known(two_disks: Tree) -> None:
+    with pytest.raises(Unseen) as caught:
+        two_disks.disks().find("file", "/flag")
+    assert caught.value.reason == (
+        "which disk GRUB finds first when it looks for /flag is not known, as there are several"
+    )
+
+
+def test_a_name_that_grub_wrote_tells_which_comes_first(two_disks: Tree) -> None:
+    two_disks.cmdline("BOOT_IMAGE=(hd1,gpt1)/vmlinuz root=/dev/sda2 ro")
+    assert two_disks.disks().find("file", "/flag") == ["hd0,gpt1", "hd1,gpt2", "hd1,gpt1"]
+
+
+@pytest.mark.parametrize("hint", ["hd0,", "hd0,gpt1"])
+def test_a_hint_that_may_mean_either_disk_tells_nothing(two_disks: Tree, hint: str) -> None:
+    with pytest.raises(Unseen) as caught:
+        two_disks.disks().find("file", "/flag", [hint])
+    assert caught.value.reason == "which disk GRUB calls (hd0) is not known, as there are several"
+
+
+def test_a_hint_that_only_one_of_them_can_be_is_believed(two_disks: Tree) -> None:
+    assert two_disks.disks().find("file", "/flag", ["hd1,gpt2"])[0] == "hd1,gpt2"
+
+
+def test_a_hinted_disk_with_a_partition_that_cannot_be_read_is_not_known(two_disks: Tree) -> None:
+    """GRUB may find it on sda1, which comes before sda2."""
+    two_disks.mounts = [line for line in two_disks.mounts if " /boot " not in line]
+    (two_disks / "srv/flag").unlink()
+    with pytest.raises(Unseen) as caught:
+        two_disks.disks().find("file", "/flag", ["hd0,"])
+    assert caught.value.reason.startswith("/dev/sda1 ")
+
+
+# --- the order of names, and what follows from a file that nobody can look at ---
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Tree:
+    """/dev/sda2 is mounted on /, /dev/sda3 is not mounted; GRUB calls the disk hd0."""
+    made = Tree(tmp_path / "root")
+    made.write("boot/vmlinuz", bzimage()).write("boot/initrd", cpio()).write("etc/os-release")
+    made.mount("/", "/dev/sda2").write("dev/sda2").write("dev/sda3").by("uuid", ROOT, "sda2")
+    made.by("uuid", images.UUID, "sda3")
+    for number in (2, 3):
+        made.by("partuuid", f"11111111-aaaa-4bbb-8ccc-{number:012}", f"sda{number}")
+    return made.cmdline("BOOT_IMAGE=(hd0,gpt2)/boot/vmlinuz root=/dev/sda2 ro")
+
+
+def decided(machine: Tree, config: str) -> Decision:
+    machine.grubcfg("set timeout=0\n" + config)
+    host = Host(str(machine.root), Programs(), os.geteuid(), False)
+    sysroot = host.sysroot()
+    return decide(host, sysroot, load_settings(sysroot), Plugins(installed=False), Trigger())
+
+
+def test_a_directory_that_grubs_driver_lists_is_in_grubs_order(
+    machine: Tree, tmp_path: Path
+) -> None:
+    if not any(shutil.which(name) for name in ("grub-fstest", "grub2-fstest")):
+        pytest.skip("needs grub-fstest")
+    files = Tree(tmp_path / "files").touch("conf.d/b", "conf.d/a", "conf.d/c")
+    images.ext4(machine / "dev/sda3", files.root)
+    disks = RootDisks(machine.sysroot())
+    machine.touch("conf.d/a", "conf.d/b")
+    assert disks.lists_in_order(GrubPath("hd0,gpt3", "/conf.d/"))
+    assert not disks.lists_in_order(GrubPath("hd0,gpt2", "/conf.d/"))
+    entry = (
+        f"menuentry x {{\n linux /boot/vmlinuz root=UUID={ROOT} $all\n initrd /boot/initrd\n}}\n"
+    )
+    loop = "insmod regexp\nfor f in (hd0,{})/conf.d/*; do set all=$all$f; done\n"
+    decision = decided(machine, loop.format("gpt3") + entry)
+    assert [objection.reason for objection in decision.objections] == []
+    assert decision.plan is not None
+    names = [decision.plan.cmdline.count(f"(hd0,gpt3)/conf.d/{name}") for name in "abc"]
+    assert names == [1, 1, 1]
+    (objection,) = decided(machine, loop.format("gpt2") + entry).objections
+    assert "the order in which GRUB finds `(hd0,gpt2)/conf.d/*'" in objection.reason
+
+
+def test_an_initrd_that_cannot_be_seen_is_not_called_missing(machine: Tree) -> None:
+    config = (
+        f"menuentry x {{\n linux /boot/vmlinuz root=UUID={ROOT}\n initrd (hd0,gpt3)/initrd\n}}\n"
+    )
+    reasons = [objection.reason for objection in decided(machine, config).objections]
+    assert len(reasons) == 1, reasons
+    assert "/dev/sda3" in reasons[0]
