@@ -22,16 +22,14 @@ SIGHTS = ("readable", "unreadable")
 RIGHT = ("staged alike", "neither boots", "declined by rule", "declined unseen")
 WRONG = ("differs", "false sentence", "no need to decline")
 
-_UNSEEN = re.compile(
-    r"not mounted|unmounted|no mount|nothing mounted|cannot be (?:known|read|seen|reached|asked|looked)|out of sight"
-    r"|not (?:visible|readable|reachable|known|seen|shown)|does not show|could not (?:be )?(?:read|see|know)"
-)
-# What must not be said of something that GRUB boots.
-_FALSE = re.compile(
-    r"GRUB cannot (?:boot|load)|update-grub|mkconfig|does not exist|there is no such (?:name|device)"
-)
-_NO_INITRD = re.compile(r"has no initrd")
-_WRITES = re.compile(r"GRUB would write|GRUB cannot (?:clear|write)|cannot clear it")
+# Codes of objections: what cannot be seen; what must not be said of something that GRUB boots; what GRUB cannot write.
+_UNSEEN = frozenset(["not-mounted", "cannot-be-known", "files-unreachable"])
+_NO_INITRD = frozenset(["initrd-needed"])
+_FALSE = _NO_INITRD | {
+    *("entry-fails", "no-entry", "no-such-entry", "config-unreadable", "leaves-without-menu"),
+    *("kernel-missing", "initrd-missing", "root-missing", "nothing-to-load", "broken-link"),
+}
+_WRITES = frozenset(["environment-not-writable", "next-entry-stuck"])
 
 
 class Built:
@@ -271,35 +269,33 @@ def judge(built: Built, said: emu.BootRun, got: Json, readable: bool) -> tuple[s
             ]
         found = _staged(built, said, kernel, got)
         return ("differs" if found else "staged alike"), found
-    reasons = [
-        f"{objection['reason']} {objection.get('fix') or ''}".strip()
-        for objection in got["objections"]
-    ]
     if kernel is None:
         return "neither boots", []
-    return _declined(built, said, reasons, readable)
+    return _declined(built, said, got["objections"], readable)
 
 
 def _declined(
-    built: Built, said: emu.BootRun, reasons: Sequence[str], readable: bool
+    built: Built, said: emu.BootRun, objections: Sequence[Json], readable: bool
 ) -> tuple[str, list[str]]:
     """GRUB boots, and we do not: for which reasons may that be?"""
     world = built.world
+
+    def of(codes: frozenset[str]) -> list[str]:
+        return [f"{one['reason']} ({one['code']})" for one in objections if one["code"] in codes]
+
     initrd = _initrd(said)
     if initrd is not None and not initrd.opened:
         return "declined by rule", []  # GRUB boots without an initrd that it could not load
-    if initrd is None and any(_NO_INITRD.search(reason) for reason in reasons):
+    if initrd is None and of(_NO_INITRD):
         return "declined by rule", []
-    false = [reason for reason in reasons if _FALSE.search(reason) or _NO_INITRD.search(reason)]
-    if false:
-        return "false sentence", false
-    if any(_WRITES.search(reason) for reason in reasons) and _writes_elsewhere(built, said):
+    if of(_FALSE):
+        return "false sentence", of(_FALSE)
+    if of(_WRITES) and _writes_elsewhere(built, said):
         return "declined by rule", []
-    unseen = [reason for reason in reasons if _UNSEEN.search(reason)]
+    unseen = of(_UNSEEN)
     if not unseen:
-        return "differs", [
-            f"GRUB boots {said.chosen}, kexec-hook declines: {reason}" for reason in reasons
-        ]
+        reasons = [f"{one['reason']} ({one['code']})" for one in objections]
+        return "differs", [f"GRUB boots {said.chosen}, kexec-hook declines: {r}" for r in reasons]
     if world.guess or world.blank or (not readable and not world.sighted):
         return "declined unseen", []
     what = "the images can be read" if readable else "the mounts show all that is asked"
