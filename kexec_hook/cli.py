@@ -267,7 +267,7 @@ def _add_grub_eval(subparsers: Any) -> None:
         "--prefix", help="GRUB's directory in DIR (default: the first with a grub.cfg)"
     )
     parser.add_argument(
-        "--flavour", default="upstream", choices=("upstream", "upstream-2.14", "rhboot")
+        "--flavour", default="upstream", choices=("upstream", "upstream-2.14", "rhboot", "suse")
     )
     parser.add_argument("--platform", default="pc", help="$grub_platform (default: pc)")
     parser.add_argument("--cpu", default="i386", help="$grub_cpu (default: i386)")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from kexec_hook.system.subvolume import default_subvolume
 
 UUID = "11111111-2222-4333-8444-555555555555"
 
@@ -60,3 +63,32 @@ def btrfs(
 
 
 MAKERS: dict[str, Callable[..., Path]] = {"ext4": ext4, "fat": fat, "btrfs": btrfs}
+
+
+def btrfs_subvolumes(
+    image: Path, mount: Path, subvolumes: dict[str, Path | None], default: str, uuid: str = UUID
+) -> int:
+    """A btrfs with these subvolumes, filled from directories, and the number of the default one.  As root."""
+    _need("mkfs.btrfs", "btrfs", "losetup", "mount")
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a btrfs")
+    _blank(image, 120)
+    _run("mkfs.btrfs", "-q", "-f", "-U", uuid, image)
+    mount.mkdir(parents=True, exist_ok=True)
+    try:
+        _run("mount", "-o", "loop", image, mount)
+    except subprocess.CalledProcessError:
+        pytest.skip("no loop device to mount a btrfs")
+    try:
+        for name, files in subvolumes.items():
+            (mount / name).parent.mkdir(parents=True, exist_ok=True)
+            _run("btrfs", "subvolume", "create", mount / name)
+            if files:
+                shutil.copytree(files, mount / name, dirs_exist_ok=True)
+        _run("btrfs", "subvolume", "set-default", mount / default)
+        found = default_subvolume(str(mount))
+        # Another process's mount namespace may keep it mounted for a while.
+        _run("sync", "-f", mount)
+    finally:
+        _run("umount", mount)
+    return found

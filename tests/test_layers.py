@@ -44,6 +44,7 @@ ROOMS = [
 OPENS_FILES = {
     "kexec_hook.system.sysroot": "everything below the root",
     "kexec_hook.system.reach": "the directories on the way to it",
+    "kexec_hook.system.subvolume": "the mounted btrfs that it asks",
     "kexec_hook.system.confine": "the root of its own in which a program is shut in",
     "kexec_hook.system.fstest": "the memory files with what grub-fstest prints",
     "kexec_hook.system.editenv": "GRUB's environment block, which it reads and puts in place",

@@ -239,6 +239,9 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine.unsure = frozenset(("cmdpath", "fw_path"))
     if config.platform == "efi":  # 2.06 and later set them where Secure Boot is on
         machine.unsure |= {"lockdown", "shim_lock"}
+    if config.relative:
+        machine.set("btrfs_relative_path", "y")
+        machine.export("btrfs_relative_path")
     machine.globbing = config.globbing
     if config.globbing:  # a signed image: Debian's and Fedora's have gzio; the rest is not known
         machine.modules.add("gzio")

@@ -39,6 +39,9 @@ class VolumeDisks:
     def identify(self, device: Device) -> Device:
         return device
 
+    def subvolume(self, name: str, number: int | None) -> str:
+        raise Unseen(f"which subvolume ({name}) has by default is not known")
+
     def beyond(self, path: GrubPath, why: str) -> Beyond:
         """Where to ask for what no mount shows.  Unseen"""
         raise Unseen(f"{path}: {why}")

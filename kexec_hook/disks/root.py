@@ -91,6 +91,13 @@ class RootDisks(VolumeDisks):
             return device
         return self.sight.identify(device, system)
 
+    def subvolume(self, name: str, number: int | None) -> str:
+        unit = self._unit(name)
+        system = self._system(unit) if unit else None
+        if system is None:
+            raise Unseen(f"which subvolume ({name}) has by default is not known")
+        return self.sight.subvolume(system, number)
+
     def beyond(self, path: GrubPath, why: str) -> HiddenFile:
         unit = self._unit(path.device)
         system = self._system(unit) if unit else None

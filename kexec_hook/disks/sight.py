@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from kexec_hook.disks import btrfs
 from kexec_hook.disks.drives import split_node
 from kexec_hook.disks.mounts import FileSystem, Mounts
 from kexec_hook.disks.volumes import NOT_MOUNTED, NotFound
@@ -11,6 +13,7 @@ from kexec_hook.grub.disks import Device, GrubPath, Stat, Unseen
 from kexec_hook.system import fstest
 from kexec_hook.system.fstest import Drivers, Image
 from kexec_hook.system.reach import join, parts_of
+from kexec_hook.system.subvolume import default_subvolume
 from kexec_hook.system.sysroot import Sysroot, SysrootError, kind_of
 
 
@@ -59,6 +62,38 @@ class Sight:
             self.unwatched = True
             raise _unseen(system, NOT_MOUNTED, unseen, None) from None
         return device._replace(fs=info.kind, uuid=info.uuid, label=info.label)
+
+    def subvolume(self, system: FileSystem, number: int | None) -> str:
+        """Where a subvolume of btrfs lies, the default one for None; empty for the top.  Unseen"""
+        asked = "the default subvolume" if number is None else f"subvolume {number}"
+        try:
+            if number is None:
+                number = self._default_subvolume(system)
+            for mount in system.mounts:
+                if f"subvolid={number}" in mount.options and mount.subvolume:
+                    return join(mount.root).rstrip("/")
+            with self._btrfs(system) as volume:
+                return join(volume.path(number)).rstrip("/")
+        except (btrfs.Damaged, SysrootError) as error:
+            raise Unseen(
+                f"{asked} of {describe(system)}, where GRUB's paths start, is not known: {error}"
+            ) from None
+
+    def _default_subvolume(self, system: FileSystem) -> int:
+        if str(self._sysroot.root) == "/":
+            for mount in system.mounts:
+                if self._mounts.at(mount.point) is mount:
+                    return default_subvolume(mount.point)
+        with self._btrfs(system) as volume:
+            return volume.default()
+
+    @contextmanager
+    def _btrfs(self, system: FileSystem) -> Iterator[btrfs.Btrfs]:
+        """From the device itself: right where it is not mounted here, so that nothing is on its way to the disk."""
+        if str(self._sysroot.root) == "/" and system.mounts:
+            raise btrfs.Damaged("it is not mounted")
+        with self._sysroot.unnoted.window(f"/dev/{(*system.nodes, '?')[0]}", block=True) as file:
+            yield btrfs.open_btrfs(file.at)
 
     def image(self, system: FileSystem) -> Image:
         """The file system for GRUB's drivers.  fstest.NoAnswer"""

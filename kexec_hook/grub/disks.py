@@ -76,6 +76,9 @@ class Disks(Protocol):
     def identify(self, device: Device) -> Device:
         """The same with type, UUID and label of its file system, where it is not mounted."""
 
+    def subvolume(self, name: str, number: int | None) -> str:
+        """Where a subvolume of btrfs lies: /@, empty for the top; None is the default one.  Unseen"""
+
     def find(self, by: FindBy, value: str, hints: Sequence[str] = ()) -> Sequence[str]:
         """Names of the devices that answer to a UUID, a label or hold a file; hinted devices first."""
 

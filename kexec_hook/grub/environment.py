@@ -38,6 +38,7 @@ class Environment:
             GrubPath, bool
         ] = {}  # what rhboot's blscfg has read, and whether it is in the menu
         self.found: dict[tuple[str, str], str] = {}  # what `search` has found
+        self.subvolumes: dict[str, str] = {}  # btrfs-mount-subvol: directory -> subvolume
         self.loopbacks: dict[str, GrubPath] = {}  # the disks that `loopback` made, and their images
         self.bls_nowhere: list[Refusal] = []  # where blscfg found no entry
         self.globbing = True  # the regexp module expands * and ? once it is loaded

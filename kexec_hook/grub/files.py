@@ -40,7 +40,23 @@ class Files(Environment):
                 raise CommandError(BAD_FILENAME, "missing `)' symbol")
         elif not device:
             raise CommandError(BAD_DEVICE, "variable `root' isn't set")
-        return GrubPath(device, path)
+        return GrubPath(device, self._from_top(device, path))
+
+    def _from_top(self, name: str, path: str) -> str:
+        """Where a path on btrfs lies: fs/btrfs.c, grub_btrfs_mount and find_path, of SUSE and rhboot.  Unseen"""
+        relative = (self.get("btrfs_relative_path") or "")[:1] in ("1", "y")
+        if not self.flavour.btrfs_relative or not relative or not path.startswith("/"):
+            return path
+        device = self.disks.device(name)
+        if device is None or (device if device.seen else self.disks.identify(device)).fs != "btrfs":
+            return path
+        for directory, subvolume in self.subvolumes.items():
+            if path == directory or path.startswith(f"{directory}/"):
+                return f"/{subvolume}{path[len(directory) :]}"
+        number, named = self.get("btrfs_subvolid") or "", self.get("btrfs_subvol") or ""
+        if named and not number:
+            return f"/{named.strip('/')}{path}"
+        return f"{self.disks.subvolume(name, strtoul(number)[0] if number else None)}{path}"
 
     # What is asked of the disks: three answers, one of them Unseen.
 
@@ -83,7 +99,10 @@ class Files(Environment):
 
     def open(self, name: str) -> GrubPath:
         """The file of this name, if GRUB could open it; else CommandError with GRUB's words."""
-        path = self.path(name)
+        return self.open_path(self.path(name))
+
+    def open_path(self, path: GrubPath) -> GrubPath:
+        """The same for a file from the top of its file system."""
         device = self.device(path.device)
         if device is None:
             raise unknown_device(path.device)

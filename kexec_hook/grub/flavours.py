@@ -35,6 +35,8 @@ class Flavour(NamedTuple):
     cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
     # rhboot (CVE-2023-4001): search --root-dev-only looks at the disk of $root alone; Fedora's EFI stub asks for it.
     root_dev_only: bool = False
+    # SUSE's and rhboot's fs/btrfs.c: with btrfs_relative_path paths start at a subvolume.
+    btrfs_relative: bool = False
     lacks: frozenset[str] = frozenset()  # commands of other GRUBs
     title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
     features: tuple[str, ...] = ()  # feature_* variables beside the common ones
@@ -50,7 +52,17 @@ _OF_RHBOOT = frozenset(
     ["decrement", "efi-export-env", "efi-load-env", "getenv", "increment", "version"]
 )
 
-UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | {"blscfg"})
+_OF_SUSE = frozenset(["btrfs-mount-subvol", "hiddenentry"])
+_BTRFS_VARIABLES = (("btrfs_relative_path", ""), ("btrfs_subvol", ""), ("btrfs_subvolid", ""))
+
+UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | _OF_SUSE | {"blscfg"})
+# grub2-btrfs-01 to -06 and 0001-Add-hidden-menu-entries of openSUSE's package; the rest is upstream's.
+SUSE = Flavour(
+    "suse",
+    btrfs_relative=True,
+    lacks=_OF_RHBOOT | {"blscfg"},
+    variables=_BTRFS_VARIABLES,
+)
 UPSTREAM_2_14 = Flavour(
     "upstream-2.14",
     blscfg="upstream",
@@ -58,7 +70,7 @@ UPSTREAM_2_14 = Flavour(
     envblk_skips_blank=True,
     cryptodisk_only=True,
     title_may_be_empty_source=False,
-    lacks=_OF_RHBOOT,
+    lacks=_OF_RHBOOT | _OF_SUSE,
     features=("search_cryptodisk_only", "tpm2_cap_pcrs", "gcry_hw_accel"),
 )
 RHBOOT = Flavour(
@@ -74,15 +86,12 @@ RHBOOT = Flavour(
     cryptodisk_only=True,
     blank_line_is_true=False,
     features=("search_cryptodisk_only",),
-    variables=(
-        ("btrfs_relative_path", ""),
-        ("btrfs_subvol", ""),
-        ("btrfs_subvolid", ""),
-        ("check_appended_signatures", "no"),
-    ),
+    btrfs_relative=True,
+    lacks=frozenset(["hiddenentry"]),
+    variables=(*_BTRFS_VARIABLES, ("check_appended_signatures", "no")),
 )
 FLAVOURS: Mapping[str, Flavour] = {
-    flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT)
+    flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT, SUSE)
 }
 
 

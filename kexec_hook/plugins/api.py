@@ -38,12 +38,13 @@ class BootConfig(NamedTuple):
     path: str  # below the root: /boot/grub/grub.cfg
     config: str  # as GRUB names it: (hd0,gpt2)/boot/grub/grub.cfg
     prefix: str  # (hd0,gpt2)/boot/grub
-    flavour: str  # upstream | upstream-2.14 | rhboot
+    flavour: str  # upstream | upstream-2.14 | rhboot | suse
     platform: str  # $grub_platform: pc, efi
     cpu: str  # $grub_cpu
     cmdpath: str = ""  # where GRUB's image was loaded from, as GRUB names it; empty: $prefix
     globbing: bool = False  # the regexp module is built in: `*` and `?` expand from the start
     notes: tuple[str, ...] = ()
+    relative: bool = False  # its paths on btrfs start at the default subvolume, from the beginning
     others: tuple[BootConfig, ...] = ()  # what GRUB may read instead: all must boot the same
     sync: str = ""  # the command that makes them alike
 

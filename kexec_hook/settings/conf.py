@@ -185,7 +185,7 @@ def flavour(text: str) -> str:
 
 SELECT = ("grub", "newest", "running", "kexec-default")
 WHEN = ("upgrade", "always")
-FLAVOURS = ("upstream", "upstream-2.14", "rhboot")
+FLAVOURS = ("upstream", "upstream-2.14", "rhboot", "suse")
 KEYS: Mapping[str, Callable[[str], object]] = {
     "load": yes_or_no,
     "when": when,

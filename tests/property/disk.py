@@ -43,6 +43,9 @@ class FewFiles:
     def identify(self, device: Device) -> Device:
         return device
 
+    def subvolume(self, name: str, number: int | None) -> str:
+        return ""
+
     def entry(self, path: GrubPath) -> Stat | None:
         return self.stat(path)
 

@@ -349,7 +349,7 @@ kexec-hook.conf:1: `nvidia,` is no name of a module; write names with blanks bet
     decline_if_module = nvidia, radeon
                         ^^^^^^^""",
     "flavour = fedora": """\
-kexec-hook.conf:1: `fedora` is none of upstream, upstream-2.14, rhboot
+kexec-hook.conf:1: `fedora` is none of upstream, upstream-2.14, rhboot, suse
     flavour = fedora
               ^^^^^^""",
     "select = a\x1b[2J": """\
@@ -458,7 +458,7 @@ def test_an_error_of_the_command_line_says_so(etc: Etc) -> None:
     assert (
         str(caught.value)
         == """\
-command line: `x=y` is none of upstream, upstream-2.14, rhboot
+command line: `x=y` is none of upstream, upstream-2.14, rhboot, suse
     x=y
     ^^^"""
     )

@@ -179,7 +179,8 @@ def _list(
     if not device or m.device(device) is None:
         raise call.error(BAD_DEVICE, f"disk `{device or ''}' not found")
     try:
-        names = m.list(GrubPath(device, directory))
+        top = m.path(f"({device}){directory}")
+        names = m.list(top)
     except Unseen as unseen:
         m.unseen(unseen, call.span)
         return None
@@ -194,9 +195,9 @@ def _list(
     for name in (name.rstrip("/") for name in names):
         if not name.endswith(SUFFIX) or (name.startswith(".") and not hidden):
             continue
-        path = GrubPath(device, f"{directory.rstrip('/')}/{name}")
+        path = GrubPath(device, f"{top.path.rstrip('/')}/{name}")
         try:
-            found.append(m.open(str(path)))
+            found.append(m.open_path(path))
         except CommandError:
             # The error stays set while the directory is read on, which ends that on ext2.
             _doubt(

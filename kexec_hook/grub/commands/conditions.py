@@ -212,7 +212,7 @@ class _Test:
             if "/" in path:
                 return _Info()
             path = "/" + path
-        asked = GrubPath(device, path)
+        asked = machine.path(f"({device}){path}")
         return _Info(machine.entry(asked), asked)
 
     def _kind(self, name: str) -> str | None:

@@ -19,7 +19,7 @@ _OPTIONS = (
 _RHBOOT_OPTIONS = tuple(option._replace(optional=option.long == "users") for option in _OPTIONS)
 
 
-@command("menuentry", "submenu")
+@command("menuentry", "submenu", "hiddenentry")
 def menuentry(m: Machine, call: Call) -> int:
     options = _RHBOOT_OPTIONS if m.flavour.users_optional else _OPTIONS
     parsed = parse_options(m, call.args, options, accept_dash=True)

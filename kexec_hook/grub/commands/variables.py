@@ -212,3 +212,12 @@ def echo(m: Machine, call: Call) -> int:
         words = [_unescape(word) for word in words]
     m.say(" ".join(words) + ("\n" if newline else ""))
     return OK
+
+
+@command("btrfs-mount-subvol")
+def btrfs_mount_subvol(m: Machine, call: Call) -> int:
+    """btrfs-mount-subvol (DEVICE) DIRECTORY SUBVOLUME: grub2-btrfs-06-subvol-mount, of SUSE and rhboot."""
+    if len(call.args) < 3:
+        raise call.error(BAD_ARGUMENT, "required <dev> <dir> and <subvol>")
+    m.subvolumes["/" + call.args[1].strip("/")] = call.args[2].strip("/")
+    return OK

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from kexec_hook.grub.disks import GrubPath, Unseen
+from kexec_hook.grub.flavours import FLAVOURS
 from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
 from kexec_hook.plugins.builtin import bootcode, bootorder, proxmox
 from kexec_hook.plugins.builtin.start import CPUS, Start, find_start, is_rhboots
 from kexec_hook.system.distribution import os_release, system_ids
+from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ hookimpl = pluggy.HookimplMarker("kexec_hook")
 def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | None:
     """What the GRUB that starts next reads first; where nothing tells, grub.cfg in /boot/grub or /boot/grub2."""
     release = os_release(sysroot)
-    rhboot = _is_like(release, "fedora", "rhel")
-    grub2 = rhboot or _is_like(release, "suse", "opensuse")
+    rhboot, suse = _is_like(release, "fedora", "rhel"), _is_like(release, "suse", "opensuse")
+    grub2 = rhboot or suse
     main = _directory(
         sysroot, ("/boot/grub2", "/boot/grub") if grub2 else ("/boot/grub", "/boot/grub2")
     )
@@ -41,7 +43,7 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
         path=f"{directory}/grub.cfg" if directory else disks.name(_grub_cfg(place)),
         config="",
         prefix="",
-        flavour="rhboot" if rhboot else _upstream(sysroot, release, modules, start),
+        flavour=_flavour(sysroot, release, modules, start),
         platform=start.platform,
         cpu=start.cpu,
         # Signed images (Debian's build-efi-images, Fedora's grub.macros) have the regexp module built in.
@@ -49,6 +51,7 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
         cmdpath=start.cmdpath,
         notes=tuple(filter(None, (start.note, _wrong(sysroot, f"{directory}/grub.cfg")))),
         sync=start.sync,
+        relative=suse and start.place is None and _is_btrfs(disks, place),
     )
     others = [
         _at(config._replace(path=disks.name(_grub_cfg(other))), other, disks)
@@ -58,10 +61,19 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
 
 
 def _at(config: BootConfig, place: GrubPath, disks: RootDisks) -> BootConfig:
-    prefix = f"({disks.lasting_name(place.device)}){place.path}"
+    path = place.path
+    if config.relative:  # grub2-btrfs-04-grub2-install of SUSE's
+        mount = disks.mounts.at(disks.sysroot.resolve(config.path))
+        path = join(parts_of(path)[len(mount.root) if mount else 0 :])
+    prefix = f"({disks.lasting_name(place.device)}){path}"
     if is_rhboots(place):
         config = config._replace(flavour="rhboot")
     return config._replace(config=f"{prefix}/grub.cfg", prefix=prefix)
+
+
+def _is_btrfs(disks: RootDisks, place: GrubPath) -> bool:
+    device = disks.device(place.device)
+    return device is not None and device.fs == "btrfs"
 
 
 def _grub_cfg(place: GrubPath) -> GrubPath:
@@ -118,18 +130,21 @@ def _out_of_sight(decision: Decision) -> Iterator[Objection]:
 
 
 def _relative_paths(decision: Decision) -> Iterator[Objection]:
-    """SUSE's and Fedora's GRUB (fs/btrfs.c, grub_btrfs_mount): paths from a subvolume, else from the default one."""
-    if decision.evaluation is None:
+    """Other GRUBs than SUSE's and Fedora's do not know btrfs_relative_path; who sets it expects one of them."""
+    if decision.evaluation is None or FLAVOURS[decision.evaluation.config.flavour].btrfs_relative:
         return
     machine = decision.evaluation.machine
     if (machine.get("btrfs_relative_path") or "")[:1] not in ("1", "y"):
         return
-    device = decision.disks.device(machine.get("root") or "")
+    try:
+        device = decision.disks.device(machine.get("root") or "")
+    except Unseen:
+        return
     if device and device.fs == "btrfs":
-        where = machine.get("btrfs_subvol") or machine.get("btrfs_subvolid") or "the default one"
         yield Objection(
-            f"GRUB's paths start at a btrfs subvolume ({where}; btrfs_relative_path), which kexec-hook does not follow",
+            "the configuration sets btrfs_relative_path, which this GRUB is not known to follow",
             code="btrfs-relative-path",
+            fix="set flavour = suse in /etc/kexec-hook.conf where it is openSUSE's GRUB",
         )
 
 
@@ -170,6 +185,14 @@ def _wrong(sysroot: Sysroot, path: str) -> str:
     if kind != "file":
         return f"{path} is {'a directory' if kind == 'dir' else 'not a regular file'}"
     return f"{path} is larger than {FILE_LIMIT >> 20} MiB" if info.st_size > FILE_LIMIT else ""
+
+
+def _flavour(sysroot: Sysroot, release: dict[str, str], modules: str, start: Start) -> str:
+    if _is_like(release, "fedora", "rhel"):
+        return "rhboot"
+    if _is_like(release, "suse", "opensuse"):
+        return "suse"
+    return _upstream(sysroot, release, modules, start)
 
 
 def _upstream(sysroot: Sysroot, release: dict[str, str], modules: str, start: Start) -> str:

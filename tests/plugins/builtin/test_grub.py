@@ -114,7 +114,7 @@ def test_boot_in_a_subvolume(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert booted(machine, capsys)["BOOT_IMAGE"] == "/@/boot/vmlinuz"
 
 
-def test_paths_that_start_at_a_subvolume_are_not_followed(
+def test_paths_that_start_at_a_subvolume_are_not_for_every_grub(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """openSUSE writes `set btrfs_relative_path="yes"`; / at the top may hold another kernel of that name."""
@@ -132,7 +132,7 @@ def test_paths_that_start_at_a_subvolume_are_not_followed(
     )
     assert main(["--root", str(tmp_path), "stage", "--dry-run"]) == 3
     assert (
-        "GRUB's paths start at a btrfs subvolume (the default one; btrfs_relative"
+        "the configuration sets btrfs_relative_path, which this GRUB is not known to follow"
         in capsys.readouterr().out
     )
 
