@@ -12,7 +12,14 @@ from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.grub.flavours import FLAVOURS
 from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
 from kexec_hook.plugins.builtin import bootcode, bootorder, proxmox
-from kexec_hook.plugins.builtin.start import CPUS, Start, find_start, is_rhboots
+from kexec_hook.plugins.builtin.start import (
+    CPUS,
+    OPEN_FIRMWARE,
+    Start,
+    architecture,
+    find_start,
+    is_rhboots,
+)
 from kexec_hook.system.distribution import os_release, system_ids
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
@@ -83,7 +90,7 @@ def _grub_cfg(place: GrubPath) -> GrubPath:
 @hookimpl
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """Where GRUB's paths mean something else, and where the firmware starts something else than this GRUB."""
-    found = [*_relative_paths(decision), *_firmware(decision)]
+    found = [*_architecture(decision), *_relative_paths(decision), *_firmware(decision)]
     return [
         objection._replace(by="grub") for objection in found if isinstance(objection, Objection)
     ]
@@ -127,6 +134,15 @@ def _out_of_sight(decision: Decision) -> Iterator[Objection]:
         code="not-mounted",
         fix=fix,
     )
+
+
+def _architecture(decision: Decision) -> Iterator[Objection]:
+    machine = architecture(decision.sysroot)
+    if machine in OPEN_FIRMWARE:
+        yield Objection(
+            f"this machine is a {machine}, whose boot by Open Firmware kexec-hook does not support",
+            code="unsupported-architecture",
+        )
 
 
 def _relative_paths(decision: Decision) -> Iterator[Objection]:

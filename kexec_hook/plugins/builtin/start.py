@@ -43,6 +43,10 @@ _MACHINES = {
 }  # uname -m where GRUB's name is neither x86_64 nor i386
 
 
+# uname -m -> $grub_cpu of the machines whose GRUB Open Firmware starts (grub-core/kern/ieee1275)
+OPEN_FIRMWARE = {"ppc64": "powerpc", "ppc64le": "powerpc", "ppc": "powerpc", "sparc64": "sparc64"}
+
+
 class Start(NamedTuple):
     """How a GRUB is started by its platform, as far as that shows."""
 
@@ -65,6 +69,8 @@ def find_start(
     own: GrubPath | None,
 ) -> Start:
     """`own` is the directory of this system's grub.cfg, `modules` where its GRUB would be."""
+    if architecture(sysroot) in OPEN_FIRMWARE:
+        return Start("ieee1275", OPEN_FIRMWARE[architecture(sysroot)])
     if not efi.is_efi(sysroot):
         return _bios(sysroot, disks, own)
     loader = bootorder.expected(sysroot, disks)
@@ -78,6 +84,14 @@ def find_start(
     if start.place is None and loader and loader.path:
         return start._replace(place=_built_in(disks, loader, start.cpu))
     return start
+
+
+def architecture(sysroot: Sysroot) -> str:
+    """What the machine below a root is, as `uname -m` has it; empty where it does not tell."""
+    try:
+        return sysroot.text("/proc/sys/kernel/arch", 64).strip()  # since Linux 6.1
+    except SysrootError:
+        return os.uname().machine if str(sysroot.root) == "/" else ""
 
 
 def is_rhboots(place: GrubPath) -> bool:

@@ -523,3 +523,16 @@ def test_a_setting_goes_before_everything(
     assert booted(machine, capsys)["first"] == "yes"
     machine.write("etc/kexec-hook.conf", "flavour = rhboot\n")
     assert booted(machine, capsys)["first"] == "no"
+
+
+@pytest.mark.parametrize("name", ["ppc64le", "ppc64", "sparc64"])
+def test_open_firmware_is_one_true_sentence(
+    machine: Tree, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    cfg(machine, "boot/grub/grub.cfg").write("proc/sys/kernel/arch", f"{name}\n")
+    assert locate(machine).platform == "ieee1275"
+    machine.sysroot()
+    assert main(["--root", str(machine.root), "stage", "--dry-run", "--json"]) == 3
+    said = json.loads(capsys.readouterr().out)
+    assert [objection["code"] for objection in said["objections"]] == ["unsupported-architecture"]
+    assert name in said["objections"][0]["reason"]
