@@ -271,7 +271,7 @@ from kexec_hook.system.directory import Directory, StateError
 path = sys.argv[1] + "/kexec-hook"
 with Directory.open(path) as state, state.lock() as held:
     held.write("record", b"old")
-subprocess.run(["mount", "-o", "remount,ro", sys.argv[1]], check=True)
+subprocess.run(["mount", "-o", "remount,bind,ro", sys.argv[1]], check=True)
 def attempt(do):
     try:
         do()
