@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from kexec_hook.kernel.images import Damaged, Part, Pieces, cpio_lengths, parts, read_initrd
+from kexec_hook.kernel.images import Damaged, Pieces
+from kexec_hook.kernel.initrd import Part, cpio_lengths, parts, read_initrd
 from kexec_hook.system.process import ProcessError, ProgramNotFound, Programs
 
 _CHUNK = 1 << 20  # bytes, packed and unpacked

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kexec_hook.kernel.images import Damaged, Kernel, NotLinux, Part, inspect_kernel, read_initrd
+from kexec_hook.kernel.images import Damaged, Kernel, NotLinux, inspect_kernel
+from kexec_hook.kernel.initrd import Part, read_initrd
 from kexec_hook.kernel.unpack import unpack_initrd
 from kexec_hook.system.process import Programs
 from tests.bootfiles import FILES, bzimage, cpio, elf, image, packed, zboot

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Optional
 
 from kexec_hook.grub.regex import tree
+from kexec_hook.grub.regex.chars import Chars, is_word
 from kexec_hook.grub.regex.tree import (
     ALT,
     ANCHOR,
@@ -23,7 +24,6 @@ from kexec_hook.grub.regex.tree import (
     STAR,
     Tree,
     bottom_up,
-    is_word,
 )
 from kexec_hook.grub.regex.tree import EreError as EreError
 from kexec_hook.grub.regex.tree import EreLimit as EreLimit
@@ -47,7 +47,7 @@ class _Node:
 
     def __init__(self, kind: int, like: Tree | _Node, *, copied: bool, bits: int) -> None:
         self.kind = kind
-        self.chars: tree.Chars | None = like.chars
+        self.chars: Chars | None = like.chars
         self.group: int = like.group
         self.optional: bool = like.optional
         self.copied = copied

@@ -15,7 +15,7 @@ A ")" without "(" and a "}" stand for themselves; an operator with nothing to re
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from kexec_hook.grub.regex.chars import CLASSES, Chars, is_stray
 
 MAX_NODES = 3000  # of the tree and of the automaton; gnulib's own bound is the memory
 _DEEPEST = 60  # parentheses in one another
@@ -44,40 +44,6 @@ class EreLimit(EreError):
     """GRUB might well go on here, and we do not: what follows from this match is not known."""
 
 
-# Characters.  GRUB's classes know ASCII only (lib/posix_wrap), and grub_isspace no \v and no \f.
-
-_CLASSES = {
-    "alnum": "09AZaz", "alpha": "AZaz", "blank": "  \t\t", "cntrl": "\0\x1f\x7f\x7f", "digit": "09", "graph": "!~",
-    "lower": "az", "print": " ~", "punct": "!/:@[`{~", "space": "  \t\t\n\n\r\r", "upper": "AZ", "xdigit": "09AFaf",
-}  # fmt: skip
-
-
-class Chars(NamedTuple):
-    r"""What one bracket, `.`, `\w` or plain character accepts."""
-
-    ranges: str  # pairs of first and last
-    negated: bool = False
-    literal: bool = False
-
-    def accept(self, char: str) -> bool:
-        if _is_stray(char) and not self.literal:
-            return False
-        ranges = self.ranges
-        return (
-            any(ranges[i] <= char <= ranges[i + 1] for i in range(0, len(ranges), 2))
-            != self.negated
-        )
-
-
-def is_word(char: str) -> bool:
-    return char.isascii() and (char.isalnum() or char == "_")
-
-
-def _is_stray(char: str) -> bool:
-    """A byte that is no UTF-8: it matches itself in a pattern, never `.` nor a bracket."""
-    return "\udc80" <= char <= "\udcff"
-
-
 # Anchors: what must hold before and behind a place, in gnulib's bits.
 
 PREV_WORD, PREV_NOTWORD, NEXT_WORD, NEXT_NOTWORD, PREV_LINE, NEXT_LINE, PREV_BUF, NEXT_BUF = (
@@ -96,10 +62,10 @@ _ANCHORS = {
     "\\B": [PREV_WORD | NEXT_WORD, PREV_NOTWORD | NEXT_NOTWORD],
 }
 _SHORTHANDS = {
-    "\\w": Chars(_CLASSES["alnum"] + "__"),
-    "\\W": Chars(_CLASSES["alnum"] + "__", negated=True),
-    "\\s": Chars(_CLASSES["space"]),
-    "\\S": Chars(_CLASSES["space"], negated=True),
+    "\\w": Chars(CLASSES["alnum"] + "__"),
+    "\\W": Chars(CLASSES["alnum"] + "__", negated=True),
+    "\\s": Chars(CLASSES["space"]),
+    "\\S": Chars(CLASSES["space"], negated=True),
     ".": Chars("\0\0", negated=True),
 }
 
@@ -345,13 +311,13 @@ class Parser:
                 ranges += _range(kind, name, *self._element(hyphen=True))
                 wide = True
             elif kind == ":":
-                if name not in _CLASSES:
+                if name not in CLASSES:
                     raise EreError(_ECTYPE)
-                ranges += _CLASSES[name]
+                ranges += CLASSES[name]
                 wide = True
             elif kind and _octets(name) != 1:
                 raise EreError(_ECOLLATE)
-            elif not _is_stray(name):
+            elif not is_stray(name):
                 ranges += name * 2
                 wide |= not name.isascii()
             if not self._peek():
@@ -390,8 +356,8 @@ def _range(low_kind: str, low: str, high_kind: str, high: str) -> str:
     if (
         (low_kind and _octets(low) > 1)
         or (high_kind and _octets(high) > 1)
-        or _is_stray(low)
-        or _is_stray(high)
+        or is_stray(low)
+        or is_stray(high)
     ):
         raise EreError(_ECOLLATE)
     low, high = low or "\0", high or "\0"

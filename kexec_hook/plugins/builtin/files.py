@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kexec_hook.disks.mounts import links_by
 from kexec_hook.kernel import images
 from kexec_hook.kernel.cmdline import words
+from kexec_hook.kernel.initrd import read_initrd
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.checks import Checks, ask
 from kexec_hook.plugins.builtin.fixes import another_entry, correct_entry, remake_initrd
@@ -144,7 +145,7 @@ def _initrds(decision: Decision) -> Iterator[Objection]:
 
 def _damage(file: Window) -> str:
     try:
-        images.read_initrd(file)
+        read_initrd(file)
     except images.Damaged as damaged:
         return str(damaged)
     return ""
