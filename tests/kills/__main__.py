@@ -10,6 +10,7 @@ import os
 import pkgutil
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,8 +20,10 @@ from typing import NamedTuple
 
 import kexec_hook
 from tests.kills import judge, tracing, units
+from tests.kills.proof import Row, section, write
 from tests.kills.scenarios import SCENARIOS, NothingToStrike, Right, Scenario
 from tests.kills.tracing import Blow, Call, Tree
+from tests.machine import PROJECT
 
 SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM, "kill": signal.SIGKILL}
 ALL = (*SIGNALS, "e5", "e28", "e30")
@@ -138,19 +141,29 @@ def preload() -> None:
 
 
 def worker(
-    scenario: Scenario, chosen: Sequence[tuple[int, Point]], directory: Path, to: int
+    scenario: Scenario,
+    chosen: Sequence[tuple[int, Point]],
+    directory: Path,
+    to: int,
+    until: float,
 ) -> None:
-    """Try these points, and write a line of JSON for each."""
+    """Try these points, as long as there is time, and write a line of JSON for each."""
     bench = Bench(scenario, directory)
     with os.fdopen(to, "w") as out:
         for number, point in chosen:
+            if time.monotonic() > until:
+                break
             faults = list(dict.fromkeys(bench.faults(point.blow)))
             out.write(json.dumps([number, str(point), faults]) + "\n")
             out.flush()
 
 
 def spread(
-    scenario: Scenario, chosen: Sequence[tuple[int, Point]], directory: Path, jobs: int
+    scenario: Scenario,
+    chosen: Sequence[tuple[int, Point]],
+    directory: Path,
+    jobs: int,
+    until: float,
 ) -> list[Found]:
     """The points, by several processes."""
     readers = []
@@ -161,7 +174,7 @@ def spread(
             status = 1
             try:
                 os.close(ours)
-                worker(scenario, chosen[job::jobs], directory / str(job), theirs)
+                worker(scenario, chosen[job::jobs], directory / str(job), theirs, until)
                 status = 0
             except BaseException:
                 import traceback
@@ -181,20 +194,20 @@ def spread(
 
 
 def attempt(
-    scenario: Scenario, name: str, args: argparse.Namespace, directory: Path
-) -> tuple[int, int]:
-    """All points of one scenario and signal: how many were tried, and how many are bad."""
+    scenario: Scenario, name: str, args: argparse.Namespace, directory: Path, until: float
+) -> tuple[Row, int] | None:
+    """All points of one scenario and signal, and how many there was no time for; None where there is no such moment."""
     started = time.monotonic()
     try:
         calls = Bench(scenario, directory / "count").calls()
     except NothingToStrike as nothing:
         print(f"{scenario.name} {name}: {nothing}")
-        return 0, 0
+        return None
     numbered = list(enumerate(points(scenario, name, calls), 1))
     chosen = [item for item in numbered if item[0] % args.every == args.shift % args.every]
     if args.number:
         chosen = numbered[args.number - 1 : args.number]
-    found = spread(scenario, chosen, directory, args.jobs)
+    found = spread(scenario, chosen, directory, args.jobs, until)
     bad = [one for one in found if one.faults]
     print(
         f"{scenario.name} {name}: {len(calls)} calls, {len(numbered)} points, {len(found)} tried, {len(bad)} bad, "
@@ -202,7 +215,8 @@ def attempt(
         flush=True,
     )
     report(bad, args.verbose)
-    return len(found), len(bad)
+    row = Row(scenario.name, name, len(calls), len(found), len(bad))
+    return row, len(chosen) - len(found)
 
 
 def report(bad: Sequence[Found], verbose: bool) -> None:
@@ -233,7 +247,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--shift", type=int, default=0, metavar="S", help="begin with another one of the K"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="J")
+    parser.add_argument("--seconds", type=float, metavar="T", help="leave out what comes later")
+    # Many points wait for a lock that a held process has.
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), metavar="J")
+    parser.add_argument("--proof", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every bad point")
     args = parser.parse_args()
     name = args.signal
@@ -260,7 +277,20 @@ def main() -> int:
         print(f"python -m tests.kills: {reason}", file=sys.stderr)
         return 2
     preload()
-    tried = bad = 0
+    rows, left_out = tries(args)
+    if args.proof:
+        write(args.proof, section(rows, ALL, args.every, checkout()))
+    bad = sum(row.bad for row in rows)
+    if left_out:
+        print(f"no time was left for {left_out} more points")
+    print(f"{sum(row.tried for row in rows)} points, {bad} bad")
+    return 1 if bad else 0
+
+
+def tries(args: argparse.Namespace) -> tuple[list[Row], int]:
+    """What was asked for, and how many points there was no time for."""
+    rows, left_out = [], 0
+    until = time.monotonic() + (args.seconds or float("inf"))
     directory = Path(tempfile.mkdtemp(prefix="kills-", dir=memory()))
     try:
         for scenario in (
@@ -269,12 +299,22 @@ def main() -> int:
             for name in ALL if args.signal == "all" else [args.signal]:
                 if name not in SIGNALS and not scenario.errors:
                     continue
-                one = attempt(scenario, name, args, directory)
-                tried, bad = tried + one[0], bad + one[1]
+                found = attempt(scenario, name, args, directory, until)
+                if found:
+                    rows.append(found[0])
+                    left_out += found[1]
     finally:
         shutil.rmtree(directory)
-    print(f"{tried} points, {bad} bad")
-    return 1 if bad else 0
+    return rows, left_out
+
+
+def checkout() -> str:
+    """The commit that is tried, and whether there is more than that."""
+    argv = ("git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=10")
+    return (
+        subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+        or "unknown"
+    )
 
 
 if __name__ == "__main__":

@@ -156,13 +156,17 @@ def _unit(word: str) -> Callable[[], units.Command | None]:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
+        Scenario("finalize", "shutdown", "debian-12-next", _shutting_down, ("finalize",)),
+        Scenario("complete", "complete", "debian-12-next", _unwritten, command=_unit("complet")),
+        Scenario("judge", "judge", "debian-12-next", _jump_failed, command=_unit("judge")),
         Scenario("stage", "staging", "debian-12-next", _nothing, ("stage",)),
         Scenario("run", "staging", "debian-12", _nothing, RUN),
         Scenario("restage", "staging", "debian-12", _another_default, RUN),
         Scenario("decline", "staging", "debian-12", _initrd_gone, RUN),
         Scenario("unstage", "staging", "debian-12-next", _staged, ("unstage",)),
-        Scenario("coldreboot", "staging", "debian-12-next", _staged, ("coldreboot",)),
         Scenario("hook", "staging", "debian-12-next", _staged, command=_hook),
+        Scenario("coldreboot", "staging", "debian-12-next", _staged, ("coldreboot",)),
+        Scenario("finalize-cold", "cold", "debian-12-next", _asked_for_cold, ("finalize",)),
         Scenario(
             "stage-stuck",
             "staging",
@@ -175,9 +179,5 @@ SCENARIOS = {
         Scenario(
             "restage-stuck", "staging", "debian-12", _another_default, RUN, stuck=True, errors=False
         ),
-        Scenario("finalize", "shutdown", "debian-12-next", _shutting_down, ("finalize",)),
-        Scenario("finalize-cold", "cold", "debian-12-next", _asked_for_cold, ("finalize",)),
-        Scenario("judge", "judge", "debian-12-next", _jump_failed, command=_unit("judge")),
-        Scenario("complete", "complete", "debian-12-next", _unwritten, command=_unit("complet")),
     )
 }
