@@ -125,10 +125,12 @@ def test_a_directory_that_grubs_driver_lists_is_in_grubs_order(
     assert "the order in which GRUB finds `(hd0,gpt2)/conf.d/*'" in objection.reason
 
 
-def test_an_initrd_that_cannot_be_seen_is_not_called_missing(machine: Tree) -> None:
-    config = (
-        f"menuentry x {{\n linux /boot/vmlinuz root=UUID={ROOT}\n initrd (hd0,gpt3)/initrd\n}}\n"
-    )
+@pytest.mark.parametrize(
+    "lines",
+    ["initrd (hd0,gpt3)/initrd", "if [ -f (hd0,gpt3)/i ]; then initrd (hd0,gpt3)/i; fi"],
+)
+def test_an_initrd_that_cannot_be_seen_is_not_called_missing(machine: Tree, lines: str) -> None:
+    config = f"menuentry x {{\n linux /boot/vmlinuz root=UUID={ROOT}\n {lines}\n}}\n"
     reasons = [objection.reason for objection in decided(machine, config).objections]
     assert len(reasons) == 1, reasons
     assert "/dev/sda3" in reasons[0]

@@ -256,6 +256,8 @@ class Configuration:
         other = self.random.choice((part, self._part()))
         if other.disk not in self.known:
             other = part
+        if not self.world.boot_image or part.disk != self.world.boot.disk:
+            self.world.guess = True  # the firmware may show a disk that Linux has not
         lines = [f"set {device}=", f"search --fs-uuid --set={device} {part.uuid}"]
         return [
             *lines,

@@ -13,6 +13,7 @@ from kexec_hook.kernel.initrd import read_initrd
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.checks import Checks, ask
 from kexec_hook.plugins.builtin.fixes import another_entry, correct_entry, remake_initrd
+from kexec_hook.plugins.builtin.sight import is_blind
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.sysroot import MissingError, NotPermittedError, Sysroot, SysrootError
 
@@ -208,6 +209,8 @@ def _needs_initrd(decision: Decision, kind: str, value: str) -> bool:
     """Does Linux need an initrd to find its root, and has the entry none?  One that is missing is told already."""
     if decision.plan is None or decision.plan.initrds:
         return False
+    if decision.evaluation and is_blind(decision.evaluation):
+        return False  # an initrd may be where nobody can look
     executed = decision.evaluation.machine.executed if decision.evaluation else []
     if any(words[0].startswith("initrd") for words in executed):
         return False
