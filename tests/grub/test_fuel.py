@@ -11,7 +11,7 @@ from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.script.source import read_source
 from tests.property.disk import FewFiles
 
-STATEMENTS = "this runs for ever, as far as can be told (20,000 statements)"
+STATEMENTS = "this runs for ever (20,000 statements)"
 TEXT = "the values of variables grow without end (1 MiB)"
 TIME = "evaluating takes too long"
 
@@ -50,4 +50,4 @@ def test_a_part_spends_less_and_has_the_time_of_the_whole() -> None:
     assert limit("while true; do true; done\n", whole.part()) == (TIME, 1)
     whole.deadline += 3600
     message, _ = limit("while true; do true; done\n", whole.part())
-    assert message == "this runs for ever, as far as can be told (100,000 statements)"
+    assert message == "this runs for ever (100,000 statements)"
