@@ -152,7 +152,7 @@ def _add_staging(subparsers: Any) -> None:
         staging.unstage,
         help_,
         "kexec-hook unstage",
-        "the next reboot is an ordinary one",
+        "the next reboot goes through the firmware",
     )
 
 
@@ -167,7 +167,7 @@ def _add_looking(subparsers: Any) -> None:
     )
     _add_json(parser)
     help_ = "show the chain of evidence behind the choice, with file and line"
-    what = "which `set default` won, what grubenv said, why this root, what loads what"
+    what = "which `set default` won, what grubenv holds, why this root, what loads what"
     parser = _command(
         subparsers, "explain", looking.explain_choice, help_, "kexec-hook explain", what
     )
@@ -185,7 +185,7 @@ def _add_looking(subparsers: Any) -> None:
 
 def _add_rebooting(subparsers: Any) -> None:
     help_, what = (
-        "reboot by kexec, or the ordinary way where that is declined",
+        "reboot by kexec, or through the firmware where that is declined",
         "stage first if needed, do not ask",
     )
     parser = _command(
@@ -194,7 +194,7 @@ def _add_rebooting(subparsers: Any) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
     help_, what = "reboot through the firmware, whatever is staged", "the long way, once"
     _command(subparsers, "coldreboot", rebooting.coldreboot, help_, "kexec-hook coldreboot", what)
-    help_ = "allow jumps again into a kernel that did not come up after one"
+    help_ = "allow a kexec again into a kernel that did not come up after one"
     what = "`kexec-hook status` lists such kernels"
     parser = _command(
         subparsers, "ack", rebooting.ack, help_, "kexec-hook ack 6.1.0-39-amd64", what
@@ -232,14 +232,14 @@ def _add_called(subparsers: Any) -> None:
         help="who calls: apt, dpkg, kernel, dnf4, dnf5, rpm",
     )
     help_, what = (
-        "what the shutdown unit calls: approve the jump, or not",
+        "what the shutdown unit calls: approve the kexec, or not",
         "declines unless a reboot is coming",
     )
     _command(subparsers, "finalize", rebooting.finalize, help_, "kexec-hook finalize", what)
-    help_ = "what a unit calls at boot: make the writes of GRUB's that the jump came before"
+    help_ = "what a unit calls at boot: make GRUB's writes that the kexec left out"
     what = "or take back what a shutdown that was cancelled left"
     _command(subparsers, "complete", rebooting.complete, help_, "kexec-hook complete", what)
-    help_ = "what a unit calls at boot: did the jump that was tried come up?"
+    help_ = "what a unit calls at boot: did the kexec that was tried come up?"
     what = "remember a kernel that did not"
     _command(subparsers, "judge-boot", rebooting.judge_boot, help_, "kexec-hook judge-boot", what)
 

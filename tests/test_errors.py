@@ -97,7 +97,7 @@ def test_a_command_line_that_cannot_be_edited_is_an_objection(
     assert odd_quote.run("explain") == 3
     assert REASON in capsys.readouterr().out
     assert odd_quote.run("run", "--source=apt") == 0
-    assert f"kexec-hook: the next reboot is an ordinary one: {REASON}" in capsys.readouterr().out
+    assert f"kexec-hook: not staged: {REASON}" in capsys.readouterr().out
     assert not odd_quote.loaded
 
 

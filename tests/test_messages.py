@@ -104,7 +104,7 @@ def test_messages_use_no_private_words() -> None:
     found = [
         f"{where}: {text}"
         for where, text in texts()
-        if where.startswith(("kexec_hook/plugins/", "kexec_hook/decision/", "kexec_hook/staging/"))
+        if not text.startswith(("kexec-hook ", "[ "))  # a command's name, and a regular expression
         and re.search(rf"\b({PRIVATE})\b", text)
     ]
     assert found == []

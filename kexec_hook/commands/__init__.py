@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from kexec_hook.errors import KexecHookError
+
 if TYPE_CHECKING:
     from kexec_hook.plugins.api import Decision, Trigger
     from kexec_hook.plugins.asking import Plugins
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from kexec_hook.system.host import Host
 
 OK, FAILED, USAGE, DECLINED = 0, 1, 2, 3
+BY_FIRMWARE = "the next reboot goes through the firmware"
 
 
 def fail(message: str, code: int = FAILED) -> int:
@@ -24,7 +27,7 @@ def tell(message: str) -> None:
     """Print it; that nobody reads it, or the disk is full, is no failure of what was done."""
     try:
         print(message, flush=True)
-    except OSError:
+    except (OSError, KexecHookError):  # the second where cli.py has wrapped standard output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -60,8 +63,14 @@ def exit_code(decision: Decision) -> int:
 def refuse(host: Host) -> int:
     """The exit code where this machine, or this user, is not for acting; said already.  0 where it is."""
     if not host.is_host:
-        return fail("with --root, nothing but a dry run can be done", USAGE)
-    return OK if os.geteuid() == host.owner else fail("this needs root; `stage --dry-run` does not")
+        return fail(
+            "this command changes the running system only; "
+            "with --root use `stage --dry-run`, `list` or `explain`",
+            USAGE,
+        )
+    if os.geteuid() == host.owner:
+        return OK
+    return fail("this needs root; `stage --dry-run`, `list`, `explain` and `status` do not")
 
 
 def journal(host: Host, message: str) -> None:
@@ -73,6 +82,14 @@ def journal(host: Host, message: str) -> None:
         syslog.syslog(syslog.LOG_INFO, message)
 
 
+def fix_line(done: Staging) -> str:
+    """What to do about the first reason, as a line below it; empty where it was not declined, or nothing is known."""
+    from kexec_hook.report.terminal import safe
+
+    fix = done.decision.objections[0].fix if done.outcome == "declined" else ""
+    return f"\n  fix: {safe(fix)}" if fix else ""
+
+
 def say_done(done: Staging) -> str:
     """What came of a run, in one line."""
     from kexec_hook.report.terminal import safe
@@ -81,18 +98,16 @@ def say_done(done: Staging) -> str:
     panic = decision.trigger.panic
     if done.outcome == "failed":
         left = (
-            "an image stays loaded"
+            "a kernel image stays loaded"
             if done.image_loaded
-            else "nothing is staged, the next reboot is an ordinary one"
+            else f"nothing is staged, {BY_FIRMWARE}"
         )
         return f"failed: {safe(done.failure)}; {'no crash kernel was loaded' if panic else left}"
     if done.outcome == "declined":
         first, *others = (safe(objection.reason) for objection in decision.objections)
-        more = f" (and {len(others)} more; `kexec-hook explain` lists them)" if others else ""
-        # Where somebody else's image is loaded, a reboot may well jump into that one.
-        so = "nothing was staged" if done.image_loaded else "the next reboot is an ordinary one"
-        return f"{'no crash kernel was loaded' if panic else so}: {first}{more}"
-    return f"{'a panic' if panic else 'next reboot'} jumps into {named(decision)}" + (
+        more = f" (and {len(others)} more: `kexec-hook explain`)" if others else ""
+        return f"{'no crash kernel was loaded' if panic else 'not staged'}: {first}{more}"
+    return f"{'on a panic' if panic else 'next reboot'}: kexec into {named(decision)}" + (
         f" (staged in {done.seconds:.1f} s)" if done.outcome == "staged" else " (staged already)"
     )
 

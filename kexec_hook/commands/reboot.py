@@ -158,7 +158,7 @@ def ack(host: Host, args: Namespace) -> int:
             f"{args.release} is not among the kernels that did not come up; `kexec-hook status` lists them"
         )
     for release in gone:
-        print(f"{release} may be jumped into again")
+        print(f"{release} may be started by kexec again")
     if not gone:
         print("no kernel is held back")
     return OK
@@ -175,11 +175,11 @@ def judge_boot(host: Host, args: Namespace) -> int:
     if attempt is None or verdict in ("pending", "none"):
         return OK
     if verdict == "jumped":
-        tell(f"the jump into {attempt.release} came up")
+        tell(f"the kexec into {attempt.release} came up")
     else:
         tell(
-            f"the jump into {attempt.release} of {attempt.when} did not come up: this boot came from the firmware; "
-            "that kernel is not jumped into again until `kexec-hook ack`"
+            f"the kexec into {attempt.release} on {attempt.when} did not come up: this boot came from the firmware; "
+            "that kernel is not started by kexec again until `kexec-hook ack`"
         )
         return FAILED  # so that `systemctl --failed` and OnFailure= see it
     return OK
@@ -195,7 +195,7 @@ def complete(host: Host, args: Namespace) -> int:
     done, why = complete_now(host)
     if done == "taken back":
         tell(
-            "the shutdown came to nothing: GRUB's environment is as it was, and no jump is approved"
+            "the shutdown came to nothing: GRUB's environment is as it was, and no kexec is approved"
         )
     if done == "written":
         tell("what GRUB would have written was completed")

@@ -15,6 +15,7 @@ from kexec_hook.commands import (
     decide_here,
     exit_code,
     fail,
+    fix_line,
     journal,
     load_plugins,
     refuse,
@@ -137,8 +138,8 @@ def unstage(host: Host, args: Namespace) -> int:
             give_up(host, held)
         except KexecError as error:
             return fail(str(error))
-    journal(host, "unstaged; the next reboot is an ordinary one")
-    print("unstaged; the next reboot is an ordinary one")
+    journal(host, "unstaged; the next reboot goes through the firmware")
+    print("unstaged; the next reboot goes through the firmware")
     return OK
 
 
@@ -182,9 +183,10 @@ def _told(host: Host, source: str, started: float) -> bytes:
             host, f"{type(error).__name__}: {error}; this is a bug, its traceback is in the journal"
         )
     else:
-        line = say_done(done) if done is not None and done.outcome != "unchanged" else ""
-        if line:
-            journal(host, f"{source}: {line}")
+        line = ""
+        if done is not None and done.outcome != "unchanged":
+            journal(host, f"{source}: {say_done(done)}")
+            line = f"{say_done(done)}{fix_line(done)}"
     return line.encode("utf-8", "surrogateescape")
 
 
@@ -258,7 +260,7 @@ def _run_failed(host: Host, reason: str) -> str:
     left = forget_ours(host)
     if not left:
         left = "; nothing is staged" + (
-            "" if Kexec(host).loaded() else ", the next reboot is an ordinary one"
+            "" if Kexec(host).loaded() else ", the next reboot goes through the firmware"
         )
     journal(host, f"{safe(reason)}{left}")
     return f"{safe(reason)}{left}"

@@ -90,9 +90,9 @@ def _headline(decision: Decision, outcome: str, left: bool, style: Style) -> str
         reasons = [
             line
             for objection in decision.objections
-            for line in lines_of(style.bad("declined:"), objection.reason, objection.fix)
+            for line in lines_of(style.bad("not staged:"), objection.reason, objection.fix)
         ]
-        so = "Nothing is staged; the next reboot is an ordinary one."
+        so = "Nothing is staged; the next reboot goes through the firmware."
         if decision.trigger.dry or decision.trigger.panic or left:
             so = f"Nothing {'would be' if decision.trigger.dry else 'was'} staged."
         return "\n".join((*reasons, f"{so} Found:"))
@@ -262,7 +262,7 @@ def _chapters(decision: Decision) -> list[tuple[str, list[str]]]:
         ),
     ]
     if not decision.objections and decision.evaluation:
-        chapters.append(("verdict", ["nothing speaks against a kexec into this entry"]))
+        chapters.append(("verdict", ["nothing forbids a kexec into this entry"]))
     return [(title, lines) for title, lines in chapters if lines]
 
 

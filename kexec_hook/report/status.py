@@ -223,11 +223,7 @@ def status_text(answer: dict[str, Any]) -> str:
         f"{safe(running['release'] or 'an unknown kernel')}, booted by {running['booted_by']}",
     )
     grub = answer["grub"]
-    titles = (
-        " > ".join(map(safe, grub["entry"]["titles"]))
-        if grub["entry"]
-        else "nothing that could be told"
-    )
+    titles = " > ".join(map(safe, grub["entry"]["titles"])) if grub["entry"] else "unknown"
     say("GRUB boots", titles + (f"  ({safe(grub['release'])})" if grub["release"] else ""))
     staged_ = answer["staged"]
     if answer["staged_unknown"]:
@@ -236,7 +232,7 @@ def status_text(answer: dict[str, Any]) -> str:
         say(
             "staged",
             "nothing"
-            + ("; the image that is loaded is not of kexec-hook" if answer["loaded"] else ""),
+            + ("; the kernel image that is loaded is not kexec-hook's" if answer["loaded"] else ""),
         )
     else:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(staged_["time"]))
@@ -275,4 +271,4 @@ def _advice(answer: dict[str, Any]) -> Iterator[str]:
     elif not units["active"]:
         yield f"{UNIT} is not active: `systemctl enable --now {UNIT}`."
     for jump in answer["failed_jumps"]:
-        yield f"A jump into {safe(jump['release'])} did not come up; `kexec-hook ack` allows it again."
+        yield f"A kexec into {safe(jump['release'])} did not come up; `kexec-hook ack` allows it again."

@@ -52,7 +52,7 @@ class Name(NamedTuple):
 NAMES = (
     Name(
         MARK,
-        "what the kernel holds, or may hold, was loaded by kexec-hook, and jumps only with its approval",
+        "what the kernel holds, or may hold, was loaded by kexec-hook, and is started only with its approval",
         ("staging.load", f"{_DEBIAN}/preinst", _SPEC),
         ("state.record", _RUN, *_JUMP),
         ("staging.load", _RUN, f"{_DEBIAN}/postrm", _SPEC),
@@ -75,7 +75,7 @@ NAMES = (
     ),
     Name(
         f"{RUN}/{APPROVED}",
-        "the next reboot may be a jump",
+        "the next reboot may be a kexec",
         ("staging.jump",),
         (*_JUMP, _CANCELLED),
         ("staging.jump", "staging.load", _RUN, _UNIT, _CANCELLED),
@@ -119,14 +119,14 @@ NAMES = (
     Name(f"{VAR}/{LOCK}", "its holder writes here", ("system.directory",), ("system.directory",)),
     Name(
         f"{VAR}/{ATTEMPT}",
-        "the jump that finalize noted, and what GRUB would have written, until a boot is judged by it",
+        "the kexec that finalize noted, and what GRUB would have written, until the next boot",
         ("staging.jump",),
         ("state.attempts", "hooks/boot", "systemd/kexec-hook-judge.service"),
         ("state.attempts", "hooks/boot"),
     ),
     Name(
         f"{VAR}/{FAILED}",
-        "releases that did not come up after a jump, until `kexec-hook ack`",
+        "releases that did not come up after a kexec, until `kexec-hook ack`",
         ("state.attempts",),
         ("state.attempts",),
         ("state.attempts",),

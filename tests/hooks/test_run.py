@@ -279,7 +279,7 @@ def test_run_that_fails_is_one_line(glue: Glue) -> None:
     assert (done.stderr, done.returncode) == ("", 0)
     assert done.stdout == (
         "kexec-hook: cannot run (ModuleNotFoundError: No module named 'pluggy'); "
-        "nothing is staged, the next reboot is an ordinary one\n"
+        "nothing is staged, the next reboot goes through the firmware\n"
     )
     assert not any(line.startswith("kexec ") for line in glue.ran())
 
@@ -293,7 +293,7 @@ def test_nothing_is_said_of_the_reboot_where_an_administrators_image_is_loaded(g
     )
     (glue.root / "loaded").unlink()
     done = glue.run()
-    assert done.stdout.endswith("nothing is staged, the next reboot is an ordinary one\n")
+    assert done.stdout.endswith("nothing is staged, the next reboot goes through the firmware\n")
     assert done.stderr == ""
 
 
@@ -308,7 +308,7 @@ def test_python_that_dies_without_a_word_is_one_line(glue: Glue) -> None:
     glue.image(0)
     glue.program("kexec-hook", "exit 3")
     assert glue.run().stdout == (
-        "kexec-hook: cannot run (exit status 3); nothing is staged, the next reboot is an ordinary one\n"
+        "kexec-hook: cannot run (exit status 3); nothing is staged, the next reboot goes through the firmware\n"
     )
 
 
@@ -318,7 +318,7 @@ def test_what_was_staged_is_unloaded_where_python_cannot_start(glue: Glue) -> No
     (glue.state / "approved").touch()
     done = glue.run()
     assert done.stdout == (
-        "kexec-hook: cannot run (exit status 127); what it had staged is unloaded, the next reboot is an ordinary one\n"
+        "kexec-hook: cannot run (exit status 127); what it had staged is unloaded, the next reboot goes through the firmware\n"
     )
     assert glue.ran()[1:] == ["kexec --kexec-file-syscall --unload"]
     assert (glue.left(), glue.mark.exists()) == ([], False)
@@ -342,7 +342,7 @@ def test_record_stays_where_the_image_cannot_be_unloaded(glue: Glue) -> None:
     assert (done.stderr, done.returncode) == ("", 0)
     assert done.stdout == (
         "kexec-hook: cannot run (exit status 127), and what it had staged cannot be unloaded; "
-        "the next reboot is an ordinary one\n"
+        "the next reboot goes through the firmware\n"
     )
     assert (glue.left(), glue.mark.exists()) == (["staged.json"], True)
 

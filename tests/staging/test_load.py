@@ -111,7 +111,9 @@ def test_failing_kexec_is_failure_and_nothing_stays(
 def test_kexec_that_only_says_so_is_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     (box.lib / "while-loading").write_text("exit 0\n")
     assert box.run("stage") == 1
-    assert "/sys/kernel/kexec_loaded says it has not" in said(capsys)
+    assert "kexec reported success, but no kernel is loaded (/sys/kernel/kexec_loaded)" in said(
+        capsys
+    )
     assert box.record is None
 
 
@@ -197,7 +199,7 @@ def test_with_another_root_nothing_is_staged(box: Box, capsys: pytest.CaptureFix
     from kexec_hook.cli import main
 
     assert main(["--root", str(box.root), "stage"]) == 2
-    assert "dry run" in said(capsys)
+    assert "with --root use `stage --dry-run`" in said(capsys)
 
 
 def test_hostile_contents_never_reach_a_shell(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,7 +220,7 @@ def test_run_says_one_line_and_then_nothing(box: Box, capsys: pytest.CaptureFixt
     assert box.run("run", "--source=apt") == 0
     line = capsys.readouterr().out
     assert line.startswith(
-        "kexec-hook: next reboot jumps into Debian GNU/Linux, 6.1.0-39-amd64 (staged in "
+        "kexec-hook: next reboot: kexec into Debian GNU/Linux, 6.1.0-39-amd64 (staged in "
     )
     assert line.count("\n") == 1
     assert box.run("run", "--source=apt") == 0
@@ -253,22 +255,22 @@ def test_title_that_the_terminal_cannot_show_is_no_failure(box: Box) -> None:
     )
     said, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (0, "")
-    assert said.startswith("kexec-hook: next reboot jumps into \\u0414")
+    assert said.startswith("kexec-hook: next reboot: kexec into \\u0414")
     assert box.loaded
 
 
 def test_run_declines_the_same_way_only_once(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     box.write("etc/kexec-hook.conf", "load = no\n")
     box.run("run", "--source=apt")
-    assert "ordinary one" in said(capsys)
+    assert "kexec-hook: not staged: " in said(capsys)
     box.run("run", "--source=apt")
     assert said(capsys) == ""
     box.write("etc/kexec-hook.conf", "load = yes\n")
     box.run("run", "--source=apt")
-    assert "jumps into" in said(capsys)
+    assert "kexec into" in said(capsys)
     box.write("etc/kexec-hook.conf", "load = no\n")
     box.run("run", "--source=apt")
-    assert "ordinary one" in said(capsys)
+    assert "kexec-hook: not staged: " in said(capsys)
 
 
 @pytest.mark.parametrize(
@@ -703,7 +705,8 @@ def test_nothing_is_said_of_an_image_that_is_not_ours(
     box.write("sys/kernel/kexec_loaded", "1\n")
     assert box.run("run", "--source=apt") == 0
     assert said(capsys) == (
-        "kexec-hook: nothing was staged: a kernel image is loaded, but not by kexec-hook\n"
+        "kexec-hook: not staged: a kernel image is loaded, but not by kexec-hook\n"
+        "  fix: kexec-hook stage --force\n"
     )
     assert box.run("stage") == 3
     assert "ordinary" not in said(capsys)
@@ -729,7 +732,7 @@ def test_image_that_stays_is_not_said_to_be_gone(
     box.run("run", "--source=apt")
     words = said(capsys)
     assert "the image could not be unloaded" in words
-    assert "; an image stays loaded\n" in words
+    assert "; a kernel image stays loaded\n" in words
     assert "ordinary" not in words
 
 
@@ -895,7 +898,7 @@ def test_reboot_stages_first_and_reboots_anyway_when_declined(
     (box / INITRD).unlink()
     box.write("sys/kernel/kexec_loaded", "0\n")
     assert box.run("reboot", "--yes") == 0
-    assert "ordinary one" in said(capsys)
+    assert "kexec-hook: not staged: " in said(capsys)
     assert box.asked[-1] == " reboot"
 
 

@@ -95,7 +95,7 @@ def _apt_install(lab: Lab, machine: VirtualMachine) -> None:
     )
     # A line of its own, where apt's own lines end.
     assert (
-        f"kexec-hook: next reboot jumps into Debian GNU/Linux, {lab.image.newer} (staged in "
+        f"kexec-hook: next reboot: kexec into Debian GNU/Linux, {lab.image.newer} (staged in "
         in said
     ), said
     assert loaded(machine) == "1"

@@ -112,7 +112,7 @@ def _dnf_install(lab: Lab, machine: VirtualMachine) -> None:
     said = machine.ok("dnf5 -y install /root/rpmbuild/RPMS/x86_64/*.rpm", 900)
     # What BLS entries of Debian are called, and the release beside it.
     assert (
-        f"kexec-hook: next reboot jumps into {title(machine)}, {lab.image.newer} (staged in "
+        f"kexec-hook: next reboot: kexec into {title(machine)}, {lab.image.newer} (staged in "
         in said
     ), said
     assert loaded(machine) == "1"

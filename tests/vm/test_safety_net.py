@@ -70,7 +70,7 @@ def test_kernel_whose_jump_failed_is_not_jumped_into_again(lab: Lab, state: Stat
     assert (declined.code, f"`kexec-hook ack {lab.image.newer}`" in declined.output) == (3, True), (
         declined.output
     )
-    assert f"A jump into {lab.image.newer} did not come up" in machine.ok("kexec-hook status")
+    assert f"A kexec into {lab.image.newer} did not come up" in machine.ok("kexec-hook status")
     assert machine.reboot("reboot").kind == "firmware"
     assert failed_jumps(machine) == [lab.image.newer]
     machine.ok(
