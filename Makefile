@@ -12,6 +12,7 @@ DEMO := tests/roots/debian-12-microcode/tree
 # oracle: how many generated cases, and from which seed (a failure prints the one it had).
 N ?= 200
 SEED ?= 0
+WORLDS ?=
 
 .PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all timeline kills bench compare fuzz roots clean
 
@@ -22,7 +23,7 @@ test: $(VENV)/tests
 	$(BIN)/python -m pytest $(ARGS)
 
 oracle: $(VENV)/tests
-	N=$(N) SEED=$(SEED) $(BIN)/python -m pytest -m oracle $(ARGS)
+	N=$(N) SEED=$(SEED) WORLDS=$(WORLDS) $(BIN)/python -m pytest -m oracle $(ARGS)
 
 # The packages, built and installed with the real apt, dpkg, dnf and rpm of Debian 12, 13 and testing, in chroots.
 # Needs a Debian system with a mirror, and root, for chroots and to install what is missing.  Roots are kept in .cache.

@@ -181,14 +181,23 @@ class Drives:
 
     def in_known_order(self, one: Drive, other: Drive) -> bool:
         """Is it more than a guess which of two GRUB comes to first?  The firmware's are before all others."""
-        firmware = one.family == "hd" and other.family == "hd"
-        return not firmware or not (self.is_guess(one) or self.is_guess(other))
+        if one.family != "hd" or other.family != "hd":
+            return True
+        if UNTOLD not in (one.why, other.why):
+            return True
+        numbers = sorted(
+            self._numbers()
+        )  # with a gap, the number of the last one is none that GRUB gives
+        no_gap = numbers == list(range(len(numbers)))
+        return no_gap and not (self.is_guess(one) or self.is_guess(other))
+
+    def _numbers(self) -> list[int]:
+        return [int(d.name[2:]) for d in self._drives.values() if re.fullmatch(r"hd\d+", d.name)]
 
     def may_exist(self, name: str) -> bool:
         """Has GRUB a disk of this name, since it has one with a higher number?"""
         found = re.fullmatch(r"hd(\d+)", name)
-        numbers = [int(d.name[2:]) for d in self._drives.values() if re.fullmatch(r"hd\d+", d.name)]
-        return found is not None and int(found[1]) < max(numbers, default=0)
+        return found is not None and int(found[1]) < max(self._numbers(), default=0)
 
     def may_be_called(self, hint: str, unit: BlockDevice) -> bool:
         """Can a hint mean a partition of a firmware's disk, by its name or by one that it may have?"""

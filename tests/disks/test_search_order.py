@@ -66,6 +66,16 @@ def test_a_hint_that_may_mean_either_disk_tells_nothing(two_disks: Tree, hint: s
     assert caught.value.reason == "which disk GRUB calls (hd0) is not known, as there are several"
 
 
+def test_a_hint_that_comes_after_a_guess_leaves_the_other_disk_unknown(two_disks: Tree) -> None:
+    """$root was said to be on hd0 before the hint called that disk hd1; the other one may be hd0 or hd2."""
+    disks = two_disks.disks()
+    assert disks.grub_path("/vmlinuz") == GrubPath("hd0,gpt2", "/vmlinuz")
+    uuid = "00000000-0000-4000-8000-000000000002"
+    assert disks.find("fs_uuid", uuid, ["hd1,gpt2"])[0] == "hd1,gpt2"
+    with pytest.raises(Unseen):
+        disks.find("file", "/flag")
+
+
 def test_a_hint_that_only_one_of_them_can_be_is_believed(two_disks: Tree) -> None:
     assert two_disks.disks().find("file", "/flag", ["hd1,gpt2"])[0] == "hd1,gpt2"
 

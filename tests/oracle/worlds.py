@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,7 +244,8 @@ def make_kits(directory: Path, seed: str, count: int = 4) -> list[Kit]:
     for number in range(count):
         random = Random(f"kit {seed} {number}")
         content = subvolume_content(random, f"k{number}")
-        uuid = f"11111111-2222-4333-8444-00000000000{number}"
+        # The kernel mounts no two of one id, and two runs may go side by side.
+        uuid = f"{zlib.crc32(seed.encode()):08x}-2222-4333-8444-00000000000{number}"
         compress = ("", "zstd", "zlib", "lzo")[number % 4]
         kits.append(
             images.make_kit(
