@@ -25,8 +25,13 @@ from tests.kills.scenarios import SCENARIOS, NothingToStrike, Right, Scenario
 from tests.kills.tracing import Blow, Call, Tree
 from tests.machine import PROJECT
 
-SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM, "kill": signal.SIGKILL}
-ALL = (*SIGNALS, "e5", "e28", "e30")
+SIGNALS = {
+    "int": signal.SIGINT,
+    "term": signal.SIGTERM,
+    "kill": signal.SIGKILL,
+    "hup": signal.SIGHUP,
+}
+ALL = ("int", "term", "kill", "e5", "e28", "e30")
 
 
 class Point(NamedTuple):
@@ -58,7 +63,9 @@ def points(scenario: Scenario, name: str, calls: Sequence[Call]) -> list[Point]:
     found = []
     for at, call in enumerate(calls, 1):
         if number:
-            blows = [Blow(at, errno=number, whom="caller")] if call.may_fail else []
+            # Where the first call is an exec, nothing of ours has run yet.
+            begun = at > 1 or call.name != "execve"
+            blows = [Blow(at, errno=number, whom="caller")] if call.may_fail and begun else []
         else:
             hold = scenario.kind == "staging" and (name == "kill" or scenario.stuck)
             blows = _signals(at, SIGNALS[name], call, hold)
@@ -240,7 +247,9 @@ def parse() -> argparse.Namespace:
         "scenario", choices=[*SCENARIOS, "all"], metavar="SCENARIO", help=", ".join(SCENARIOS)
     )
     parser.add_argument(
-        "signal", metavar="SIGNAL", help="int, term, kill, eNN (an errno: e28 is ENOSPC), or all"
+        "signal",
+        metavar="SIGNAL",
+        help="int, term, kill, hup, eNN (an errno: e28 is ENOSPC), or all",
     )
     parser.add_argument("number", nargs="?", type=int, metavar="N", help="this point alone")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="each K-th point only")
@@ -254,10 +263,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-v", "--verbose", action="store_true", help="list every bad point")
     args = parser.parse_args()
     name = args.signal
-    if (
-        name not in ALL
-        and name != "all"
-        and not (name[0] == "e" and name[1:].isdigit() and int(name[1:]) in errno.errorcode)
+    if name not in (*SIGNALS, "all") and not (
+        name[0] == "e" and name[1:].isdigit() and int(name[1:]) in errno.errorcode
     ):
         parser.error(f"no signal and no errno: {name}")
     return args
