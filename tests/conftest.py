@@ -24,7 +24,7 @@ def pytest_configure() -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """To run again what has failed, where nothing has, is no error."""
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("lf"):
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("lf", False):
         session.exitstatus = pytest.ExitCode.OK
 
 
