@@ -339,7 +339,7 @@ def test_zfs_that_is_not_mounted_is_not_seen(disk: Disk) -> None:
 def test_write_to_a_block_that_is_not_mounted_is_an_objection(disk: Disk) -> None:
     disk.files.grubenv("default=0", path="grubenv")
     disk.config("set x=1\nsave_env -f (hd0,gpt3)/grubenv x\n").image()
-    assert "GRUB would write to" in disk.reason()
+    assert "(hd0,gpt3)/grubenv, which is not mounted" in disk.reason()
 
 
 def test_disk_made_of_an_image_is_not_seen(disk: Disk) -> None:
