@@ -6,8 +6,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kexec_hook.errors import KexecHookError
-
 if TYPE_CHECKING:
     from kexec_hook.plugins.api import Decision, Trigger
     from kexec_hook.plugins.asking import Plugins
@@ -27,7 +25,7 @@ def tell(message: str) -> None:
     """Print it; that nobody reads it, or the disk is full, is no failure of what was done."""
     try:
         print(message, flush=True)
-    except (OSError, KexecHookError):  # the second where cli.py has wrapped standard output
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
