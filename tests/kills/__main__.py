@@ -289,7 +289,7 @@ def main() -> int:
         write(args.proof, section(rows, ALL, args.every, checkout()))
     bad = sum(row.bad for row in rows)
     if left_out:
-        print(f"no time was left for {left_out} more points")
+        print(f"no time was left for {left_out} more points of what was begun")
     print(f"{sum(row.tried for row in rows)} points, {bad} bad")
     return 1 if bad else 0
 
@@ -305,6 +305,9 @@ def tries(args: argparse.Namespace) -> tuple[list[Row], int]:
         ):
             for name in ALL if args.signal == "all" else [args.signal]:
                 if name not in SIGNALS and not scenario.errors:
+                    continue
+                if time.monotonic() > until:
+                    print(f"{scenario.name} {name}: no time was left")
                     continue
                 found = attempt(scenario, name, args, directory, until)
                 if found:
