@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from typing import TYPE_CHECKING
@@ -59,6 +58,8 @@ def _same(sysroot: Sysroot, one: str, other: str) -> bool:
 
 
 def _digest(sysroot: Sysroot, path: str) -> bytes:
+    import hashlib  # few runs need it
+
     digest = hashlib.blake2b()
     with sysroot.descriptor(path) as fd:
         offset = 0

@@ -7,9 +7,7 @@ import re
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.grub.values import Loaded
-from kexec_hook.kernel.images import Damaged
 from kexec_hook.kernel.plan import InitrdFile, Plan
-from kexec_hook.kernel.unified import read_unified
 from kexec_hook.settings.conf import Settings
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
@@ -48,6 +46,9 @@ def loaded_plan(loaded: Loaded, disks: RootDisks, sysroot: Sysroot) -> Plan | No
 
 def _unified_plan(disks: RootDisks, sysroot: Sysroot, path: GrubPath) -> Plan | None:
     """The parts of a unified kernel image; None where it is another program, or cannot be read."""
+    from kexec_hook.kernel.images import Damaged
+    from kexec_hook.kernel.unified import read_unified  # few entries are one
+
     place = _place(disks, sysroot, path)
     if place is None:
         return None

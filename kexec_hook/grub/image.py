@@ -6,7 +6,6 @@ what grub-mkimage puts into an image: util/mkimage.c, include/grub/kernel.h.
 
 from __future__ import annotations
 
-import lzma
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -120,6 +119,8 @@ def _unpacked(packed: bytes, size: int) -> bytes:
     """LZMA without a header, as grub-mkimage calls it; empty where it is none."""
     if packed[:1] != b"\0":
         return b""
+    import lzma  # where core.img is packed, which it is only on a BIOS
+
     form = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 16}
     try:
         found = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[form]).decompress(packed, size)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from base64 import b64decode, b64encode
 from typing import Literal, NamedTuple
 
 from kexec_hook.state.names import ATTEMPT, FAILED
@@ -138,6 +137,8 @@ def _write(held: LockedDirectory, known: dict[str, Attempt]) -> None:
 
 
 def _format(attempt: Attempt) -> bytes:
+    from base64 import b64encode  # few runs need it
+
     values = attempt._asdict()
     values["changes"] = [
         {
@@ -167,6 +168,8 @@ def _parse(found: object) -> Attempt | None:
     moment = found.get("time")
     if not all(isinstance(text, str) for text in texts) or not isinstance(moment, (int, float)):
         return None
+    from base64 import b64decode
+
     try:
         changes = tuple(
             Change(str(one["file"]), b64decode(one["before"]), b64decode(one["after"]))

@@ -9,7 +9,7 @@ import pluggy
 from kexec_hook.grub.commands.refused import describe
 from kexec_hook.grub.menu import ENDLESS
 from kexec_hook.plugins.api import Note, Objection
-from kexec_hook.plugins.builtin import files, sight, tpm, unified, unset
+from kexec_hook.plugins.builtin import files, sight, tpm, unset
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.plugins.builtin.fixes import AS_ROOT, another_entry, correct_entry, remake_initrd
 from kexec_hook.system.distribution import Distribution
@@ -134,7 +134,10 @@ def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     elif how != "boot":
         yield _does_not_boot(decision, evaluation, default)
     elif decision.plan is not None:
-        yield from unified.objections(decision, evaluation)
+        if loaded is not None and loaded.kind != "linux":
+            from kexec_hook.plugins.builtin import unified  # few entries are one
+
+            yield from unified.objections(decision, evaluation)
     elif image := sight.unified_image(decision, loaded):
         yield Objection(
             f"{named} starts {image}, a unified kernel image that cannot be read or is damaged",
