@@ -124,7 +124,7 @@ def test_what_was_built_runs_without_the_users_python(built: tuple[Chroot, dict[
     chroot, paths = built
     install(chroot, *paths.values())
     first = (chroot / "usr/bin/kexec-hook").read_text().partition("\n")[0]
-    assert first == "#!/usr/bin/python3 -I"
+    assert first == "#!/usr/bin/python3 -IXutf8"
     chroot.write(
         "tmp/here/kexec_hook/__init__.py", "raise SystemExit('of the current directory')\n"
     )
