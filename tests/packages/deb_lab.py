@@ -232,7 +232,7 @@ def build(chroot: Chroot, *, check: bool = True) -> Path:
     chroot.run(
         *("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "env", "HOME=/build"),
         *(f"DEB_BUILD_OPTIONS={options}", "sh", "-c", command),
-        seconds=600,
+        seconds=1200,
     ).check()
     [changes] = (chroot / "build").glob("*.changes")
     return changes
