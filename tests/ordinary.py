@@ -57,11 +57,12 @@ class OrdinaryUser:
             extra_groups=[] if is_root() else None,
         )
 
-    def run(self, box: Box, *argv: str) -> subprocess.CompletedProcess[str]:
-        """`kexec-hook` on the machine that a box stands for."""
-        return self.python(
-            _COMMAND, str(box.root), str(box.bin), str(0 if is_root() else os.geteuid()), *argv
-        )
+    def run(
+        self, box: Box, *argv: str, owner: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`kexec-hook` on the machine that a box stands for; its files are their maker's, if not another owner's."""
+        owner = os.geteuid() if owner is None else owner
+        return self.python(_COMMAND, str(box.root), str(box.bin), str(owner), *argv)
 
 
 def is_root() -> bool:
