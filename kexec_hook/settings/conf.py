@@ -267,19 +267,19 @@ def kexec_variables(files: Files) -> dict[str, Assigned]:
 
 
 def from_kexec_variables(variables: Mapping[str, Assigned]) -> dict[str, Setting[str]]:
-    """Debian's two switches, as settings of ours: `true` is yes; kexec-tools 2.0.27 removes LOAD_KEXEC."""
-    given = {}
-    for name, key in (("LOAD_KEXEC", "load"), ("USE_GRUB_CONFIG", "use_grub_config")):
-        found = variables.get(name)
-        # kexec-tools' postinst writes an empty USE_GRUB_CONFIG where nobody was asked.
-        if found is None or (found.value == "" and key == "use_grub_config"):
-            continue
-        if found.value not in {"true", "false", ""}:
-            raise SettingsError(
-                f"{found.origin}: {name} is `{found.value}`; kexec-tools knows true and false"
-            )
-        given[key] = Setting("yes" if found.value == "true" else "no", f"{found.origin} ({name})")
-    return given
+    """Debian's switch, as a setting of ours: `true` is yes; kexec-tools 2.0.27 removes it.
+
+    USE_GRUB_CONFIG is no choice of anybody's: kexec-tools' postinst writes `false`, or nothing, where nobody was asked.
+    """
+    found = variables.get("LOAD_KEXEC")
+    if found is None:
+        return {}
+    if found.value not in {"true", "false", ""}:
+        raise SettingsError(
+            f"{found.origin}: LOAD_KEXEC is `{found.value}`; kexec-tools knows true and false"
+        )
+    yes = "yes" if found.value == "true" else "no"
+    return {"load": Setting(yes, f"{found.origin} (LOAD_KEXEC)")}
 
 
 def parse_conf(text: str, name: str) -> dict[str, Setting[str]]:

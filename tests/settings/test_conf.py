@@ -174,7 +174,7 @@ def test_a_selection_can_be_written_back() -> None:
     [
         ("", "", "grub", "built in"),
         ("USE_GRUB_CONFIG=true\n", "", "grub", "built in"),
-        ("USE_GRUB_CONFIG=false\n", "", "kexec-default", f"{DEFAULT}:1 (USE_GRUB_CONFIG)"),
+        ("USE_GRUB_CONFIG=false\n", "", "grub", "built in"),
         ("USE_GRUB_CONFIG=\n", "", "grub", "built in"),
         ("USE_GRUB_CONFIG=false\n", "use_grub_config = yes\n", "grub", "built in"),
         ("", "use_grub_config = no\n", "kexec-default", f"{CONF}:1"),
@@ -210,7 +210,7 @@ def test_debians_file_as_installed(etc: Etc) -> None:
     etc.write(DEFAULT, DEBIAN_12)
     settings = etc.load()
     assert settings.load == Setting(True, f"{DEFAULT}:2 (LOAD_KEXEC)")
-    assert settings.select == Setting(Selection("kexec-default"), f"{DEFAULT}:12 (USE_GRUB_CONFIG)")
+    assert settings.select == Setting(Selection("grub"), "built in")
     assert settings.kexec_default.kernel_image == Setting("/vmlinuz", f"{DEFAULT}:5")
     assert settings.kexec_default.initrd == Setting("/initrd.img", f"{DEFAULT}:6")
     assert settings.kexec_default.append == Setting("", f"{DEFAULT}:9")
