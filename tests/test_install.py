@@ -29,6 +29,7 @@ DEBIAN = (
     "/etc/kexec-hook.conf",
     RUN,
     "/usr/lib/kexec-hook/boot",
+    "/usr/lib/kexec-hook/gap",
     APT,
     "/etc/kernel/postinst.d/zzz-kexec-hook",
     "/etc/kernel/postrm.d/zzz-kexec-hook",
@@ -90,6 +91,7 @@ def test_install_puts_everything_in_place(box: Box, capsys: pytest.CaptureFixtur
     assert executable == {
         RUN,
         "/usr/lib/kexec-hook/boot",
+        "/usr/lib/kexec-hook/gap",
         *(path for path in DEBIAN if "zzz" in path),
     }
     assert all((box / path).stat().st_mode & 0o7777 == 0o644 for path in set(DEBIAN) - executable)

@@ -186,8 +186,16 @@ def _told(host: Host, source: str, started: float) -> bytes:
         line = ""
         if done is not None and done.outcome != "unchanged":
             journal(host, f"{source}: {say_done(done)}")
-            line = f"{say_done(done)}{fix_line(done)}"
+            line = f"{say_done(done)}{_saves(host, done)}{fix_line(done)}"
     return line.encode("utf-8", "surrogateescape")
+
+
+def _saves(host: Host, done: Staging) -> str:
+    if done.outcome != "staged":
+        return ""
+    from kexec_hook.report.gain import saves
+
+    return saves(host)
 
 
 def _is_none_of_ours(host: Host) -> bool:

@@ -12,6 +12,7 @@ from kexec_hook.kernel.plan import paths
 from kexec_hook.kernel.releases import newest
 from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.report.explain import entry_json
+from kexec_hook.report.gain import gain_json, gain_text
 from kexec_hook.report.reasons import lines_of, reasons_json
 from kexec_hook.report.terminal import Style, safe
 from kexec_hook.staging.load import asked_for, decide_again, staged, still
@@ -70,6 +71,7 @@ def status_json(
             {"release": name, "time": attempt.time}
             for name, attempt in sorted(_failed(host).items())
         ],
+        "gain": gain_json(host),
         **reasons_json(decision),
     }
 
@@ -247,6 +249,8 @@ def status_text(answer: dict[str, Any]) -> str:
         ways = [name for name, would in answer["reboot"].items() if would == what]
         if ways:
             say(f"by {what}" if what != "unknown" else what, ", ".join(ways))
+    if gain_text(answer["gain"]):
+        say("gain", gain_text(answer["gain"]))
     for checked in answer.get("verified", ()):
         what = (
             style.good("sound to its end") if checked["sound"] else style.bad(safe(checked["why"]))

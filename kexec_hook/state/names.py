@@ -21,8 +21,11 @@ CHANGED = "changed"
 NEW = "new"
 ATTEMPT = "attempt.json"
 FAILED = "failed.json"
+DOWN = "down"
+GAPS = "gaps"
 
 _RUN = "hooks/run"
+_GAP = "hooks/gap"
 _UNIT = "systemd/kexec-hook.service"
 _CANCELLED = "systemd/kexec-hook-cancelled.service"
 _JUMP = (
@@ -54,7 +57,7 @@ NAMES = (
         MARK,
         "what the kernel holds, or may hold, was loaded by kexec-hook, and is started only with its approval",
         ("staging.load", f"{_DEBIAN}/preinst", _SPEC),
-        ("state.record", _RUN, *_JUMP),
+        ("state.record", _RUN, _GAP, *_JUMP),
         ("staging.load", _RUN, f"{_DEBIAN}/postrm", _SPEC),
     ),
     Name(
@@ -77,7 +80,7 @@ NAMES = (
         f"{RUN}/{APPROVED}",
         "the next reboot may be a kexec",
         ("staging.jump",),
-        (*_JUMP, _CANCELLED),
+        (*_JUMP, _CANCELLED, _GAP),
         ("staging.jump", "staging.load", _RUN, _UNIT, _CANCELLED),
     ),
     Name(
@@ -130,5 +133,18 @@ NAMES = (
         ("state.attempts",),
         ("state.attempts",),
         ("state.attempts",),
+    ),
+    Name(
+        f"{VAR}/{DOWN}",
+        "what the clocks said when the machine went down to reboot, until the next boot",
+        (_GAP,),
+        (_GAP,),
+        (_GAP,),
+    ),
+    Name(
+        f"{VAR}/{GAPS}",
+        "what the clocks said before and after the last reboots, a line each",
+        (_GAP,),
+        ("state.gain",),
     ),
 )

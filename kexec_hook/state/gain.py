@@ -1,0 +1,83 @@
+"""How long no kernel runs when this machine reboots, through the firmware and by a jump: what a jump saves here.
+
+hooks/gap notes what the clocks said, a line a boot:
+
+    line   = kind before rtc wall boot loader rtc uptime btime
+    kind   = "firmware" | "jump"        what finalize had decided
+    before, boot                        boot_id of the kernel that ended, and of the one that began
+    loader                              /proc/sys/kernel/bootloader_type of the latter, or "unknown"
+
+The hardware's clock runs on in between and is read on both sides, before anything sets it.  The kernel's own clock was
+set from it at the start, so both must show the same gap: they do not where somebody has set one of them, or where the
+zone of the hardware's clock is not what it was.  Then there is no number.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kexec_hook.state.names import GAPS
+from kexec_hook.system.host import VAR, Host
+
+_KEPT = 5
+_MOST = 3600.0  # seconds; longer than any firmware, and shorter than any zone is apart
+_APART = 3.0  # seconds between two clocks, each of which counts whole ones
+_KEXEC = "208"
+
+
+class Gap(NamedTuple):
+    """From the end of one kernel's shutdown to the start of the next."""
+
+    kind: str  # firmware, jump
+    seconds: float
+    before: str  # boot_id
+    boot: str  # boot_id
+
+
+class Gain(NamedTuple):
+    """The last gaps, oldest first."""
+
+    firmware: tuple[Gap, ...] = ()
+    jump: tuple[Gap, ...] = ()
+
+    @property
+    def saves(self) -> float | None:
+        """Seconds, where both were measured."""
+        if not self.firmware or not self.jump:
+            return None
+        return median(self.firmware) - median(self.jump)
+
+
+def gain(host: Host) -> Gain:
+    """What was measured on this machine.  StateError."""
+    try:
+        with host.state(VAR, create=False) as state:
+            text = (state.read(GAPS) or b"").decode("ascii", "replace")
+    except FileNotFoundError:
+        return Gain()
+    found = [gap for line in text.splitlines() if (gap := parse_gap(line))]
+    firmware, jump = ([gap for gap in found if gap.kind == kind] for kind in Gain._fields)
+    return Gain(tuple(firmware[-_KEPT:]), tuple(jump[-_KEPT:]))
+
+
+def parse_gap(line: str) -> Gap | None:
+    """None where that boot gives no number, or is not what was decided."""
+    words = line.split(" ")
+    if len(words) != 9:
+        return None
+    kind, before, _, _, boot, loader = words[:6]
+    try:
+        then, wall, clock, uptime, btime = (float(words[at]) for at in (2, 3, 6, 7, 8))
+    except ValueError:
+        return None
+    seconds = clock - uptime - then
+    is_jump = loader == _KEXEC
+    right = kind in Gain._fields and before != boot and is_jump == (kind == "jump")
+    if not right or not 0 <= seconds <= _MOST or abs(btime - wall - seconds) > _APART:
+        return None
+    return Gap(kind, seconds, before, boot)
+
+
+def median(gaps: tuple[Gap, ...]) -> float:
+    lengths = sorted(gap.seconds for gap in gaps)
+    return (lengths[(len(lengths) - 1) // 2] + lengths[len(lengths) // 2]) / 2
