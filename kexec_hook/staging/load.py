@@ -50,7 +50,7 @@ def carry_out(
 ) -> Staging:
     """Decide and act.  Where files change between the two, decide once more.
 
-    `reload`: load also what seems to be loaded, since the kernel does not tell whose image it holds.
+    `reload`: load also what seems to be loaded, unless the kernel tells that nobody has loaded another image since.
     `only_news`: where GRUB would boot what runs already, nothing is loaded.
     """
     take_back(host, held.state)
@@ -68,7 +68,8 @@ def _nothing_new(host: Host, held: LockedDirectory, decision: Decision) -> Stagi
     """What is staged goes, unless it is the same: somebody has asked for that with `stage`."""
     before = record.read_staged(held.state)
     try:
-        if _is_right(host, before, decision):
+        plan = decision.accepted
+        if plan and _is_right(host, before, staged(decision, plan)):
             return Staging("unchanged", decision)
         if record.is_ours(host, before):
             forget(host, held)
@@ -77,10 +78,23 @@ def _nothing_new(host: Host, held: LockedDirectory, decision: Decision) -> Stagi
     return Staging("unchanged", decision, code="already-running")
 
 
-def _is_right(host: Host, before: Staged | NoRecord, decision: Decision) -> bool:
-    if not isinstance(before, Staged) or decision.accepted is None or not Kexec(host).loaded():
+def _is_right(host: Host, before: Staged | NoRecord, wanted: Staged) -> bool:
+    """Does the kernel hold what is wanted, unless somebody else has loaded another image since?"""
+    return isinstance(before, Staged) and still(before, wanted) and Kexec(host).loaded()
+
+
+def _is_surely_right(
+    host: Host, held: LockedDirectory, before: Staged | NoRecord, wanted: Staged
+) -> bool:
+    """The same, and nobody has, since the kernel counts; nor will a kexec of ours whose caller was killed."""
+    left = before.calls_left if isinstance(before, Staged) and host.mark.is_there else None
+    if left is None:
         return False
-    return still(before, staged(decision, decision.accepted))
+    try:
+        with held.loader():
+            return _is_right(host, before, wanted) and Kexec(host).calls_left() == left
+    except Busy:
+        return False
 
 
 def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool = False) -> Staging:
@@ -96,12 +110,15 @@ def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool =
                 forget(host, held)
             return Staging("declined", decision, image_loaded=theirs or Kexec(host).loaded())
         wanted = staged(decision, plan)
-        if reload:
-            unload(host, held)  # before the load, so that memory need not hold both
-        elif isinstance(before, Staged) and still(before, wanted) and Kexec(host).loaded():
+        known = _is_surely_right(host, held, before, wanted) if reload else True
+        if known and _is_right(host, before, wanted):
+            assert isinstance(before, Staged)
+            wanted = wanted._replace(calls_left=before.calls_left)
             if before._replace(time=wanted.time) != wanted:
                 record.write_staged(held, wanted)
             return Staging("unchanged", decision)
+        if reload:
+            unload(host, held)  # before the load, so that memory need not hold both
         return _load(host, held, decision, plan, wanted)
     except KexecError as error:
         return Staging("failed", decision, failure=str(error), image_loaded=Kexec(host).loaded())
@@ -198,7 +215,9 @@ def _load_recorded(
         with held.loader() as lock:
             record.write_staged(held, wanted._replace(state="loading"))
             host.mark.put()
+            before = kexec.count_calls()
             kexec.load(argv, (*fds, lock))
+            left = kexec.calls_left()
         if not kexec.loaded():
             raise KexecError(
                 "kexec reported success, but no kernel is loaded (/sys/kernel/kexec_loaded)"
@@ -206,7 +225,8 @@ def _load_recorded(
         changed = decision.sysroot.changed()
         if changed:
             raise KexecError(f"{changed[0]} changed while the kernel was being loaded; try again")
-        record.write_staged(held, wanted)
+        alone = before is not None and left == before - 1
+        record.write_staged(held, wanted._replace(calls_left=left if alone else None))
     except BaseException as error:
         try:
             forget(host, held)

@@ -44,6 +44,8 @@ class Staged(NamedTuple):
     plan: Plan
     env_blocks: tuple[EnvBlock, ...]  # in the order in which GRUB would write them
     reads: Mapping[str, Identity | None]  # None: was missing
+    # Kexec.calls_left just behind the call that loaded this image; None: others may have called in between
+    calls_left: int | None = None
 
     @property
     def release(self) -> str:
@@ -154,6 +156,8 @@ def parse_staged(data: bytes) -> Staged:
         ),
         env_blocks=get("env_blocks", lambda found: tuple(map(_env_block, _list(found)))),
         reads=get("reads", lambda found: _mapping(found, _identity)),
+        # An older version's record has none.
+        calls_left=get("calls_left", _optional_whole) if "calls_left" in record else None,
     )
 
 
@@ -189,6 +193,10 @@ def _whole(found: object) -> int:
     if isinstance(found, bool) or not isinstance(found, int):
         raise TypeError
     return found
+
+
+def _optional_whole(found: object) -> int | None:
+    return None if found is None else _whole(found)
 
 
 def _list(found: object) -> list[object]:

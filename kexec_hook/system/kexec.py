@@ -14,6 +14,9 @@ TIMEOUT = 120.0  # seconds; it reads kernel and initrd, and may check a signatur
 UNLOAD_TIMEOUT = 10.0  # seconds
 LOADED = "/sys/kernel/kexec_loaded"
 CRASH_LOADED = "/sys/kernel/kexec_crash_loaded"
+# How many more calls may load or unload: since Linux 6.3 each takes one, but for -1, and it can only be lowered.
+LIMIT = "/proc/sys/kernel/kexec_load_limit_reboot"
+_MOST = b"2147483647\n"
 # kexec-tools' --kexec-syscall-auto: the file syscall, which Secure Boot needs, and the old one where that is missing.
 _AUTO_SINCE = "2.0.20"
 
@@ -33,6 +36,21 @@ class Kexec(NamedTuple):
 
     def crash_loaded(self) -> bool:
         return self.host.fact(CRASH_LOADED) == "1"
+
+    def calls_left(self) -> int | None:
+        """What the kernel counts down; while it stays, nobody has loaded or unloaded.  None where it does not count."""
+        found = self.host.fact(LIMIT)
+        return int(found) if found.isdigit() else None
+
+    def count_calls(self) -> int | None:
+        """From now on the kernel counts, if it can; `calls_left`."""
+        if self.host.fact(LIMIT) == "-1":
+            try:
+                with open(self.host.path(LIMIT), "wb", buffering=0) as file:
+                    file.write(_MOST)
+            except OSError:
+                pass  # a read-only /proc: then it does not count
+        return self.calls_left()
 
     def knows_auto(self) -> bool:
         """Is it new enough to fall back by itself?"""

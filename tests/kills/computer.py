@@ -21,6 +21,7 @@ _KEXEC = r"""#!/bin/sh
 root=@ROOT@
 lib=@LIB@
 loaded=$root/sys/kernel/kexec_loaded
+limit=$root/proc/sys/kernel/kexec_load_limit_reboot
 if [ -e $lib/stuck ] && [ ! "$KEXEC_STUCK" ]; then
     KEXEC_STUCK=yes setsid "$0" "$@"
     exit
@@ -35,6 +36,11 @@ for word; do
         *) kernel=$word ;;
     esac
 done
+# The kernel counts the call before it does anything.
+if [ -e $limit ]; then
+    read -r left < $limit
+    [ "$left" = -1 ] || { echo $((left - 1)) > $limit.new && mv $limit.new $limit; } || exit 1
+fi
 if [ "$unload" ]; then
     echo 0 > $loaded.new && mv $loaded.new $loaded
     exit
@@ -120,6 +126,7 @@ class Computer(Box):
         super().__init__(directory, tree)
         self.directory = directory
         self.boots = 1
+        self.counts_calls()
         self.programs("kexec", _KEXEC)
         shim = _SHIM.format(python=sys.executable, project=PROJECT, directory=directory)
         self.programs("kexec-hook", shim)
@@ -224,6 +231,7 @@ class Computer(Box):
             "proc/sys/kernel/bootloader_type", f"{_AFTER_KEXEC if by == 'kexec' else _GRUB}\n"
         )
         self.write("sys/kernel/kexec_loaded", "0\n")
+        self.counts_calls()
         (self.lib / "image").unlink(missing_ok=True)
         (self.lib / "jobs").write_text("")
         if by == "kexec":

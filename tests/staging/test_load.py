@@ -690,6 +690,67 @@ def test_finalize_never_approves_an_image_that_it_has_not_loaded(box: Box) -> No
     assert [call[1] for call in box.calls] == ["--load", "--unload", "--load"]
 
 
+def test_finalize_loads_nothing_twice_where_the_kernel_counts_loads(box: Box) -> None:
+    box.counts_calls()
+    box.run("stage")
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert box.approved
+    assert len(box.calls) == 1
+
+
+@pytest.mark.parametrize("words", [("--load", "/theirs"), ("--unload",)])
+def test_finalize_loads_anew_where_somebody_has_called_kexec_since(
+    box: Box, words: tuple[str, ...]
+) -> None:
+    box.counts_calls()
+    box.run("stage")
+    ours = box.calls[0]
+    subprocess.run([box.bin / "kexec", *words], check=True, env={"PATH": str(box.bin)})
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert box.calls[-1] == ours
+    assert box.approved
+
+
+def test_finalize_loads_anew_where_a_call_came_together_with_ours(box: Box) -> None:
+    box.counts_calls()
+    (box.lib / "while-loading").write_text(f"{box.bin}/kexec --unload\n")
+    box.run("stage")
+    (box.lib / "while-loading").write_text("\n")
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert [call[0] for call in box.calls].count("--kexec-syscall-auto") == 2
+
+
+def test_finalize_loads_anew_where_a_limit_was_set_since(box: Box) -> None:
+    box.counts_calls()
+    box.run("stage")
+    box.write("proc/sys/kernel/kexec_load_limit_reboot", "100\n")
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert [call[0] for call in box.calls].count("--kexec-syscall-auto") == 2
+
+
+def test_limit_that_an_administrator_has_set_is_kept_and_counts(box: Box) -> None:
+    box.write("proc/sys/kernel/kexec_load_limit_reboot", "7\n")
+    box.run("stage")
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert len(box.calls) == 1
+    assert (box / "proc/sys/kernel/kexec_load_limit_reboot").read_text() == "6\n"
+
+
+def test_image_without_its_mark_is_loaded_anew(box: Box) -> None:
+    box.counts_calls()
+    box.run("stage")
+    (box / "run/kexec-hook.loaded").unlink()
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert box.marked
+    assert [call[0] for call in box.calls].count("--kexec-syscall-auto") == 2
+
+
 def test_finalize_unloads_a_kernel_that_was_removed(box: Box) -> None:
     box.run("stage")
     (box / KERNEL).unlink()
