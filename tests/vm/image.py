@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.machine import OVMF_CODE, VirtualMachine
+from tests.vm.machine import OVMF_CODE, OVMF_SECURE, VirtualMachine
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache" / "vm"
@@ -39,6 +39,7 @@ NEEDED = {
     "qemu-system-x86_64": "qemu-system-x86",
     "/usr/share/seabios/bios-256k.bin": "seabios",
     str(OVMF_CODE): "ovmf",
+    str(OVMF_SECURE): "ovmf",
     "sfdisk": "fdisk",
     "setpriv": "util-linux",
     KEYRING: "debian-archive-keyring",
@@ -60,6 +61,7 @@ GRUB_OF_BIOS = ("grub-pc",)
 # As Debian's installer leaves a machine: the signed GRUB reads its stub on the ESP, whether Secure Boot is on or off.
 GRUB_OF_UEFI = ("grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "efibootmgr")
 OVMF_VARIABLES = OVMF_CODE.with_name("OVMF_VARS_4M.fd")
+MICROSOFTS_KEYS = OVMF_CODE.with_name("OVMF_VARS_4M.ms.fd")
 UUID = "11111111-2222-3333-4444-555555555555"
 BOOT_UUID = "bbbbbbbb-2222-3333-4444-555555555555"
 SIZE = 3 << 30
@@ -103,6 +105,7 @@ class Recipe:
     newer_is_installed: bool = True
     own_boot: bool = False  # /boot is a file system of its own
     uefi: bool = False
+    secure: bool = False  # Secure Boot, with Microsoft's keys
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,11 @@ class Image:
     older: str  # releases of the two kernels
     newer: str
     newer_packages: tuple[Path, ...]  # its image, and what only that needs
+    secure: bool = False
 
 
 DEBIAN_12 = Recipe("debian12", "bookworm")
-DEBIAN_13 = Recipe("debian13", "trixie")
+DEBIAN_13 = Recipe("debian13", "trixie", uefi=True, secure=True)
 # GRUB 2.14's blscfg takes the paths in its entries from the top of the file system that holds them.
 TESTING = Recipe(
     "testing",
@@ -125,7 +129,9 @@ TESTING = Recipe(
     newer_is_installed=False,
     own_boot=True,
 )
-DEBIAN_13_UEFI = Recipe("debian13-uefi", "trixie", uefi=True)
+DEBIAN_13_UEFI = Recipe(
+    "debian13-uefi", "trixie", packages=("systemd-ukify", "systemd-boot-efi"), uefi=True
+)
 RECIPES = {recipe.name: recipe for recipe in (DEBIAN_12, DEBIAN_13, TESTING, DEBIAN_13_UEFI)}
 
 
@@ -196,10 +202,12 @@ def make(recipe: Recipe) -> Image:
                 shutil.copyfile(OVMF_VARIABLES, own_variables)
             with _told(f"{recipe.name}: first boot, grub-install, update-grub"):
                 _set_up(path, own_variables)
+            if own_variables and recipe.secure:
+                shutil.copyfile(MICROSOFTS_KEYS, own_variables)
         _forget_others(f"{recipe.name}-root-*", root)
         _forget_others(f"{recipe.name}-disk-*", disk)
         _forget_others(f"{recipe.name}-variables-*", variables)
-    return Image(disk, variables, older, newer, newer_packages)
+    return Image(disk, variables, older, newer, newer_packages, recipe.secure)
 
 
 # What the archive has.
@@ -502,8 +510,16 @@ def _set_up(disk: Path, variables: Path | None) -> None:
             f"grub-install {'' if variables else '/dev/vda'} && update-grub && test -e /boot/grub/grubenv",
             300,
         )
+        if variables:
+            machine.ok(SIGNED_IS_FOUND)
         machine.power_off("systemctl poweroff")
         machine.quit()
+
+
+# In place of the unsigned GRUB, for a firmware that has no boot entry: shim, which makes the entry for GRUB.
+SIGNED_IS_FOUND = """
+cd /boot/efi/EFI && cp debian/shimx64.efi BOOT/BOOTX64.EFI && cp debian/fbx64.efi BOOT && ls debian/BOOTX64.CSV
+"""
 
 
 def _as_root(overlay: Path, root: Path) -> None:

@@ -65,7 +65,10 @@ class Lab:
             if self._machine:
                 self._machine.close()
             self._machine = machine = VirtualMachine(
-                self.image.disk, self._payload, variables=self.image.variables
+                self.image.disk,
+                self._payload,
+                variables=self.image.variables,
+                secure=self.image.secure,
             ).start()
             machine.booted()
             named = (line.partition(" ") for line in machine.ok(VERSIONS).splitlines())

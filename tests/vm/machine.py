@@ -24,8 +24,13 @@ RESET = "RESET"  # QMP's event
 BOOT_SECONDS = 400
 SHELL_SECONDS = 120
 
-# QEMU's firmware with UEFI.
+# QEMU's firmware with UEFI, and the one that checks signatures and lets no system write to where it keeps its keys.
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+OVMF_SECURE = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+SECURE_WORDS = (
+    *("-global", "driver=cfi.pflash01,property=secure,value=on"),
+    *("-global", "ICH9-LPC.disable_s3=1"),
+)
 
 # /proc/sys/kernel/bootloader_type: kexec says 0xD0, GRUB 2 on a BIOS 0x72, the kernel's own EFI stub 0x21.
 LOADER_TYPES = {"208": "kexec", "114": "firmware", "33": "firmware"}
@@ -69,16 +74,19 @@ class Mark:
 class VirtualMachine:
     def __init__(
         self, disk: Path, payload: Path | None = None,
-        *, variables: Path | None = None, memory: int = 1024, keep: bool = False,
+        *, variables: Path | None = None, secure: bool = False, memory: int = 1024, keep: bool = False,
     ) -> None:  # fmt: skip
-        """disk and variables stay as they are, unless keep.  With variables, those of the firmware, it has UEFI."""
+        """disk and variables stay as they are, unless keep.  With variables, those of the firmware, it has UEFI; secure:
+        Secure Boot too, if its keys are among them.
+        """
         # A socket's path must be short, which a checkout's need not be.
         self.directory = Path(tempfile.mkdtemp(prefix="kexec-hook-vm."))
         self.console_log = self.directory / "console.log"
         apart = "" if keep else ",snapshot=on"
         drives = [f"file={disk},format=raw,if=virtio,cache=unsafe{apart}"]
         if variables:
-            drives.append(f"file={OVMF_CODE},format=raw,if=pflash,unit=0,readonly=on")
+            code = OVMF_SECURE if secure else OVMF_CODE
+            drives.append(f"file={code},format=raw,if=pflash,unit=0,readonly=on")
             drives.append(f"file={variables},format=raw,if=pflash,unit=1{apart}")
         if payload:
             drives.append(f"file={payload},format=raw,if=virtio,readonly=on")
@@ -95,7 +103,7 @@ class VirtualMachine:
             ),
             *(
                 "-machine",
-                "q35",
+                "q35,smm=on" if secure else "q35",
                 "-accel",
                 "tcg",
                 "-cpu",
@@ -110,6 +118,7 @@ class VirtualMachine:
             *("-serial", "chardev:shell"),
             *("-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"),
             *("-device", "virtio-rng-pci"),
+            *(SECURE_WORDS if secure else ()),
             *(word for drive in drives for word in ("-drive", drive)),
         ]
         self._process: subprocess.Popen[bytes] | None = None
