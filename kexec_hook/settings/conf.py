@@ -266,20 +266,34 @@ def kexec_variables(files: Files) -> dict[str, Assigned]:
     return variables
 
 
-def from_kexec_variables(variables: Mapping[str, Assigned]) -> dict[str, Setting[str]]:
-    """Debian's switch, as a setting of ours: `true` is yes; kexec-tools 2.0.27 removes it.
+# What kexec-tools' postinst leaves beside USE_GRUB_CONFIG=false where nobody has chosen anything.
+_UNASKED = {"KERNEL_IMAGE": "/vmlinuz", "INITRD": "/initrd.img", "APPEND": ""}
 
-    USE_GRUB_CONFIG is no choice of anybody's: kexec-tools' postinst writes `false`, or nothing, where nobody was asked.
-    """
-    found = variables.get("LOAD_KEXEC")
-    if found is None:
-        return {}
-    if found.value not in {"true", "false", ""}:
-        raise SettingsError(
-            f"{found.origin}: LOAD_KEXEC is `{found.value}`; kexec-tools knows true and false"
-        )
-    yes = "yes" if found.value == "true" else "no"
-    return {"load": Setting(yes, f"{found.origin} (LOAD_KEXEC)")}
+
+def from_kexec_variables(variables: Mapping[str, Assigned]) -> dict[str, Setting[str]]:
+    """Debian's two switches, as settings of ours: `true` is yes; kexec-tools 2.0.27 removes LOAD_KEXEC."""
+    given = {}
+    for name, key in (("LOAD_KEXEC", "load"), ("USE_GRUB_CONFIG", "use_grub_config")):
+        found = variables.get(name)
+        if found is None or (key == "use_grub_config" and _is_unasked(found, variables)):
+            continue
+        if found.value not in {"true", "false", ""}:
+            raise SettingsError(
+                f"{found.origin}: {name} is `{found.value}`; kexec-tools knows true and false"
+            )
+        given[key] = Setting("yes" if found.value == "true" else "no", f"{found.origin} ({name})")
+    return given
+
+
+def _is_unasked(use_grub_config: Assigned, variables: Mapping[str, Assigned]) -> bool:
+    """Has kexec-tools' postinst written it, and nobody chosen it?  It writes `false`, or nothing."""
+    as_installed = all(
+        name in variables and variables[name].value == value for name, value in _UNASKED.items()
+    )
+    in_main_file = use_grub_config.origin.startswith(f"{DEFAULT}:")
+    return use_grub_config.value == "" or (
+        use_grub_config.value == "false" and as_installed and in_main_file
+    )
 
 
 def parse_conf(text: str, name: str) -> dict[str, Setting[str]]:

@@ -174,7 +174,7 @@ def test_a_selection_can_be_written_back() -> None:
     [
         ("", "", "grub", "built in"),
         ("USE_GRUB_CONFIG=true\n", "", "grub", "built in"),
-        ("USE_GRUB_CONFIG=false\n", "", "grub", "built in"),
+        ("USE_GRUB_CONFIG=false\n", "", "kexec-default", f"{DEFAULT}:1 (USE_GRUB_CONFIG)"),
         ("USE_GRUB_CONFIG=\n", "", "grub", "built in"),
         ("USE_GRUB_CONFIG=false\n", "use_grub_config = yes\n", "grub", "built in"),
         ("", "use_grub_config = no\n", "kexec-default", f"{CONF}:1"),
@@ -216,6 +216,16 @@ def test_debians_file_as_installed(etc: Etc) -> None:
     assert settings.kexec_default.append == Setting("", f"{DEFAULT}:9")
     etc.write(CONF, SHIPPED.read_text())
     assert values(etc.load()) == BUILT_IN
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    ["KERNEL_IMAGE=/boot/mine\n", "INITRD=\n", "APPEND=quiet\n", "USE_GRUB_CONFIG=false\n"],
+)
+def test_use_grub_config_counts_where_somebody_has_chosen_something(etc: Etc, chosen: str) -> None:
+    etc.write(DEFAULT, DEBIAN_12)
+    etc.write("etc/default/kexec.d/mine", chosen)
+    assert etc.load().select.value == Selection("kexec-default")
 
 
 def test_debian_13_has_no_load_kexec(etc: Etc) -> None:
