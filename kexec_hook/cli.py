@@ -6,15 +6,13 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from kexec_hook import __version__, commands
-from kexec_hook.commands import OK, hooks
-from kexec_hook.commands import reboot as rebooting
-from kexec_hook.commands import show as looking
-from kexec_hook.commands import stage as staging
+from kexec_hook.commands import OK
 from kexec_hook.errors import KexecHookError
 from kexec_hook.system.host import Host
 
@@ -26,7 +24,7 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
     # To make the parsers of all commands takes longer than to read a small configuration.
     args = make_parser(named[0] if len(named) == 1 else None).parse_args(argv)
     try:
-        code: int = args.run(host or Host(args.root), args)
+        code = _named(args.run)(host or Host(args.root), args)
         sys.stdout.flush()
     except OutputError as error:
         _silence()
@@ -40,6 +38,15 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
         _silence()
         return OK
     return code
+
+
+def _named(command: str) -> Callable[[Host, argparse.Namespace], int]:
+    """`show.status` -> the function in commands/show.py; no other module of commands/ is loaded."""
+    module, _, function = command.partition(".")
+    found: Callable[[Host, argparse.Namespace], int] = getattr(
+        import_module(f"kexec_hook.commands.{module}"), function
+    )
+    return found
 
 
 class OutputError(KexecHookError):
@@ -103,7 +110,7 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def _command(
-    subparsers: Any, name: str, run: Any, help_: str, example: str, what: str
+    subparsers: Any, name: str, run: str, help_: str, example: str, what: str
 ) -> argparse.ArgumentParser:
     """A command with an example behind its --help."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
@@ -132,7 +139,7 @@ def _add_entry(parser: argparse.ArgumentParser) -> None:
 def _add_staging(subparsers: Any) -> None:
     help_ = "stage what GRUB would boot"
     what = "show what would be staged, and why; change nothing"
-    parser = _command(subparsers, "stage", staging.stage, help_, "kexec-hook stage --dry-run", what)
+    parser = _command(subparsers, "stage", "stage.stage", help_, "kexec-hook stage --dry-run", what)
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_entry(parser)
     parser.add_argument(
@@ -149,7 +156,7 @@ def _add_staging(subparsers: Any) -> None:
     _command(
         subparsers,
         "unstage",
-        staging.unstage,
+        "stage.unstage",
         help_,
         "kexec-hook unstage",
         "the next reboot goes through the firmware",
@@ -161,7 +168,7 @@ def _add_looking(subparsers: Any) -> None:
         "list GRUB's menu, and what each entry would boot",
         "a table with the default marked by a star",
     )
-    parser = _command(subparsers, "list", looking.list_entries, help_, "kexec-hook list", what)
+    parser = _command(subparsers, "list", "show.list_entries", help_, "kexec-hook list", what)
     parser.add_argument(
         "--sort", action="store_true", help="newest kernel first, instead of the menu's order"
     )
@@ -169,13 +176,13 @@ def _add_looking(subparsers: Any) -> None:
     help_ = "show the chain of evidence behind the choice, with file and line"
     what = "which `set default` won, what grubenv holds, why this root, what loads what"
     parser = _command(
-        subparsers, "explain", looking.explain_choice, help_, "kexec-hook explain", what
+        subparsers, "explain", "show.explain_choice", help_, "kexec-hook explain", what
     )
     _add_entry(parser)
     _add_json(parser)
     help_ = "say what is staged, whether it is still right, and what each way to reboot would do"
     parser = _command(
-        subparsers, "status", looking.status, help_, "kexec-hook status", "how things stand"
+        subparsers, "status", "show.status", help_, "kexec-hook status", "how things stand"
     )
     parser.add_argument(
         "--verify", action="store_true", help="decompress the initrds to their ends as well"
@@ -188,17 +195,13 @@ def _add_rebooting(subparsers: Any) -> None:
         "reboot by kexec, or through the firmware where that is declined",
         "stage first if needed, do not ask",
     )
-    parser = _command(
-        subparsers, "reboot", rebooting.reboot, help_, "kexec-hook reboot --yes", what
-    )
+    parser = _command(subparsers, "reboot", "reboot.reboot", help_, "kexec-hook reboot --yes", what)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     help_, what = "reboot through the firmware, whatever is staged", "the long way, once"
-    _command(subparsers, "coldreboot", rebooting.coldreboot, help_, "kexec-hook coldreboot", what)
+    _command(subparsers, "coldreboot", "reboot.coldreboot", help_, "kexec-hook coldreboot", what)
     help_ = "allow a kexec again into a kernel that did not come up after one"
     what = "`kexec-hook status` lists such kernels"
-    parser = _command(
-        subparsers, "ack", rebooting.ack, help_, "kexec-hook ack 6.1.0-39-amd64", what
-    )
+    parser = _command(subparsers, "ack", "reboot.ack", help_, "kexec-hook ack 6.1.0-39-amd64", what)
     parser.add_argument(
         "release", nargs="?", metavar="RELEASE", help="this one (default: all of them)"
     )
@@ -207,7 +210,7 @@ def _add_rebooting(subparsers: Any) -> None:
 def _add_hooks(subparsers: Any) -> None:
     help_ = "have package managers and systemd call a kexec-hook that pip or pipx installed"
     what = "distributions' packages do that by themselves"
-    parser = _command(subparsers, "hooks", hooks.hooks, help_, "kexec-hook hooks install", what)
+    parser = _command(subparsers, "hooks", "hooks.hooks", help_, "kexec-hook hooks install", what)
     parser.add_argument(
         "action", choices=("list", "install", "remove"), help="what to do with the files"
     )
@@ -224,7 +227,7 @@ def _add_called(subparsers: Any) -> None:
         "what package managers call when they are done; exits 0 always",
         "as apt's hook does",
     )
-    parser = _command(subparsers, "run", staging.run, help_, "kexec-hook run --source=apt", what)
+    parser = _command(subparsers, "run", "stage.run", help_, "kexec-hook run --source=apt", what)
     parser.add_argument(
         "--source",
         required=True,
@@ -235,13 +238,13 @@ def _add_called(subparsers: Any) -> None:
         "what the shutdown unit calls: approve the kexec, or not",
         "declines unless a reboot is coming",
     )
-    _command(subparsers, "finalize", rebooting.finalize, help_, "kexec-hook finalize", what)
+    _command(subparsers, "finalize", "reboot.finalize", help_, "kexec-hook finalize", what)
     help_ = "what a unit calls at boot: make GRUB's writes that the kexec left out"
     what = "or take back what a shutdown that was cancelled left"
-    _command(subparsers, "complete", rebooting.complete, help_, "kexec-hook complete", what)
+    _command(subparsers, "complete", "reboot.complete", help_, "kexec-hook complete", what)
     help_ = "what a unit calls at boot: did the kexec that was tried come up?"
     what = "remember a kernel that did not"
-    _command(subparsers, "judge-boot", rebooting.judge_boot, help_, "kexec-hook judge-boot", what)
+    _command(subparsers, "judge-boot", "reboot.judge_boot", help_, "kexec-hook judge-boot", what)
 
 
 def _add_grub_eval(subparsers: Any) -> None:
@@ -250,7 +253,7 @@ def _add_grub_eval(subparsers: Any) -> None:
         "kexec-hook grub-eval /mnt/boot --json --default-only",
         "what GRUB on that partition would boot",
     )
-    parser = _command(subparsers, "grub-eval", looking.grub_eval, help_, example, what)
+    parser = _command(subparsers, "grub-eval", "show.grub_eval", help_, example, what)
     parser.add_argument("directory", metavar="DIR")
     parser.add_argument(
         "--uuid", default="", help="UUID of DIR's file system (default: it answers to none)"

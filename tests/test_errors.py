@@ -19,7 +19,7 @@ ANSWERS = {
     "kexec_hook.disks.volumes.Hidden": "no mount shows it; GRUB's drivers are asked, or it is Unseen",
     "kexec_hook.kernel.images.Damaged": "what a file is; each check makes its own sentence of it",
     "kexec_hook.kernel.images.NotLinux": "so is this",
-    "kexec_hook.decision.given.Refused": "there is nothing to plan; decide makes an objection of it",
+    "kexec_hook.decision.planning.Refused": "there is nothing to plan; decide makes an objection of it",
     "kexec_hook.settings.conf.WrongValueError": "the word of a value that is wrong; load_settings adds file and line",
 }
 

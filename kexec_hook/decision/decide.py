@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kexec_hook.decision.alike import difference
-from kexec_hook.decision.given import Refused, kexec_default_plan, running_plan
-from kexec_hook.decision.planning import loaded_plan, make_plan
+from kexec_hook.decision.planning import Refused, loaded_plan, make_plan
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.flavours import FLAVOURS, platform_lacks, platform_variables
@@ -25,10 +23,7 @@ from kexec_hook.grub.menu import (
 from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
-from kexec_hook.state.record import EnvBlock
 from kexec_hook.system.distribution import Distribution
-from kexec_hook.system.fstest import Drivers
-from kexec_hook.system.pci import pci_devices
 from kexec_hook.system.sysroot import MADE_UP
 
 if TYPE_CHECKING:
@@ -38,6 +33,7 @@ if TYPE_CHECKING:
     from kexec_hook.kernel.releases import TailKey
     from kexec_hook.plugins.asking import Plugins
     from kexec_hook.settings.conf import Settings
+    from kexec_hook.state.record import EnvBlock
     from kexec_hook.system.host import Host
     from kexec_hook.system.sysroot import Sysroot
 
@@ -46,7 +42,7 @@ def decide(
     host: Host, sysroot: Sysroot, settings: Settings, plugins: Plugins, trigger: Trigger
 ) -> Decision:
     """Everything up to the act; nothing is changed."""
-    disks = RootDisks(sysroot, Drivers(host.programs))
+    disks = RootDisks(sysroot, host.programs)
     decision = Decision(trigger, sysroot, settings, disks, programs=host.programs, owner=host.owner)
     try:
         decision = _answer(decision, host, plugins)
@@ -105,10 +101,12 @@ def _open_quote(error: CmdlineError) -> Objection:
 def _answer(decision: Decision, host: Host, plugins: Plugins) -> Decision:
     """The plan, from whoever the administrator lets choose: GRUB mostly."""
     sysroot, settings = decision.sysroot, decision.settings
-    if decision.trigger.running:
-        return decision._replace(plan=running_plan(host, sysroot, settings))
-    if decision.trigger.entry is None and settings.select.value.how == "kexec-default":
-        return decision._replace(plan=kexec_default_plan(host, sysroot, settings))
+    by_default = decision.trigger.entry is None and settings.select.value.how == "kexec-default"
+    if decision.trigger.running or by_default:
+        from kexec_hook.decision import given
+
+        plan_of = given.running_plan if decision.trigger.running else given.kexec_default_plan
+        return decision._replace(plan=plan_of(host, sysroot, settings))
     config = plugins.boot_config(sysroot, decision.disks)
     if config is None:
         raise Refused(
@@ -128,6 +126,10 @@ def _unlike(
     blank: Decision, answer: Decision, config: BootConfig, host: Host, plugins: Plugins
 ) -> Iterator[Objection]:
     """Every configuration that GRUB may read must boot the same."""
+    if not config.others:
+        return
+    from kexec_hook.decision.alike import difference
+
     for other in config.others:
         why = difference(answer, _ask_grub(blank, other, host, plugins))
         if why:
@@ -163,6 +165,8 @@ def env_file(decision: Decision, path: GrubPath) -> str | None:
 
 def env_blocks(decision: Decision) -> tuple[EnvBlock, ...]:
     """What GRUB would write on its way, in its order; a block that is on no mounted file system has GRUB's name."""
+    from kexec_hook.state.record import EnvBlock  # what only looks keeps no record
+
     found: dict[str, dict[str, str | None]] = {}
     for write in decision.pending:
         file = env_file(decision, write.path) or str(write.path)
@@ -247,8 +251,14 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
         machine.modules.add("gzio")
         machine.unsure_modules = frozenset(("xzio", "lzopio"))
     machine.display = disks.name
-    machine.pci = lambda: pci_devices(disks.sysroot)
+    machine.pci = lambda: _pci_devices(disks.sysroot)
     return machine
+
+
+def _pci_devices(sysroot: Sysroot) -> list[str] | None:
+    from kexec_hook.system.pci import pci_devices
+
+    return pci_devices(sysroot)
 
 
 def _evaluate(

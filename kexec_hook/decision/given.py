@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kexec_hook.decision.planning import given_plan, release_of
+from kexec_hook.decision.planning import Refused, given_plan, release_of
 from kexec_hook.plugins.api import Objection
 
 if TYPE_CHECKING:
@@ -12,14 +12,6 @@ if TYPE_CHECKING:
     from kexec_hook.settings.conf import Settings
     from kexec_hook.system.host import Host
     from kexec_hook.system.sysroot import Sysroot
-
-
-class Refused(Exception):
-    """There is nothing to plan, for this reason."""
-
-    def __init__(self, objection: Objection) -> None:
-        super().__init__(objection.reason)
-        self.objection = objection
 
 
 def running_plan(host: Host, sysroot: Sysroot, settings: Settings) -> Plan:

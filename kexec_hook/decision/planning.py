@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from kexec_hook.disks.root import RootDisks
-from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
-from kexec_hook.grub.values import Loaded
+from kexec_hook.grub.disks import DiskError, Unseen
 from kexec_hook.kernel.plan import InitrdFile, Plan
-from kexec_hook.settings.conf import Settings
-from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.system.sysroot import SysrootError
+
+if TYPE_CHECKING:
+    from kexec_hook.disks.root import RootDisks
+    from kexec_hook.grub.disks import GrubPath
+    from kexec_hook.grub.values import Loaded
+    from kexec_hook.plugins.api import Objection
+    from kexec_hook.settings.conf import Settings
+    from kexec_hook.system.sysroot import Sysroot
+
+
+class Refused(Exception):
+    """There is nothing to plan, for this reason."""
+
+    def __init__(self, objection: Objection) -> None:
+        super().__init__(objection.reason)
+        self.objection = objection
 
 
 def make_plan(

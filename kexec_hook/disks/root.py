@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.disks import search
 from kexec_hook.disks.answers import VolumeDisks
 from kexec_hook.disks.drives import BOOT_IMAGE, BlockDevice, Drives, split, split_node
 from kexec_hook.disks.mounts import FileSystem, Mount, Mounts, file_systems, links_by, read_mounts
 from kexec_hook.disks.search import Candidate
-from kexec_hook.disks.sight import HiddenFile, Sight
 from kexec_hook.disks.volumes import (
     UNKNOWN_DEVICE,
     UNKNOWN_FS,
@@ -22,9 +22,12 @@ from kexec_hook.disks.volumes import (
     Volume,
 )
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Unseen
-from kexec_hook.system.fstest import Drivers
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import Sysroot, SysrootError
+
+if TYPE_CHECKING:
+    from kexec_hook.disks.sight import HiddenFile, Sight
+    from kexec_hook.system.process import Programs
 
 # Devices of GRUB that no file tells of, unless they are among the disks of a root.
 _GRUBS_ALONE = (
@@ -48,18 +51,27 @@ class RootDisks(VolumeDisks):
     `assumed` says, one sentence each, what was taken for true and could not be known.
     """
 
-    def __init__(self, sysroot: Sysroot, drivers: Drivers | None = None) -> None:
+    def __init__(self, sysroot: Sysroot, programs: Programs | None = None) -> None:
         self.sysroot = sysroot
+        self._programs = programs
         self._assumed: dict[str, None] = {}
         mounts = read_mounts(sysroot)
         systems = file_systems(sysroot, mounts)
         self.mounts = mounts or Mounts(systems[0].mounts)
-        self._drives = Drives(efi=sysroot.is_dir("/sys/firmware/efi"))
+        self.is_efi = sysroot.is_dir("/sys/firmware/efi")  # started by UEFI firmware
+        self._drives = Drives(self.is_efi)
         self._systems: list[tuple[BlockDevice, FileSystem]] = []
         self._volumes: dict[int, Volume] = {}
-        self.sight = Sight(sysroot, self.mounts, drivers)
         self._name_units(systems)
         self._believe_boot_image()
+
+    @cached_property
+    def sight(self) -> Sight:
+        """What no mount shows; few runs look there."""
+        from kexec_hook.disks.sight import Sight
+        from kexec_hook.system.fstest import Drivers
+
+        return Sight(self.sysroot, self.mounts, Drivers(self._programs))
 
     @property
     def assumed(self) -> tuple[str, ...]:

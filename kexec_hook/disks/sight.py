@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from kexec_hook.disks import btrfs
 from kexec_hook.disks.drives import split_node
 from kexec_hook.disks.mounts import FileSystem, Mounts
 from kexec_hook.disks.volumes import NOT_MOUNTED, NotFound
@@ -13,8 +13,10 @@ from kexec_hook.grub.disks import Device, GrubPath, Stat, Unseen
 from kexec_hook.system import fstest
 from kexec_hook.system.fstest import Drivers, Image
 from kexec_hook.system.reach import join, parts_of
-from kexec_hook.system.subvolume import default_subvolume
 from kexec_hook.system.sysroot import Sysroot, SysrootError, kind_of
+
+if TYPE_CHECKING:
+    from kexec_hook.disks.btrfs import Btrfs
 
 
 class Sight:
@@ -24,10 +26,10 @@ class Sight:
     an answer may change without that: of a device that is mounted, or that could not be read.
     """
 
-    def __init__(self, sysroot: Sysroot, mounts: Mounts, drivers: Drivers | None = None) -> None:
+    def __init__(self, sysroot: Sysroot, mounts: Mounts, drivers: Drivers) -> None:
         self._sysroot = sysroot
         self._mounts = mounts
-        self._drivers = drivers or Drivers()
+        self.drivers = drivers
         self._images: dict[tuple[str, ...], Image] = {}
         self.counted: dict[str, str] = {}
         self.unwatched = False
@@ -65,6 +67,8 @@ class Sight:
 
     def subvolume(self, system: FileSystem, number: int | None) -> str:
         """Where a subvolume of btrfs lies, the default one for None; empty for the top.  Unseen"""
+        from kexec_hook.disks import btrfs  # few file systems are one
+
         asked = "the default subvolume" if number is None else f"subvolume {number}"
         try:
             if number is None:
@@ -80,6 +84,8 @@ class Sight:
             ) from None
 
     def _default_subvolume(self, system: FileSystem) -> int:
+        from kexec_hook.system.subvolume import default_subvolume
+
         if str(self._sysroot.root) == "/":
             for mount in system.mounts:
                 if self._mounts.at(mount.point) is mount:
@@ -88,8 +94,10 @@ class Sight:
             return volume.default()
 
     @contextmanager
-    def _btrfs(self, system: FileSystem) -> Iterator[btrfs.Btrfs]:
+    def _btrfs(self, system: FileSystem) -> Iterator[Btrfs]:
         """From the device itself: right where it is not mounted here, so that nothing is on its way to the disk."""
+        from kexec_hook.disks import btrfs
+
         if str(self._sysroot.root) == "/" and system.mounts:
             raise btrfs.Damaged("it is not mounted")
         with self._sysroot.unnoted.window(f"/dev/{(*system.nodes, '?')[0]}", block=True) as file:
@@ -118,7 +126,7 @@ class Sight:
         self.unwatched = self.unwatched or bool(system.mounts)
         for name in sorted({name for node in system.nodes for name in (node, split_node(node)[0])}):
             self._count(f"/sys/class/block/{name}/stat")
-        return Image(self._drivers, devices, points)
+        return Image(self.drivers, devices, points)
 
     def _count(self, path: str) -> None:
         try:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kexec_hook.system.sysroot import Sysroot
 
 GROUP = "kexec_hook"
+_BUILT_IN = "kexec_hook.plugins.builtin."
 
 
 class Plugins:
@@ -42,7 +43,7 @@ class Plugins:
     """
 
     def __init__(self, *, installed: bool = True, extra: Iterable[tuple[str, object]] = ()) -> None:
-        self._manager = pluggy.PluginManager(GROUP)
+        self._manager = _Manager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         self.broken: list[Objection] = []
         self.complaints: list[Note] = []
@@ -189,6 +190,15 @@ class Plugins:
                     f"plugin {name} does not load: {_blame(error)}", name, code="plugin-broken"
                 )
             )
+
+
+class _Manager(pluggy.PluginManager):
+    """Of the built-in plugins' modules only the hooks are looked at: pluggy would inspect all that they import."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        if _module(plugin).startswith(_BUILT_IN) and not name.startswith(f"{GROUP}_"):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
 
 
 def _module(plugin: object) -> str:

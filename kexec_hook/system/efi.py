@@ -14,8 +14,7 @@ from typing import Literal, NamedTuple
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
-DIRECTORY = "/sys/firmware/efi"
-VARIABLES = f"{DIRECTORY}/efivars"
+VARIABLES = "/sys/firmware/efi/efivars"
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 SHIM = "605dab50-e046-4300-abb6-3dd810dd8b23"  # shim's SHIM_LOCK_GUID
 # shim 16, mok.c, check_mok_request(): with one of these, shim starts MokManager in place of GRUB.
@@ -72,11 +71,6 @@ class BootOption(NamedTuple):
 
     def __str__(self) -> str:
         return f"Boot{self.number:04X} «{self.title}»"
-
-
-def is_efi(sysroot: Sysroot) -> bool:
-    """Was this machine started by UEFI firmware?"""
-    return sysroot.is_dir(DIRECTORY)
 
 
 def number(sysroot: Sysroot, name: str) -> int | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from kexec_hook.system.directory import Directory, Mark
 from kexec_hook.system.process import Programs
 from kexec_hook.system.sysroot import Sysroot, SysrootError
+
+if TYPE_CHECKING:
+    from kexec_hook.system.directory import Directory, Mark
 
 RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
 # There from before kexec is started until the kernel is known to hold nothing.  It is not in the
@@ -42,6 +44,8 @@ class Host(NamedTuple):
 
     def state(self, directory: str = RUN, *, create: bool = True) -> Directory:
         """Our directory.  StateError; FileNotFoundError where it is missing and not to be made."""
+        from kexec_hook.system.directory import Directory  # what only looks has none
+
         return Directory.open(self.path(directory), create=create, owner=self.owner)
 
     def until(self, seconds: float) -> Host:
@@ -56,6 +60,8 @@ class Host(NamedTuple):
     @property
     def mark(self) -> Mark:
         """The image that the kernel may hold is ours."""
+        from kexec_hook.system.directory import Mark
+
         return Mark(self.path(MARK), self.owner)
 
     def fact(self, path: str) -> str:

@@ -79,10 +79,10 @@ class _Way:
         return Place(join(self.names), self.names[-1], parent, fd, self.infos[-1])
 
     def enter(self, name: str) -> None:
-        fd = _open_name(name, self._fds[-1], self.infos[-1])
+        fd, info = _open_name(name, self._fds[-1], self.infos[-1])
         self.names.append(name)
         self._fds.append(fd)
-        self.infos.append(os.fstat(fd))
+        self.infos.append(info)
 
     def stay_or_leave(self, name: str) -> None:
         """An empty name, `.` and `..`, which the root has no more than any other."""
@@ -125,7 +125,7 @@ def path_in(error: OSError, path: str) -> str:
     return error.filename if isinstance(error.filename, str) else path
 
 
-def _open_name(name: str, parent: int, parent_info: os.stat_result) -> int:
+def _open_name(name: str, parent: int, parent_info: os.stat_result) -> tuple[int, os.stat_result]:
     """Open a name without following it; NotADirectoryError and its kin as open(2) has them."""
     try:
         fd = os.open(name, _LOOK, dir_fd=parent)
@@ -136,4 +136,5 @@ def _open_name(name: str, parent: int, parent_info: os.stat_result) -> int:
         # A mount point may be systemd's automount of /boot or /efi: O_DIRECTORY is what makes the kernel mount it.
         os.close(fd)
         fd = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=parent)
-    return fd
+        info = os.fstat(fd)
+    return fd, info

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -267,14 +267,11 @@ class Sysroot:
         else:
             raise SysrootError(where, in_words(error)) from error
 
-    @contextmanager
-    def _reach(self, path: str, *, follow: bool = True) -> Iterator[Place]:
+    def _reach(self, path: str, *, follow: bool = True) -> AbstractContextManager[Place]:
         if path in self._copies:
             fd = self._copy(path)
-            yield Place(path, f"/proc/self/fd/{fd}", fd, fd, os.fstat(fd))
-            return
-        with reach(self.root, path, self._note, follow=follow) as place:
-            yield place
+            return nullcontext(Place(path, f"/proc/self/fd/{fd}", fd, fd, os.fstat(fd)))
+        return reach(self.root, path, self._note, follow=follow)
 
     def _contents(self, place: Place, limit: int, *, whole: bool = True) -> bytes:
         fd = self._open(place)

@@ -17,7 +17,6 @@ from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.settings.conf import load_settings
-from kexec_hook.system.fstest import Drivers
 from kexec_hook.system.host import Host
 from kexec_hook.system.process import Programs
 from tests import images
@@ -496,11 +495,10 @@ def test_what_was_read_is_counted_and_what_was_not_is_not_believed(disk: Disk) -
 
 def test_each_file_is_asked_for_once_in_a_run(disk: Disk) -> None:
     disk.files.write("flag", "on")
-    drivers = Drivers()
-    disks = RootDisks(disk.image().sysroot(), drivers)
+    disks = RootDisks(disk.image().sysroot())
     for _ in range(3):
         assert disks.stat(GrubPath("hd0,gpt3", "/flag"))
         assert disks.entry(GrubPath("hd0,gpt3", "/gone")) is None
-    assert drivers.looks == 3
+    assert disks.sight.drivers.looks == 3
     with pytest.raises(Unseen):
         disks.device("memdisk")

@@ -1,7 +1,6 @@
 """Every GRUB command and its fate: implemented, inert, refused; what is in no table is unknown."""
 
 from kexec_hook.grub.commands import (
-    blscfg,
     boot,
     conditions,
     control,
@@ -16,7 +15,6 @@ from kexec_hook.grub.commands.registry import TABLE
 
 __all__ = [
     "TABLE",
-    "blscfg",
     "boot",
     "conditions",
     "control",

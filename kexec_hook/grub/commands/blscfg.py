@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from kexec_hook.grub import bls
 from kexec_hook.grub.bls import SUFFIX, Crash, Line, Snippet
-from kexec_hook.grub.commands.registry import Option, command, parse_options
+from kexec_hook.grub.commands.registry import Option, parse_options
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.grub.errors import (
     BAD_ARGUMENT,
@@ -31,7 +31,6 @@ _DIRECTORY = "/loader/entries/"
 _FALLBACK = "/boot/loader/entries/"  # rhboot's alone
 
 
-@command("blscfg")
 def blscfg(m: Machine, call: Call) -> int:
     return _rhboot(m, call) if m.flavour.blscfg == "rhboot" else _upstream(m, call)
 

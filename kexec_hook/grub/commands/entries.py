@@ -1,4 +1,4 @@
-"""GRUB commands that put entries into the menu: menuentry and submenu (grub-core/commands/menuentry.c)."""
+"""GRUB commands that put entries into the menu: menuentry, submenu (grub-core/commands/menuentry.c) and blscfg."""
 
 from __future__ import annotations
 
@@ -66,6 +66,13 @@ def menuentry(m: Machine, call: Call) -> int:
         )
     )
     return OK
+
+
+@command("blscfg")
+def blscfg(m: Machine, call: Call) -> int:
+    from kexec_hook.grub.commands import blscfg  # Debian's configurations have none
+
+    return blscfg.blscfg(m, call)
 
 
 def setparams(args: list[str]) -> str:

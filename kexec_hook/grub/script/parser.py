@@ -16,6 +16,7 @@ that were complete before the error stay defined.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from kexec_hook.grub.script.lexer import (
     FURTHER_WORD,
@@ -26,7 +27,6 @@ from kexec_hook.grub.script.lexer import (
     BadDollar,
     make_word,
 )
-from kexec_hook.grub.script.plain import QuickBlocks
 from kexec_hook.grub.script.source import ScriptError, Source, Span
 from kexec_hook.grub.script.syntax import (
     Block,
@@ -41,6 +41,9 @@ from kexec_hook.grub.script.syntax import (
     Word,
     Words,
 )
+
+if TYPE_CHECKING:
+    from kexec_hook.grub.script.plain import QuickBlocks
 
 # A small file repeats too few lines.
 _LARGE = 100_000
@@ -67,7 +70,7 @@ class _Parser:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._text = source.text
-        self._plain = QuickBlocks(source.text, _whole_unit) if len(source.text) > _LARGE else None
+        self._plain = _quick_blocks(source.text) if len(source.text) > _LARGE else None
         self._end = 0  # of the current token
         self._start = 0
         self._kind = "\n"  # "word", "eof", "bad", an operator or a reserved word
@@ -325,6 +328,12 @@ class _Parser:
         self._functions.append(Function(name, body))
         self._open.pop()
         self._advance()
+
+
+def _quick_blocks(text: str) -> QuickBlocks:
+    from kexec_hook.grub.script.plain import QuickBlocks  # most files are small
+
+    return QuickBlocks(text, _whole_unit)
 
 
 def _whole_unit(text: str) -> tuple[Statement, ...]:

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.disks.drives import split_node
-from kexec_hook.grub import image
 from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
-from kexec_hook.system import efi
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError
 
@@ -40,7 +38,7 @@ class Lead(NamedTuple):
 def findings(decision: Decision) -> Iterator[Objection | Note]:
     """Everything that makes a BIOS start another GRUB than the one that was evaluated, or may."""
     evaluation = decision.evaluation
-    if evaluation is None or efi.is_efi(decision.sysroot):
+    if evaluation is None:
         return
     found, refused = leads(decision.sysroot, decision.disks)
     if refused:
@@ -156,6 +154,8 @@ def _first_of_bios(sysroot: Sysroot) -> str:
 
 def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
     """Where a disk's boot code leads; None where it is not GRUB's.  SysrootError"""
+    from kexec_hook.grub import image
+
     lead = Lead(f"/dev/{disk}", None)
     # A root of its own: what a disk is written to says nothing about its boot code.
     with Sysroot(sysroot.root, is_host=sysroot.is_host).window(lead.disk, block=True) as file:
@@ -175,6 +175,8 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
 
 
 def _is_installed(sysroot: Sysroot, core: bytes) -> bool:
+    from kexec_hook.grub import image
+
     for directory in ("/boot/grub", "/boot/grub2"):
         try:
             file = sysroot.read(f"{directory}/i386-pc/core.img", image.LARGEST)

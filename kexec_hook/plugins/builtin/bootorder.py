@@ -35,9 +35,7 @@ _SHOWN = {
 
 
 def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
-    """Everything that makes the next firmware boot another one than that of this GRUB, or may."""
-    if not efi.is_efi(sysroot):
-        return
+    """Everything that makes the next boot by UEFI firmware another one than that of this GRUB, or may."""
     yield from _mok(sysroot)
     started = efi.started_by(sysroot)
     promised = efi.promised(sysroot)

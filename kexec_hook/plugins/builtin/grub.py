@@ -11,7 +11,7 @@ import pluggy
 from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.grub.flavours import FLAVOURS
 from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
-from kexec_hook.plugins.builtin import bootcode, bootorder, proxmox
+from kexec_hook.plugins.builtin import proxmox
 from kexec_hook.plugins.builtin.start import (
     CPUS,
     OPEN_FIRMWARE,
@@ -107,17 +107,32 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
 def _firmware(decision: Decision) -> Iterator[Objection | Note]:
     """Where GRUB was not asked, only what somebody has asked of the next boot counts."""
     given = decision.evaluation is None and decision.plan is not None
+    yield from _by_efi(decision, given) if decision.disks.is_efi else _by_bios(decision, given)
+    if not given:
+        yield from proxmox.findings(decision.sysroot, decision.disks)
+
+
+def _by_efi(decision: Decision, given: bool) -> Iterator[Objection | Note]:
+    from kexec_hook.plugins.builtin import bootorder
+
     for finding in bootorder.findings(decision.sysroot, decision.disks):
         if not given or finding.code in ("boot-next", "mok-request"):
             yield finding
     if not given:
         yield from _out_of_sight(decision)
+
+
+def _by_bios(decision: Decision, given: bool) -> Iterator[Objection | Note]:
+    from kexec_hook.plugins.builtin import bootcode
+
+    if not given:
         yield from bootcode.findings(decision)
-        yield from proxmox.findings(decision.sysroot, decision.disks)
 
 
 def _out_of_sight(decision: Decision) -> Iterator[Objection]:
     """GRUB's first configuration lies beside its image, or that image leads to it."""
+    from kexec_hook.plugins.builtin import bootorder
+
     disks = decision.disks
     loader = bootorder.expected(decision.sysroot, disks)
     if loader is None or not loader.path or not loader.partuuid:

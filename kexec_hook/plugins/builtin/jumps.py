@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pluggy
 
 from kexec_hook.plugins.api import Decision, Note, Objection
 from kexec_hook.plugins.builtin.fixes import AS_ROOT
-from kexec_hook.state import attempts
-from kexec_hook.system.directory import StateError, StateNotPermitted
 from kexec_hook.system.host import Host
-from kexec_hook.system.sysroot import Sysroot
+
+if TYPE_CHECKING:
+    from kexec_hook.state.attempts import Attempt
+    from kexec_hook.system.directory import StateError
+    from kexec_hook.system.sysroot import Sysroot
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
@@ -18,6 +22,8 @@ hookimpl = pluggy.HookimplMarker("kexec_hook")
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     if not sysroot.is_host or decision.plan is None or decision.plan.release is None:
         return []
+    from kexec_hook.system.directory import StateError, StateNotPermitted
+
     try:
         known = _failed(decision)
     except StateNotPermitted as error:
@@ -43,6 +49,8 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     if not sysroot.is_host or not decision.trigger.dry:
         return []
+    from kexec_hook.system.directory import StateError, StateNotPermitted
+
     try:
         _failed(decision)
     except StateNotPermitted as error:
@@ -52,8 +60,10 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     return []
 
 
-def _failed(decision: Decision) -> dict[str, attempts.Attempt]:
+def _failed(decision: Decision) -> dict[str, Attempt]:
     """Raises StateError."""
+    from kexec_hook.state import attempts
+
     root = str(decision.sysroot.root)
     return attempts.failed(Host(root, decision.programs, decision.owner, True))
 

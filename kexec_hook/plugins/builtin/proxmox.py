@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from kexec_hook.disks.mounts import links_by
 from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
-from kexec_hook.system import efi
 from kexec_hook.system.sysroot import SysrootError
 
 if TYPE_CHECKING:
@@ -36,9 +35,12 @@ class Esp(NamedTuple):
 
 def esps(sysroot: Sysroot, disks: RootDisks) -> list[Esp]:
     """The partitions that proxmox-boot-tool keeps, in the order of its list; none where it is not in use."""
+    uuids = _uuids(sysroot)
+    if not uuids:
+        return []
     nodes = {uuid.lower(): node for node, uuid in links_by(sysroot, "uuid").items()}
-    directories = ("/EFI/proxmox", "/grub") if efi.is_efi(sysroot) else ("/grub",)
-    return [_esp(uuid, nodes.get(uuid, ""), directories, disks) for uuid in _uuids(sysroot)]
+    directories = ("/EFI/proxmox", "/grub") if disks.is_efi else ("/grub",)
+    return [_esp(uuid, nodes.get(uuid, ""), directories, disks) for uuid in uuids]
 
 
 def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
@@ -54,12 +56,19 @@ def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
             code="proxmox-boot-tool",
             fix=unread[0].fix,
         )
-    elif not efi.is_efi(sysroot) or efi.started_by(sysroot) is None:
+    elif not disks.is_efi or not _is_started(sysroot):
         yield Objection(
             f"GRUB reads its configuration from the partitions of proxmox-boot-tool, which cannot be read ({named})",
             code="not-mounted",
             fix=unread[0].fix,
         )
+
+
+def _is_started(sysroot: Sysroot) -> bool:
+    """Does the firmware tell which entry started this system?"""
+    from kexec_hook.system import efi
+
+    return efi.started_by(sysroot) is not None
 
 
 def _uuids(sysroot: Sysroot) -> list[str]:

@@ -7,10 +7,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.disks.drives import split_node
-from kexec_hook.grub import image
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
-from kexec_hook.plugins.builtin import bootcode, bootorder, proxmox
-from kexec_hook.system import efi
+from kexec_hook.plugins.builtin import proxmox
 from kexec_hook.system.distribution import system_ids
 from kexec_hook.system.sysroot import NotPermittedError, SysrootError
 
@@ -71,8 +69,10 @@ def find_start(
     """`own` is the directory of this system's grub.cfg, `modules` where its GRUB would be."""
     if architecture(sysroot) in OPEN_FIRMWARE:
         return Start("ieee1275", OPEN_FIRMWARE[architecture(sysroot)])
-    if not efi.is_efi(sysroot):
+    if not disks.is_efi:
         return _bios(sysroot, disks, own)
+    from kexec_hook.plugins.builtin import bootorder
+
     loader = bootorder.expected(sysroot, disks)
     if loader is None:
         found = _proxmox(sysroot, disks, Start("efi", _cpu(sysroot, modules, "")))
@@ -103,6 +103,8 @@ def is_rhboots(place: GrubPath) -> bool:
 
 
 def _bios(sysroot: Sysroot, disks: RootDisks, own: GrubPath | None) -> Start:
+    from kexec_hook.plugins.builtin import bootcode
+
     # a BIOS knows no partitions: grub-core/kern/i386/pc/init.c, grub_machine_get_bootlocation()
     start = Start("pc", "i386", cmdpath="(hd0)")
     found = _proxmox(sysroot, disks, start)
@@ -134,6 +136,8 @@ def _proxmox(sysroot: Sysroot, disks: RootDisks, start: Start) -> Start | None:
 
 
 def _is_mounted(disks: RootDisks, loader: BootOption) -> bool:
+    from kexec_hook.plugins.builtin import bootorder
+
     found = bootorder.partitions(disks, loader)
     return not found or any(device.seen for device in found)
 
@@ -152,6 +156,8 @@ def _unmounted(
     loader: BootOption,
 ) -> Start:
     """The partition that the firmware named, through GRUB's own drivers.  What they cannot read is objected to."""
+    from kexec_hook.plugins.builtin import bootorder
+
     start = Start("efi", _cpu(sysroot, modules, ""))
     for device in bootorder.partitions(disks, loader):
         start = start._replace(cmdpath=f"({device.name}){loader.directory}")
@@ -203,6 +209,9 @@ def _is_denied(sysroot: Sysroot, path: str) -> bool:
 
 def _built_in(disks: RootDisks, loader: BootOption, cpu: str) -> GrubPath | None:
     """The prefix that grub-install has built into the image, where that can be read and understood."""
+    from kexec_hook.grub import image
+    from kexec_hook.plugins.builtin import bootcode, bootorder
+
     names = [loader.path] if loader.name.startswith("grub") else []
     names.append(f"{loader.directory}/grub{CPUS[cpu][0]}.efi")
     node = bootorder.node_of(disks, loader.partuuid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -86,6 +85,8 @@ def _tokens(sysroot: Sysroot, device: str) -> list[str] | None:
 
     LUKS2 On-Disk Format Specification 1.1.2, chapters 2 and 3.4; systemd-cryptenroll(1), clevis-encrypt-tpm2(1).
     """
+    import json
+
     try:
         with sysroot.window(device, block=True) as file:
             head = file.at(0, 4096)
@@ -112,6 +113,7 @@ def _token(token: dict[str, Any]) -> list[str] | None:
         return [*map(str, token.get("tpm2-pcrs", [])), *map(str, token.get("tpm2_pubkey_pcrs", []))]
     if token.get("type") == "clevis":
         import base64
+        import json
 
         protected = token["jwe"]["protected"]
         clevis = json.loads(base64.urlsafe_b64decode(protected + "=" * (-len(protected) % 4)))[

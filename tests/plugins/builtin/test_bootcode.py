@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.disks.root import RootDisks
-from kexec_hook.plugins.api import BootConfig, Note, Objection
+from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
 from kexec_hook.plugins.builtin import bootcode as builtin
 from kexec_hook.plugins.builtin.grub import kexec_hook_boot_config
 from tests import bootcode
@@ -28,7 +28,7 @@ def bios(tmp_path: Path) -> Tree:
     return tree
 
 
-def findings(tree: Tree) -> list[Objection | Note]:
+def decided(tree: Tree) -> Decision:
     from kexec_hook.decision.decide import decide
     from kexec_hook.plugins.api import Trigger
     from kexec_hook.plugins.asking import Plugins
@@ -37,8 +37,11 @@ def findings(tree: Tree) -> list[Objection | Note]:
 
     sysroot = tree.sysroot(is_host=False)
     host = Host(str(tree.root))
-    decision = decide(host, sysroot, load_settings(sysroot), Plugins(), Trigger())
-    return list(builtin.findings(decision))
+    return decide(host, sysroot, load_settings(sysroot), Plugins(), Trigger())
+
+
+def findings(tree: Tree) -> list[Objection | Note]:
+    return list(builtin.findings(decided(tree)))
 
 
 def config(tree: Tree) -> BootConfig:
@@ -148,7 +151,10 @@ def test_what_may_not_be_read_is_a_note(bios: Tree) -> None:
 
 
 def test_under_efi_boot_code_does_not_count(bios: Tree) -> None:
-    assert codes(bios.efi().write("dev/sda", gpt(bios, 3))) == []
+    tree = bios.write("dev/sda", gpt(bios, 3))
+    assert "not-mounted" in [found.code for found in decided(tree).objections]
+    codes_of_grub = {"not-mounted", "other-grub", "boot-code", "boot-disk-unknown"}
+    assert not codes_of_grub & {found.code for found in decided(tree.efi()).objections}
 
 
 @pytest.mark.parametrize(
