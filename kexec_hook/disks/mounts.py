@@ -65,7 +65,7 @@ class FileSystem(NamedTuple):
     kind: str  # GRUB's name of its type; empty: not known (not mounted), or GRUB cannot read it
     nodes: tuple[str, ...]  # its block devices below /dev: sda2, mapper/vg-root; empty: not known
     mounts: tuple[Mount, ...] = ()
-    uuid: str = ""  # as GRUB prints it
+    uuid: str = ""  # as GRUB prints it: of FAT and NTFS in capitals
     label: str = ""
     anything: str = (
         ""  # not empty: why it answers to every UUID and label that nothing else answers to
@@ -235,7 +235,7 @@ def _file_system(
     boot: Mount | None,
 ) -> FileSystem:
     first = shown[0] if shown else None
-    uuid = next((uuids[node] for node in nodes if node in uuids), "").lower()
+    uuid = next((uuids[node] for node in nodes if node in uuids), "")
     label = next((labels[node] for node in nodes if node in labels), "")
     if first and first.type == "zfs":
         uuid = (

@@ -275,7 +275,7 @@ def test_the_esp(machine: Tree, point: str) -> None:
     assert where(disks, "hd0,gpt1", "/efi/DEBIAN/grub.cfg") == f"{point}/EFI/debian/grub.cfg"
     device = disks.device("hd0,gpt1")
     assert device is not None
-    assert (device.fs, device.uuid) == ("fat", "5c1f-a3b2")
+    assert (device.fs, device.uuid) == ("fat", "5C1F-A3B2")
 
 
 def test_a_bind_mount_of_a_directory_shows_only_that(machine: Tree) -> None:
