@@ -44,12 +44,12 @@ def decide(
     """Everything up to the act; nothing is changed."""
     disks = RootDisks(sysroot, host.programs)
     decision = Decision(trigger, sysroot, settings, disks, programs=host.programs, owner=host.owner)
-    try:
-        decision = _answer(decision, host, plugins)
-    except Refused as refused:
-        decision = decision._replace(objections=(refused.objection,))
-    except CmdlineError as error:
-        decision = decision._replace(objections=(_open_quote(error),))
+    decision = _answer_or_refuse(decision, host, plugins)
+    if disks.contradiction:  # what GRUB calls its disks was learnt after it had been guessed
+        disks = RootDisks(sysroot, host.programs, disks.contradiction)
+        decision = _answer_or_refuse(decision._replace(disks=disks), host, plugins)
+    if disks.contradiction:
+        decision = decision._replace(objections=(*decision.objections, _CONTRADICTION))
     if sysroot.is_host:
         for file in plugins.files:
             sysroot.stat(file)  # a changed plugin may decide otherwise
@@ -96,6 +96,22 @@ def _in_order(objections: list[Objection]) -> list[Objection]:
 
 def _open_quote(error: CmdlineError) -> Objection:
     return Objection(str(error), code="open-quote")
+
+
+def _answer_or_refuse(decision: Decision, host: Host, plugins: Plugins) -> Decision:
+    blank = decision._replace(objections=(), plan=None, evaluation=None, problems=())
+    try:
+        return _answer(blank, host, plugins)
+    except Refused as refused:
+        return blank._replace(objections=(refused.objection,))
+    except CmdlineError as error:
+        return blank._replace(objections=(_open_quote(error),))
+
+
+_CONTRADICTION = Objection(
+    "GRUB's configuration names the disks by numbers that contradict each other, so what it boots cannot be known",
+    code="cannot-be-known",
+)
 
 
 def _answer(decision: Decision, host: Host, plugins: Plugins) -> Decision:

@@ -8,6 +8,7 @@ device in BOOT_IMAGE, which GRUB itself wrote at the last boot; the hint of a
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 Family = Literal["hd", "lvm", "md", "crypto"]
@@ -87,6 +88,7 @@ class Drives:
 
     def __init__(self, efi: bool) -> None:
         self.units: list[BlockDevice] = []
+        self.renamed_late = False  # a name that was given out turned out to be another disk's
         self._drives: dict[str, Drive] = {}
         self._efi = efi
 
@@ -170,6 +172,22 @@ class Drives:
             else known or self.promise_name(unit)
         )
 
+    @property
+    def known(self) -> dict[str, tuple[str, str]]:
+        """The names that somebody told, and who; by the kernel's name of the disk."""
+        return {
+            drive.key: (drive.name, drive.why)
+            for drive in self._drives.values()
+            if drive.family == "hd" and drive.why and drive.why != UNTOLD and drive.fixed
+        }
+
+    def believe(self, known: Mapping[str, tuple[str, str]]) -> None:
+        """Take the names that an earlier reading of the same configuration told, before any is given out."""
+        for key, (name, why) in known.items():
+            drive = self._drives.get(key)
+            if drive and not drive.fixed and (drive.name == name or self._rename(drive, name)):
+                drive.why, drive.fixed = why, True
+
     def drive(self, name: str) -> Drive | None:
         return next((d for d in self._drives.values() if d.goes_by(name)), None)
 
@@ -251,9 +269,12 @@ class Drives:
         other = self.drive(name)
         if drive.fixed or (other and other.fixed):
             return False
+        given_out = any(unit.promised for unit in self.units if unit.drive is drive)
         if other:
-            given_out = any(unit.promised for unit in self.units if unit.drive is drive)
+            taken = any(unit.promised for unit in self.units if unit.drive is other)
+            self.renamed_late = self.renamed_late or taken
             other.name = self._free("hd") if given_out else drive.name
+        self.renamed_late = self.renamed_late or given_out
         drive.name = name
         return True
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kexec_hook.disks import search
 from kexec_hook.disks.answers import VolumeDisks
@@ -51,7 +51,12 @@ class RootDisks(VolumeDisks):
     `assumed` says, one sentence each, what was taken for true and could not be known.
     """
 
-    def __init__(self, sysroot: Sysroot, programs: Programs | None = None) -> None:
+    def __init__(
+        self,
+        sysroot: Sysroot,
+        programs: Programs | None = None,
+        known: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
         self.sysroot = sysroot
         self._programs = programs
         self._assumed: dict[str, None] = {}
@@ -64,6 +69,7 @@ class RootDisks(VolumeDisks):
         self._volumes: dict[int, Volume] = {}
         self._name_units(systems)
         self._believe_boot_image()
+        self._drives.believe(known or {})
 
     @cached_property
     def sight(self) -> Sight:
@@ -76,6 +82,11 @@ class RootDisks(VolumeDisks):
     @property
     def assumed(self) -> tuple[str, ...]:
         return tuple(self._assumed)
+
+    @property
+    def contradiction(self) -> Mapping[str, tuple[str, str]]:
+        """What was learnt of GRUB's numbers after others had been given out: those to start with; else nothing."""
+        return self._drives.known if self._drives.renamed_late else {}
 
     def devices(self) -> Sequence[Device]:
         found = []
@@ -291,12 +302,14 @@ class RootDisks(VolumeDisks):
             return bool(uuid) and uuid.lower() == value.lower()
         return bool(label) and label == value
 
-    def _shows(self, system: FileSystem, path: str) -> bool:
+    def _holds(self, system: FileSystem, path: str) -> Literal["yes", "hidden", "no"]:
         try:
             self._volume(system).find(path, "file")
-        except (DiskError, Hidden):
-            return False
-        return True
+        except Hidden:
+            return "hidden"
+        except DiskError:
+            return "no"
+        return "yes"
 
     def _name_units(self, systems: Sequence[FileSystem]) -> None:
         """The drive with /boot comes first and becomes hd0; then the others in the order of their names."""
@@ -329,10 +342,12 @@ class RootDisks(VolumeDisks):
         if found:
             name, path = found[1], found[2].rstrip('"')
             fitting = [(unit, system) for unit, system in self._systems if system.mounts]
-            holders = [(unit, system) for unit, system in fitting if self._shows(system, path)]
-            for unit, _ in (
-                holders or fitting[:1]
-            ):  # that kernel may be gone: then it was on the disk with /boot
+            holders = sorted(
+                (item for item in fitting if self._holds(item[1], path) != "no"),
+                key=lambda item: self._holds(item[1], path) == "hidden",
+            )
+            # that kernel may be gone: then it was on the disk with /boot
+            for unit, _ in (*holders, *fitting[:1]):
                 if self._drives.take_hint(name, unit, BOOT_IMAGE):
                     return
 

@@ -18,6 +18,14 @@ from kexec_hook.system.sysroot import Sysroot, SysrootError, kind_of
 if TYPE_CHECKING:
     from kexec_hook.disks.btrfs import Btrfs
 
+# Where swap space, LUKS and BitLocker are known by: libblkid's superblocks/swap.c, luks.c, bitlocker.c.
+_NO_FILE_SYSTEM = (
+    (4086, b"SWAPSPACE2"),
+    (65526, b"SWAPSPACE2"),
+    (0, b"LUKS\xba\xbe"),
+    (3, b"-FVE-FS-"),
+)
+
 
 class Sight:
     """Looks at the devices below one root.
@@ -39,13 +47,30 @@ class Sight:
         return HiddenFile(self, path, system, why)
 
     def holds(self, path: GrubPath, system: FileSystem, why: str) -> bool:
-        """Is there such a file?  Not where GRUB knows no file system.  Unseen"""
+        """Is there such a file?  Not where there is no file system.  Unseen"""
         try:
-            image = self.image(system)
-            return image.info().kind != "" and image.kind(path.path) == "file"
+            return self.image(system).kind(path.path) == "file"
         except fstest.NoAnswer as unseen:
+            if self.is_none(system, unseen):
+                return False
             self.unwatched = True
             raise _unseen(system, why, unseen, path) from None
+
+    def is_none(self, system: FileSystem, unseen: fstest.NoAnswer) -> bool:
+        """GRUB finds no file system: is that because there is none, or because it cannot be read here?
+
+        udev names swap space and locked containers as it names file systems.
+        """
+        if str(unseen) != fstest.UNKNOWN or system.mounts:
+            return False
+        return not system.uuid or any(self._has(system, at, magic) for at, magic in _NO_FILE_SYSTEM)
+
+    def _has(self, system: FileSystem, at: int, magic: bytes) -> bool:
+        try:
+            with self._sysroot.unnoted.window(f"/dev/{system.nodes[0]}", block=True) as file:
+                return file.at(at, len(magic)) == magic
+        except SysrootError:
+            return False
 
     def is_image(self, system: FileSystem) -> bool:
         """Is a file in the place of its device?  Then no udev has told what is on it."""
@@ -219,9 +244,10 @@ class HiddenFile:
         return [entry.name + "/" if entry.is_dir else entry.name for entry in entries]
 
     def _is_no_file_system(self, unseen: fstest.NoAnswer) -> bool:
-        """Neither GRUB nor udev finds one there: swap space, a boot partition of BIOS."""
-        told = self._system.uuid or self._system.mounts or self._sight.is_image(self._system)
-        return str(unseen) == fstest.UNKNOWN and not told
+        """A file in the place of a device, of which udev tells nothing, may be anything."""
+        if not self._system.uuid and self._sight.is_image(self._system):
+            return False
+        return self._sight.is_none(self._system, unseen)
 
     def _unseen(self, unseen: fstest.NoAnswer) -> Unseen:
         self._sight.unwatched = True

@@ -164,14 +164,23 @@ class Files(Environment):
         return GrubPath(device.name if device else path.device, name)
 
     def write_env(
-        self, path: GrubPath, block: bytes, writes: Mapping[str, str | None], call: Call
+        self,
+        path: GrubPath,
+        before: bytes,
+        block: bytes,
+        writes: Mapping[str, str | None],
+        call: Call,
     ) -> None:
         """save_env: nothing is written here; the script goes on as if.  CommandError where GRUB cannot write."""
         device = self.device(path.device)
         if re.match(_DISKFILTER, path.device):
             raise call.error(NOT_IMPLEMENTED_YET, "diskfilter writes are not supported")
+        if device is not None and not device.seen:
+            device = self.disks.identify(device)
         if device is not None and device.fs in ("btrfs", "zfs") and path.path.startswith("/"):
             raise call.error(BAD_FILE_TYPE, "sparse file not allowed")
+        if device is not None and not device.seen and block == before:
+            return  # nothing would be another than it is
         path = self._same(path)
         self.overlay[path] = block
         self.pending += [EnvWrite(path, name, value, call.span) for name, value in writes.items()]

@@ -89,6 +89,51 @@ def test_a_hinted_disk_with_a_partition_that_cannot_be_read_is_not_known(two_dis
     assert caught.value.reason.startswith("/dev/sda1 ")
 
 
+BOOT = "00000000-0000-4000-8000-000000000011"
+
+
+@pytest.fixture
+def second_disk(tmp_path: Path) -> Tree:
+    """/boot is sdb1, which GRUB calls hd1, as the configuration says; sda1 is / and holds /grub/flag."""
+    made = Tree(tmp_path / "root").write("etc/os-release").touch("grub/flag")
+    made.write("boot/vmlinuz", bzimage()).write("boot/initrd", cpio())
+    made.mount("/", "/dev/sda1").mount("/boot", "/dev/sdb1", device="8:17")
+    for node, uuid in (("sda1", ROOT), ("sdb1", BOOT)):
+        made.write(f"dev/{node}").by("uuid", uuid, node)
+        made.by("partuuid", f"11111111-aaaa-4bbb-8ccc-{uuid[-12:]}", node)
+    return made
+
+
+TWO = f"""\
+menuentry Linux {{\n linux /vmlinuz root=UUID={ROOT}\n initrd /initrd\n}}
+menuentry Rescue {{\n linux /vmlinuz root=UUID={ROOT} rescue\n initrd /initrd\n}}
+"""
+HINTED = f"search --fs-uuid --set=root --hint-bios=hd1,gpt1 {BOOT}\n"
+ASKS = "if [ -f (hd0,gpt1)/grub/flag ]; then set default=1; fi\n"
+
+
+@pytest.mark.parametrize("config", [HINTED + ASKS, ASKS + HINTED, HINTED + ASKS + HINTED])
+def test_a_number_that_is_learnt_late_is_known_from_the_start(
+    second_disk: Tree, config: str
+) -> None:
+    """The directory of grub.cfg was taken to be on hd0 until the hint of a search called its disk hd1."""
+    second_disk.touch("boot/grub/flag.of.boot")
+    decision = decided(second_disk, config + TWO)
+    assert [objection.reason for objection in decision.objections] == []
+    assert decision.default is not None
+    assert decision.default.entries[-1].title == "Rescue"
+    assert decision.evaluation is not None
+    assert decision.evaluation.machine.get("prefix") == "(hd1,gpt1)/grub"
+
+
+def test_hints_may_number_the_disks_with_gaps(second_disk: Tree) -> None:
+    swapped = f"search --fs-uuid --set=root --hint-bios=hd0,gpt1 {ROOT}\n"
+    decision = decided(second_disk, swapped + HINTED.replace("hd1", "hd3") + TWO)
+    assert decision.evaluation is not None
+    assert decision.evaluation.machine.get("prefix") == "(hd3,gpt1)/grub"
+    assert decision.plan is not None
+
+
 # --- the order of names, and what follows from a file that nobody can look at ---
 
 

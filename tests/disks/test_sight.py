@@ -341,6 +341,54 @@ def test_write_to_a_block_that_is_not_mounted_is_an_objection(disk: Disk) -> Non
     assert "(hd0,gpt3)/grubenv, which is not mounted" in disk.reason()
 
 
+def test_what_is_there_already_need_not_be_written_there(disk: Disk) -> None:
+    disk.files.grubenv("x=1", path="grubenv")
+    disk.config("set x=1\nsave_env -f (hd0,gpt3)/grubenv x\n").image()
+    assert disk.boots() == "Linux"
+
+
+def test_grub_writes_nothing_to_a_block_on_btrfs_mounted_or_not(disk: Disk) -> None:
+    disk.files.grubenv("default=0", path="grubenv")
+    save = "set x=1\nif save_env -f (hd0,gpt3)/grubenv x; then set default=1; fi\n"
+    disk.config(save).image(images.btrfs)
+    assert disk.boots() == "Linux"
+
+
+OTHERS = {"swap space": (4086, b"SWAPSPACE2"), "a locked container": (0, b"LUKS\xba\xbe\x00\x02")}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_is_no_file_system_holds_no_file(what: str, disk: Disk) -> None:
+    """udev gives it a link by its UUID as it does for file systems."""
+    at, magic = OTHERS[what]
+    disk.write("dev/sda3", (b"\0" * at + magic).ljust(1 << 16, b"\0")).by(
+        "uuid", images.UUID, "sda3"
+    )
+    for question in ("test -f", "search --file"):
+        assert disk.config(QUESTIONS[question]).boots() == "Linux"
+
+
+@pytest.mark.parametrize("question", ["test -f", "search --file"])
+def test_file_system_that_is_cut_off_may_hold_the_file(question: str, disk: Disk) -> None:
+    disk.files.write("flag", "on")
+    disk.config(QUESTIONS[question]).image()
+    os.truncate(disk / "dev/sda3", 40_000)
+    assert "/dev/sda3 (label DATA) is not mounted, and it cannot be read" in disk.reason()
+
+
+def test_the_kernel_that_grub_named_may_be_where_no_mount_shows_it(disk: Disk) -> None:
+    """/ is the subvolume @ of sda2, and sda1 has a file of that name, too."""
+    disk.mounts = []
+    disk.mount("/", "/dev/sda2", "btrfs", root="/@", options="rw,subvol=/@")
+    disk.mount("/srv", "/dev/sda1", device="8:1").touch("srv/vmlinuz")
+    disk.by("uuid", "00000000-0000-4000-8000-000000000001", "sda1")
+    disk.by("partuuid", "11111111-aaaa-4bbb-8ccc-dddddddddd01", "sda1")
+    disk.cmdline("BOOT_IMAGE=(hd1,gpt2)/vmlinuz root=/dev/sda2 ro")
+    assert disk.disks().grub_path("/boot/vmlinuz-6.1") == GrubPath(
+        "hd1,gpt2", "/@/boot/vmlinuz-6.1"
+    )
+
+
 def test_disk_made_of_an_image_is_not_seen(disk: Disk) -> None:
     disk.write("boot/live.iso", "x")
     disk.config("loopback loop /boot/live.iso\nif [ -f (loop)/x ]; then set default=1; fi\n")

@@ -51,8 +51,8 @@ class Configuration:
         random, world = self.random, self.world
         if random.random() < 0.12:
             self._chain()
-        # Without its module GRUB expands no `*`; grub-emu has them all.
-        lines = ["set home=$root", "set timeout=0", "insmod regexp"]
+        # Without their modules GRUB expands no `*` and unpacks no xz; grub-emu has them all.
+        lines = ["set home=$root", "set timeout=0", "insmod regexp", "insmod xzio"]
         if random.random() < 0.5 and not world.has_zfs:
             lines += HEADER.splitlines()
         else:

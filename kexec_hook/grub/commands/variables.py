@@ -115,7 +115,7 @@ def save_env(m: Machine, call: Call) -> int:
     if not parsed.args:
         raise call.error(BAD_ARGUMENT, "no variable is specified")
     name = _block_name(m, call, parsed)
-    block = m.read(name, call)
+    before = block = m.read(name, call)
     path = m.path(name)
     writes = {}
     for variable in parsed.args:
@@ -126,7 +126,7 @@ def save_env(m: Machine, call: Call) -> int:
             errno = BAD_FILE_TYPE if "invalid" in str(error) else BAD_ARGUMENT
             raise call.error(errno, str(error)) from None
         writes[variable] = value
-    m.write_env(path, block, writes, call)
+    m.write_env(path, before, block, writes, call)
     return OK
 
 
