@@ -34,6 +34,7 @@ DEBIAN = (
     "/etc/kernel/postinst.d/zzz-kexec-hook",
     "/etc/kernel/postrm.d/zzz-kexec-hook",
     "/etc/initramfs/post-update.d/zzz-kexec-hook",
+    "/etc/systemd/system/kexec-hook-always.service",
     "/etc/systemd/system/kexec-hook-cancelled.service",
     "/etc/systemd/system/kexec-hook-judge.service",
     UNIT,
@@ -101,7 +102,7 @@ def test_units_are_enabled_and_the_one_for_shutdown_started(box: Box) -> None:
     box.run("hooks", "install")
     assert [line.strip() for line in box.asked] == [
         "daemon-reload",
-        "enable --now kexec-hook.service",
+        "enable --now kexec-hook.service kexec-hook-always.service",
         "enable kexec-hook-judge.service kexec-hook-cancelled.service",
     ]
 
@@ -134,7 +135,8 @@ def test_remove_undoes_exactly_what_install_did(
     assert box.run("hooks", "remove") == 0
     assert picture(box) == before
     assert [line.strip() for line in box.asked[-2:]] == [
-        "disable --now kexec-hook.service kexec-hook-judge.service kexec-hook-cancelled.service",
+        "disable --now kexec-hook.service kexec-hook-always.service "
+        "kexec-hook-judge.service kexec-hook-cancelled.service",
         "daemon-reload",
     ]
     assert box.run("hooks", "remove") == 0

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Items = Sequence[tuple["Glue", "Found"]]
 
-# Started, not only enabled: it acts when it is stopped, at shutdown.
-_STARTED = "kexec-hook.service"
+# Started, not only enabled: they act when they are stopped, at shutdown.
+_STARTED = ("kexec-hook.service", "kexec-hook-always.service")
 _ENABLED = ("kexec-hook-judge.service", "kexec-hook-cancelled.service")
 
 
@@ -101,7 +101,8 @@ def _install(host: Host, names: Sequence[str], present: set[str], everything: It
     calls: list[tuple[str, ...]] = (
         [("daemon-reload",)] if any(item.group == glue.SYSTEMD for item in written) else []
     )
-    calls += [("enable", "--now", _STARTED)] if f"{glue.UNITS}/{_STARTED}" in ours else []
+    started = [name for name in _STARTED if f"{glue.UNITS}/{name}" in ours]
+    calls += [("enable", "--now", *started)] if started else []
     enabled = [name for name in _ENABLED if f"{glue.UNITS}/{name}" in ours]
     calls += [("enable", *enabled)] if enabled else []
     code = _systemctl(host, calls)
@@ -126,8 +127,8 @@ def _remove(host: Host, names: Sequence[str], present: set[str], everything: Ite
         print("There is nothing that `kexec-hook hooks install` has put here.")
         return OK
     paths = [item.path for item, _ in gone]
-    units = [name for name in (_STARTED, *_ENABLED) if f"{glue.UNITS}/{name}" in paths]
-    if _STARTED in units:
+    units = [name for name in (*_STARTED, *_ENABLED) if f"{glue.UNITS}/{name}" in paths]
+    if _STARTED[0] in units:
         # Nobody would look any more, at shutdown, whether what is staged is still what GRUB would boot.
         left = forget_ours(host)
         if left:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Seconds that apt waits, whatever hangs: for programs, and for everything.
 _RUN_WORK, _RUN = 35.0, 55.0
+_SHUTDOWN = "shutdown"  # the source by which kexec-hook-always.service calls
 _STAMP_BEFORE = 2.0  # seconds: file systems' times are as coarse as that
 
 
@@ -225,17 +226,20 @@ def _look_again(host: Host) -> None:
 
 
 def _run(host: Host, source: str, started: float) -> Staging | None:
-    """What came of it; None where it was declined for the reasons that the last run has told already."""
+    """What came of it; None where there is nothing to do, or nothing to say that the last run has not said."""
     from kexec_hook.settings.conf import load_settings
+    from kexec_hook.staging.finalize import not_a_reboot
     from kexec_hook.staging.load import carry_out
     from kexec_hook.state import names
     from kexec_hook.state.names import CHANGED, STAMP
     from kexec_hook.state.stamp import format_stamp
 
+    only_news = load_settings(host.sysroot()).when.value == "upgrade"
+    if source == _SHUTDOWN and (only_news or not_a_reboot(host)):
+        return None
     plugins = load_plugins()
     with host.state() as state, state.lock() as held:
         state.remove(CHANGED)
-        only_news = load_settings(host.sysroot()).when.value == "upgrade"
         done = carry_out(
             host,
             held,

@@ -22,7 +22,7 @@ mount -o ro LABEL=payload /mnt
 dpkg -i /mnt/kexec-hook_*.deb
 umount /mnt
 /usr/bin/kexec-hook --version
-systemctl is-active kexec-hook.service
+systemctl is-active kexec-hook.service kexec-hook-always.service
 systemctl is-enabled kexec-hook.service kexec-hook-judge.service kexec-hook-cancelled.service
 """
 # What apt makes of its configuration.  And an apt comes by that has it, as on any machine before the next kernel does:
