@@ -85,14 +85,20 @@ def reboot(host: Host, args: Namespace) -> int:
         if not _agreed("Reboot this machine now? [y/N] "):
             print("not rebooted")
             return DECLINED
-    from kexec_hook.state import record
+    from kexec_hook.state import names, record
     from kexec_hook.system.kexec import Kexec
 
+    with host.state() as state, state.lock() as held:
+        held.write(names.ASKED, b"")
     if not (isinstance(_look(host), record.Staged) and Kexec(host).loaded()):
         done = stage_now(host, Namespace(entry=None, dry_run=False, force=False, running=False))
         journal(host, say_done(done))
         print(f"kexec-hook: {say_done(done)}")
-    return _systemctl(host, {})
+    code = _systemctl(host, {})
+    if code != OK:  # the next reboot is another one
+        with host.state() as state:
+            state.remove(names.ASKED)
+    return code
 
 
 def _agreed(question: str) -> bool:

@@ -1,9 +1,12 @@
-"""What a jump saves on this machine, as text and as JSON; nothing where it was not measured."""
+"""What jumps came to on this machine and what they save, as text and as JSON; nothing where it was not measured."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from kexec_hook.report.terminal import safe
+from kexec_hook.state import attempts
 from kexec_hook.state.gain import Gain, Gap, gain, median
 from kexec_hook.system.directory import StateError
 from kexec_hook.system.host import Host
@@ -36,6 +39,33 @@ def gain_json(host: Host) -> dict[str, Any]:
     }
 
 
+def jumps_json(host: Host) -> list[dict[str, Any]]:
+    """The last jumps, oldest first."""
+    try:
+        known = attempts.jumps(host)
+    except StateError:
+        return []
+    seconds = {gap.before: gap.seconds for gap in measured(host).jump}
+    return [
+        {
+            "release": attempt.release,
+            "time": attempt.time,
+            "asked": attempt.asked,
+            "came_up": came_up,
+            "seconds": seconds.get(attempt.boot_id),
+        }
+        for attempt, came_up in known
+    ]
+
+
+def jump_text(jump: dict[str, Any]) -> str:
+    """2026-11-27 05:10 into 6.1.0-39-amd64: came up, 9 s without a kernel"""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(jump["time"]))
+    what = "came up" if jump["came_up"] else "did not come up"
+    gap = "" if jump["seconds"] is None else f", {took(jump['seconds'])} without a kernel"
+    return f"{when} into {safe(jump['release'])}: {what}{gap}"
+
+
 def _gaps_json(gaps: tuple[Gap, ...]) -> dict[str, Any] | None:
     return {"seconds": median(gaps), "boots": len(gaps)} if gaps else None
 
@@ -57,7 +87,7 @@ def _firmware_reports(host: Host, gaps: tuple[Gap, ...]) -> dict[str, float] | N
 
 
 def gain_text(answer: dict[str, Any]) -> str:
-    """firmware and boot loader took 2 min 14 s at the last 3 boots; the last jump took 9 s without them"""
+    """firmware and boot loader took 2 min 14 s at the last 3 boots; the last kexec took 9 s without them"""
     firmware, jump, reports = answer["firmware"], answer["jump"], answer["firmware_reports"]
     parts = []
     if firmware:
@@ -67,7 +97,7 @@ def gain_text(answer: dict[str, Any]) -> str:
             of = f"{took(reports['firmware'])} and {took(reports['loader'])}"
             parts[0] += f" ({of} by the firmware's own account)"
     if jump:
-        last = "the last jump" if jump["boots"] == 1 else f"the last {jump['boots']} jumps"
+        last = "the last kexec" if jump["boots"] == 1 else f"the last {jump['boots']} kexecs"
         without = "them" if firmware else "firmware and boot loader"
         parts.append(f"{last} took {took(jump['seconds'])} without {without}")
     return "; ".join(parts)

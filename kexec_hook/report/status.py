@@ -12,7 +12,7 @@ from kexec_hook.kernel.plan import paths
 from kexec_hook.kernel.releases import newest
 from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.report.explain import entry_json
-from kexec_hook.report.gain import gain_json, gain_text
+from kexec_hook.report.gain import gain_json, gain_text, jump_text, jumps_json
 from kexec_hook.report.reasons import lines_of, reasons_json
 from kexec_hook.report.terminal import Style, safe
 from kexec_hook.staging.load import asked_for, decide_again, staged, still
@@ -32,6 +32,7 @@ _LOADERS = {"208": "kexec", "114": "GRUB", "33": "EFI stub"}
 # systemctl's `reboot` verb chooses a kexec by itself since this version.
 _AUTO_KEXEC = 255
 
+_JUMPS_SHOWN = 3
 _WAYS = ("reboot", "systemctl reboot", "shutdown -r now", "coldreboot")
 
 
@@ -71,6 +72,7 @@ def status_json(
             {"release": name, "time": attempt.time}
             for name, attempt in sorted(_failed(host).items())
         ],
+        "jumps": jumps_json(host),
         "gain": gain_json(host),
         **reasons_json(decision),
     }
@@ -249,6 +251,8 @@ def status_text(answer: dict[str, Any]) -> str:
         ways = [name for name, would in answer["reboot"].items() if would == what]
         if ways:
             say(f"by {what}" if what != "unknown" else what, ", ".join(ways))
+    for at, jump in enumerate(answer["jumps"][-_JUMPS_SHOWN:]):
+        say("" if at else "last kexecs", jump_text(jump))
     if gain_text(answer["gain"]):
         say("gain", gain_text(answer["gain"]))
     for checked in answer.get("verified", ()):

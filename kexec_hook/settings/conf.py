@@ -99,6 +99,7 @@ class Settings(NamedTuple):
     kexec_args: Setting[tuple[str, ...]]
     decline_if_module: Setting[tuple[str, ...]]  # with `_`, as in /proc/modules
     allow_tpm: Setting[bool]
+    require_trial: Setting[bool]
     flavour: Setting[str]  # empty: that of the distribution
     kexec_default: KexecDefault
 
@@ -197,6 +198,7 @@ KEYS: Mapping[str, Callable[[str], object]] = {
     "kexec_args": kexec_args,
     "decline_if_module": modules,
     "allow_tpm": yes_or_no,
+    "require_trial": yes_or_no,
     "flavour": flavour,
 }
 _MAY_BE_EMPTY = {kernel_words, modules, kexec_args}
@@ -345,6 +347,7 @@ def make_settings(given: Mapping[str, Setting[str]], variables: Mapping[str, Ass
         # After a jump NVIDIA's driver finds its card as the old kernel left it.
         decline_if_module=pick("decline_if_module", modules, ("nvidia", "nvidia_drm")),
         allow_tpm=pick("allow_tpm", yes_or_no, False),
+        require_trial=pick("require_trial", yes_or_no, False),
         when=pick("when", when, "upgrade"),
         flavour=pick("flavour", flavour, ""),
         kexec_default=KexecDefault(

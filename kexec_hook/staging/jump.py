@@ -12,7 +12,7 @@ from typing import Literal
 from kexec_hook.errors import KexecHookError
 from kexec_hook.kernel.cmdline import words
 from kexec_hook.plugins.api import Decision
-from kexec_hook.state import attempts, record
+from kexec_hook.state import attempts, names, record
 from kexec_hook.state.attempts import Attempt, Change
 from kexec_hook.state.record import Staged
 from kexec_hook.system.directory import Directory, LockedDirectory, StateError
@@ -38,6 +38,8 @@ def jump(host: Host, held: LockedDirectory, decision: Decision, wanted: Staged) 
         time.time(),
         leads_here(host, decision),
         changes=_changes(host, held, wanted),
+        asked=held.state.read(names.ASKED) is not None,
+        machine=attempts.machine_of(host),
     )
     with uninterrupted():
         try:

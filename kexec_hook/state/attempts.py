@@ -4,6 +4,8 @@ attempt.json is the jump that finalize is about to approve, with the bytes that 
 to hold.  `written` says that it was approved and that they hold them: only then is it blamed, where no kexec follows.
 hooks/boot looks for `"written": true` and for the boot_id by grep.
 failed.json holds the releases that did not come up after a jump, until `kexec-hook ack`.
+jumps.json holds the last jumps and what came of them.  Where one came up, hooks/boot only renames attempt.json to
+jumped.json, which counts as the last of them.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import json
 import time
 from typing import Literal, NamedTuple
 
-from kexec_hook.state.names import ATTEMPT, FAILED
+from kexec_hook.state.names import ATTEMPT, FAILED, JUMPED, JUMPS
 from kexec_hook.system.directory import Directory, LockedDirectory
 from kexec_hook.system.host import VAR, Host
 
 # /proc/sys/kernel/bootloader_type: Linux' Documentation/arch/x86/boot.rst, 0xD for kexec.
 _KEXEC = "208"
+_KEPT = 10  # jumps
 
 Judgement = Literal["none", "pending", "jumped", "failed"]
 
@@ -40,15 +43,25 @@ class Attempt(NamedTuple):
     here: bool = True  # into this root; another one is not for us to judge or to complete
     written: bool = False  # approved, and `changes` are made
     changes: tuple[Change, ...] = ()
+    asked: bool = False  # by hand, by `kexec-hook reboot`
+    machine: str = ""  # where it was tried
 
     @property
     def when(self) -> str:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(self.time))
 
 
+class Jump(NamedTuple):
+    """One jump, and what came of it."""
+
+    attempt: Attempt
+    came_up: bool
+
+
 def note(host: Host, attempt: Attempt) -> None:
     """Before the jump, or once more when something of it has changed.  StateError."""
     with host.state(VAR) as state, state.lock() as held:
+        _remember(held)
         held.write(ATTEMPT, _format(attempt))
 
 
@@ -89,6 +102,8 @@ def judge(host: Host) -> tuple[Judgement, Attempt | None]:
                 judgement = "jumped" if jumped else "failed"
             if judgement == "failed" and attempt is not None and not attempt.written:
                 judgement = "none"  # perhaps it was never approved
+            if judgement in ("jumped", "failed") and attempt is not None:
+                _remember(held, Jump(attempt, judgement == "jumped"))
             if judgement == "failed" and attempt is not None:
                 _write(held, {**_failed(state), attempt.release: attempt._replace(changes=())})
             state.remove(ATTEMPT)
@@ -116,6 +131,57 @@ def acknowledge(host: Host, release: str | None = None) -> list[str]:
             return gone
     except FileNotFoundError:
         return []
+
+
+def jumps(host: Host) -> list[Jump]:
+    """The last ones of which it is known what came of them, oldest first.  StateError."""
+    try:
+        with host.state(VAR, create=False) as state:
+            return _jumps(state)
+    except FileNotFoundError:
+        return []
+
+
+def tried(host: Host) -> bool:
+    """Has a jump that was asked for by hand come up on this machine?  StateError."""
+    machine = machine_of(host)
+    return any(_is_trial(jump) and jump.attempt.machine == machine for jump in jumps(host))
+
+
+def machine_of(host: Host) -> str:
+    """The hardware: what came up on another proves nothing, though the disk is the same."""
+    return host.fact("/sys/class/dmi/id/product_uuid")
+
+
+def _is_trial(jump: Jump) -> bool:
+    return jump.came_up and jump.attempt.asked
+
+
+def _jumps(state: Directory) -> list[Jump]:
+    found = _json(state, JUMPS)
+    known = [
+        Jump(attempt, value.get("came_up") is True)
+        for value in (found if isinstance(found, list) else ())
+        if isinstance(value, dict) and (attempt := _parse(value)) is not None
+    ]
+    last = _parse(_json(state, JUMPED))
+    if last is not None and all(jump.attempt.boot_id != last.boot_id for jump in known):
+        known.append(Jump(last, True))
+    return known
+
+
+def _remember(held: LockedDirectory, *new: Jump) -> None:
+    """Where there is something new; the last trial that came up is not forgotten for what came after it."""
+    if not new and held.state.read(JUMPED) is None:
+        return
+    known = [*_jumps(held.state), *new]
+    trials = [jump for jump in known[:-_KEPT] if _is_trial(jump)]
+    values = [
+        {**json.loads(_format(jump.attempt._replace(changes=()))), "came_up": jump.came_up}
+        for jump in (*trials[-1:], *known[-_KEPT:])
+    ]
+    held.write(JUMPS, json.dumps(values, indent=1).encode() + b"\n")
+    held.state.remove(JUMPED)
 
 
 def _attempt(state: Directory) -> Attempt | None:
@@ -178,6 +244,6 @@ def _parse(found: object) -> Attempt | None:
     except (KeyError, TypeError, ValueError):
         return None
     here, written = (found.get(name, True) is True for name in ("here", "written"))
-    return Attempt(
-        str(texts[0]), str(texts[1]), str(texts[2]), float(moment), here, written, changes
-    )
+    release, kernel, boot_id = map(str, texts)
+    asked, machine = found.get("asked") is True, str(found.get("machine", ""))
+    return Attempt(release, kernel, boot_id, float(moment), here, written, changes, asked, machine)

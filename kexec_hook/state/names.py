@@ -15,12 +15,15 @@ from kexec_hook.system.host import MARK, RUN, VAR
 STAGED = "staged.json"
 APPROVED = "approved"
 COLD = "cold"
+ASKED = "asked"
 SAID = "said"
 STAMP = "stamp"
 CHANGED = "changed"
 NEW = "new"
 ATTEMPT = "attempt.json"
 FAILED = "failed.json"
+JUMPED = "jumped.json"
+JUMPS = "jumps.json"
 DOWN = "down"
 GAPS = "gaps"
 
@@ -90,6 +93,13 @@ NAMES = (
         ("staging.finalize",),
         ("commands.reboot", "commands.stage"),
     ),
+    Name(
+        f"{RUN}/{ASKED}",
+        "`kexec-hook reboot` asked for this reboot",
+        ("commands.reboot",),
+        ("staging.jump", "plugins.builtin.jumps"),
+        ("commands.reboot", _UNIT),
+    ),
     Name(f"{RUN}/{SAID}", "why the last `run` declined", ("commands.stage",), ("commands.stage",)),
     Name(
         f"{RUN}/{STAMP}",
@@ -135,15 +145,28 @@ NAMES = (
         ("state.attempts",),
     ),
     Name(
+        f"{VAR}/{JUMPED}",
+        "the kexec that came up last, as it was noted, until it is among the others",
+        ("hooks/boot",),
+        ("state.attempts",),
+        ("state.attempts",),
+    ),
+    Name(
+        f"{VAR}/{JUMPS}",
+        "the last kexecs, and whether they came up",
+        ("state.attempts",),
+        ("state.attempts",),
+    ),
+    Name(
         f"{VAR}/{DOWN}",
-        "what the clocks said when the machine went down to reboot, until the next boot",
+        "what the clocks showed when the machine went down to reboot, until the next boot",
         (_GAP,),
         (_GAP,),
         (_GAP,),
     ),
     Name(
         f"{VAR}/{GAPS}",
-        "what the clocks said before and after the last reboots, a line each",
+        "what the clocks showed before and after the last reboots, a line each",
         (_GAP,),
         ("state.gain",),
     ),

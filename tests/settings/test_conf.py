@@ -81,6 +81,7 @@ BUILT_IN = {
     "kexec_args": (),
     "decline_if_module": ("nvidia", "nvidia_drm"),
     "allow_tpm": False,
+    "require_trial": False,
     "flavour": "",
 }
 
@@ -104,6 +105,7 @@ def test_each_key_in_a_file(etc: Etc) -> None:
         "kexec_args": ("--type=bzImage -d", ("--type=bzImage", "-d")),
         "decline_if_module": ("amdgpu snd-hda-intel", ("amdgpu", "snd_hda_intel")),
         "allow_tpm": ("Yes", True),
+        "require_trial": ("on", True),
         "flavour": ("rhboot", "rhboot"),
     }
     assert set(lines) == set(KEYS)
@@ -114,7 +116,7 @@ def test_each_key_in_a_file(etc: Etc) -> None:
     settings = etc.load()
     assert values(settings) == {key: value for key, (_, value) in lines.items()}
     assert [getattr(settings, key).origin for key in lines] == [
-        f"{CONF}:{number}" for number in range(3, 14)
+        f"{CONF}:{number}" for number in range(3, 3 + len(KEYS))
     ]
 
 
@@ -503,6 +505,7 @@ def test_every_line_of_the_shipped_file_is_true_with_its_comment_sign_removed() 
         "select": "grub",
         "panic_timeout": "0",
         "allow_tpm": "no",
+        "require_trial": "no",
     }
     assert {key: given[key].value for key in shown} == shown
     assert given["decline_if_module"].value == "nvidia nvidia_drm"

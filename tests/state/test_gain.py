@@ -105,11 +105,11 @@ def test_firmware_and_jumps_are_measured_apart(tmp_path: Path, shell: str) -> No
 def test_status_says_what_both_took(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     assert says(clock, capsys) == []
     clock.jump()
-    assert says(clock, capsys) == ["the last jump took 9 s without firmware and boot loader"]
+    assert says(clock, capsys) == ["the last kexec took 9 s without firmware and boot loader"]
     for _ in range(3):
         clock.boot()
     assert says(clock, capsys) == [
-        "firmware and boot loader took 2 min 14 s at the last 3 boots; the last jump took 9 s without them"
+        "firmware and boot loader took 2 min 14 s at the last 3 boots; the last kexec took 9 s without them"
     ]
     capsys.readouterr()
     clock.box.run("status", "--json")

@@ -1,4 +1,4 @@
-"""A kernel that did not come up after a kexec is not started by kexec again before somebody has looked."""
+"""What jumps came to on this machine: a kernel that did not come up, and a machine on which none was tried by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from kexec_hook.plugins.builtin.fixes import AS_ROOT
 from kexec_hook.system.host import Host
 
 if TYPE_CHECKING:
-    from kexec_hook.state.attempts import Attempt
+    from collections.abc import Iterator
+
     from kexec_hook.system.directory import StateError
     from kexec_hook.system.sysroot import Sysroot
 
@@ -24,35 +25,61 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
         return []
     from kexec_hook.system.directory import StateError, StateNotPermitted
 
+    host = _host(decision)
     try:
-        known = _failed(decision)
+        return [*_failed_before(host, decision.plan.release), *_untried(host, decision)]
     except StateNotPermitted as error:
         # An ordinary user's dry run: a note.
         return [] if decision.trigger.dry else [_unknown(error)]
     except StateError as error:
         return [_unknown(error)]
-    attempt = known.get(decision.plan.release)
-    if attempt is None:
-        return []
-    release = attempt.release
-    return [
-        Objection(
+
+
+def _failed_before(host: Host, release: str) -> Iterator[Objection]:
+    from kexec_hook.state import attempts
+
+    attempt = attempts.failed(host).get(release)
+    if attempt is not None:
+        yield Objection(
             f"the kexec into {release} on {attempt.when} did not come up",
             "jumps",
             code="failed-before",
             fix=f"kexec-hook ack {release}",
         )
-    ]
+
+
+def _untried(host: Host, decision: Decision) -> Iterator[Objection]:
+    from kexec_hook.state import attempts
+
+    wanted = decision.settings.require_trial
+    if wanted.value and not _asked(host) and not attempts.tried(host):
+        yield Objection(
+            f"no kexec that somebody asked for has come up on this machine yet (require_trial, {wanted.origin})",
+            "jumps",
+            code="untried",
+            fix="kexec-hook reboot",
+        )
+
+
+def _asked(host: Host) -> bool:
+    from kexec_hook.state import names
+
+    try:
+        with host.state(create=False) as state:
+            return state.read(names.ASKED) is not None
+    except FileNotFoundError:
+        return False
 
 
 @hookimpl
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     if not sysroot.is_host or not decision.trigger.dry:
         return []
+    from kexec_hook.state import attempts
     from kexec_hook.system.directory import StateError, StateNotPermitted
 
     try:
-        _failed(decision)
+        attempts.failed(_host(decision))
     except StateNotPermitted as error:
         return [Note(_unknown(error).reason, code="attempts-unknown", fix=AS_ROOT)]
     except StateError:
@@ -60,12 +87,8 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     return []
 
 
-def _failed(decision: Decision) -> dict[str, Attempt]:
-    """Raises StateError."""
-    from kexec_hook.state import attempts
-
-    root = str(decision.sysroot.root)
-    return attempts.failed(Host(root, decision.programs, decision.owner, True))
+def _host(decision: Decision) -> Host:
+    return Host(str(decision.sysroot.root), decision.programs, decision.owner, True)
 
 
 def _unknown(error: StateError) -> Objection:
