@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes man pages and completions: `make.py DIR` writes DIR/share/man, DIR/share/bash-completion and so on.
 
-kexec-hook(8) and the completions come from the command line's own parser, kexec-hook.conf(5) and kexec-hook-plugins(7)
-from docs/.  Completions for bash and zsh are made by shtab; where it is not installed, there are none.
+kexec-hook(8) and the completions come from the command line's own table, kexec-hook.conf(5) and kexec-hook-plugins(7)
+from docs/.
 """
 
 from __future__ import annotations
@@ -14,33 +14,55 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "man")]
+
+import completions  # noqa: E402
 
 from kexec_hook import __version__  # noqa: E402
-from kexec_hook.cli import make_parser  # noqa: E402
+from kexec_hook.commands import options as known  # noqa: E402
 
 MAN = "share/man/man{section}/{name}.{section}"
 BASH = "share/bash-completion/completions/kexec-hook"
 ZSH = "share/zsh/site-functions/_kexec-hook"
+OTHERS = (
+    "kexec-hook-plugins(7)",
+    "kexec(8)",
+    "grub-reboot(8)",
+    "grub-set-default(8)",
+    "systemctl(1)",
+)
+ABOUT = """
+After a kernel upgrade kexec-hook evaluates GRUB's configuration as GRUB does, and stages the entry that GRUB would
+boot: kexec loads its kernel, its initrds and its command line. The next reboot is then a kexec into it, which does not
+go through the firmware. Where anything is in doubt, nothing is staged, the reason is printed, and the next reboot goes
+through the firmware and GRUB.
+
+Package managers call it when they are done. `reboot`, `systemctl reboot` and `shutdown -r now` then use what is staged;
+`coldreboot` goes through the firmware. Without a command, `kexec-hook` shows the status.
+"""
 FISH = "share/fish/vendor_completions.d/kexec-hook.fish"
 
 
 def made() -> Iterator[tuple[str, str]]:
     """Each file below the prefix, and its text."""
-    parser = make_parser()
-    body = [*commands(parser), *doc("man/kexec-hook.md")]
+    body = [
+        *commands(),
+        *doc("man/kexec-hook.md"),
+        *examples(),
+        *also("kexec-hook.conf(5)", *OTHERS),
+    ]
     yield page("kexec-hook", 8, "stage what GRUB would boot, for the next reboot", body)
-    also = [".SH SEE ALSO", escape("kexec-hook(8)")]
-    yield page("kexec-hook.conf", 5, "settings of kexec-hook", [*doc("docs/settings.md"), *also])
-    yield page("kexec-hook-plugins", 7, "plugins of kexec-hook", [*doc("docs/plugins.md"), *also])
-    yield FISH, fish(parser)
-    try:
-        import shtab
-    except ImportError:
-        print("shtab is not installed: no completions for bash and zsh", file=sys.stderr)
-        return
-    yield BASH, shtab.complete(parser, "bash")
-    yield ZSH, shtab.complete(parser, "zsh")
+    body = [*doc("docs/settings.md"), *also("kexec-hook(8)")]
+    yield page("kexec-hook.conf", 5, "settings of kexec-hook", body)
+    body = [*doc("docs/plugins.md"), *also("kexec-hook(8)")]
+    yield page("kexec-hook-plugins", 7, "plugins of kexec-hook", body)
+    yield BASH, completions.bash()
+    yield ZSH, completions.zsh()
+    yield FISH, completions.fish()
+
+
+def also(*pages: str) -> Iterator[str]:
+    yield from (".SH SEE ALSO", ", ".join(map(bold, pages)))
 
 
 def page(name: str, section: int, what: str, body: Iterable[str]) -> tuple[str, str]:
@@ -59,109 +81,70 @@ def doc(path: str) -> Iterator[str]:
 # The command line.
 
 
-def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    [action] = [
-        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
-    ]
-    return dict(action.choices)
-
-
-def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    ignored = (argparse._HelpAction, argparse._SubParsersAction)
-    return [action for action in parser._actions if not isinstance(action, ignored)]
-
-
 def value(action: argparse.Action) -> list[str]:
     """How the man page writes the word that follows, if one does."""
     if action.nargs == 0:
         return []
-    word = str(action.metavar) if action.metavar else "|".join(map(str, action.choices or ()))
+    word = str(action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper())
     return [rf"\fI{escape(word)}\fR{'...' if action.nargs in ('*', '+') else ''}"]
 
 
-def commands(parser: argparse.ArgumentParser) -> Iterator[str]:
+def commands() -> Iterator[str]:
     yield ".SH SYNOPSIS"
-    yield synopsis(parser, r"\fICOMMAND\fR ...")
+    yield rf"{bold('kexec-hook')} [\fIOPTION\fR]... [\fICOMMAND\fR] [\fIOPTION\fR]... [\fIARGUMENT\fR]..."
     yield ".SH DESCRIPTION"
-    yield escape(parser.description or "")
+    yield from markdown(ABOUT)
     yield ".SH OPTIONS"
-    yield from described(parser)
-    yield ".SH COMMANDS"
-    for command in subparsers(parser).values():
-        yield ".SS"
-        yield synopsis(command)
-        yield ".PP"
-        yield escape((command.description or "").replace("?.", "?"))
-        yield from described(command)
-        if command.epilog:
-            _, example, what = map(str.strip, command.epilog.splitlines())
-            yield from (".PP", "For example:", ".TP", bold(example), escape(what))
+    yield "These may stand before or after the command."
+    yield from described(completions.everywhere())
+    for group in (known.LOOK, known.ACT, known.SET_UP, known.PLUMBING):
+        yield f".SH COMMANDS: {escape(group.upper())}"
+        for name, command in known.COMMANDS.items():
+            if command.group == group:
+                yield from about(name, command)
 
 
-def synopsis(parser: argparse.ArgumentParser, more: str = "") -> str:
-    words = [bold(parser.prog)]
-    for action in options(parser):
+def about(name: str, command: known.Command) -> Iterator[str]:
+    actions = completions.own(name)
+    yield ".SS"
+    yield synopsis(name, actions)
+    yield ".PP"
+    yield escape(command.help[0].upper() + command.help[1:] + ".")
+    yield from described(actions)
+    if command.json:
+        yield from (".PP", inline("With `--json` it prints data."))
+
+
+def synopsis(name: str, actions: list[argparse.Action]) -> str:
+    words = [bold(f"kexec-hook {name}")]
+    for action in actions:
         names = [bold(action.option_strings[-1])] if action.option_strings else []
         text = " ".join([*names, *value(action)])
         optional = (action.option_strings and not action.required) or action.nargs in ("?", "*")
         words.append(f"[{text}]" if optional else text)
-    return " ".join([*words, more]).rstrip()
+    return " ".join(words)
 
 
-def described(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for action in options(parser):
+def described(actions: Iterable[argparse.Action]) -> Iterator[str]:
+    for action in actions:
         yield ".TP"
         names = [", ".join(map(bold, action.option_strings))] if action.option_strings else []
         yield " ".join([*names, *value(action)])
         yield escape((action.help or "").replace("%%", "%"))
 
 
+def examples() -> Iterator[str]:
+    yield ".SH EXAMPLES"
+    for command in known.COMMANDS.values():
+        yield from (
+            ".TP",
+            bold(command.example),
+            escape(command.shows[0].upper() + command.shows[1:] + "."),
+        )
+
+
 def bold(text: str) -> str:
     return rf"\fB{escape(text)}\fR"
-
-
-def fish(parser: argparse.ArgumentParser) -> str:
-    """Completions for fish, of which shtab knows nothing before 1.8."""
-    known = subparsers(parser)
-    lines = ["# Completions of kexec-hook for fish.", "complete -c kexec-hook -f"]
-
-    def add(condition: str, *words: str) -> None:
-        lines.append(" ".join(["complete -c kexec-hook", "-n", f"'{condition}'", *words]))
-
-    def flag(action: argparse.Action) -> list[str]:
-        words = [
-            f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}"
-            for name in action.option_strings
-        ]
-        if action.choices:
-            words.append(f"-x -a {quoted(' '.join(map(str, action.choices)))}")
-        elif action.nargs != 0:
-            words.append("-r")
-        return [*words, "-d", quoted(action.help or "")]
-
-    for action in options(parser):
-        add("__fish_use_subcommand", *flag(action))
-    for name, command in known.items():
-        add(
-            "__fish_use_subcommand",
-            "-a",
-            name,
-            "-d",
-            quoted((command.description or "").rstrip(".")),
-        )
-        for action in options(command):
-            if action.option_strings:
-                add(f"__fish_seen_subcommand_from {name}", *flag(action))
-            elif action.choices:
-                add(
-                    f"__fish_seen_subcommand_from {name}",
-                    f"-a {quoted(' '.join(map(str, action.choices)))}",
-                )
-    return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 # Documents.
@@ -169,6 +152,8 @@ def quoted(text: str) -> str:
 
 def markdown(text: str) -> Iterator[str]:
     """The Markdown of docs/ as roff: headings, paragraphs, lists, tables, code between fences."""
+    # The line above a table's rule is its head, which is no entry.
+    text = re.sub(r"^\|.*\n\|[-:| ]+\n", "", text, flags=re.MULTILINE)
     lines = iter([*text.splitlines(), ""])
     paragraph: list[str] = []
     for line in lines:
@@ -194,8 +179,7 @@ def markdown(text: str) -> Iterator[str]:
             paragraph = [line[2:].strip()]
         elif line.startswith("|"):
             first, *rest = [cell.strip() for cell in line.strip().strip("|").split("|")]
-            if not set(first) <= {"-", ":"} and any(rest):
-                yield from (".TP", inline(first), inline("; ".join(filter(None, rest))))
+            yield from (".TP", inline(first), inline("; ".join(filter(None, rest))))
         elif not line.strip():
             yield ".PP"
 

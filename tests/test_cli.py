@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.cli import main, make_parser
+from kexec_hook import __version__
+from kexec_hook.cli import main
+from kexec_hook.commands.options import COMMANDS, PLUMBING, make_parser
+from kexec_hook.kernel.plan import InitrdFile, Plan
+from kexec_hook.report.byhand import shell_line
+from kexec_hook.report.terminal import width
 from tests.bootfiles import cpio
 from tests.machine import Box
 from tests.tree import Tree
@@ -23,22 +28,155 @@ ROOTS = Path(__file__).parent / "roots"
 DEBIAN = str(ROOTS / "debian-12/tree")
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
-    (action,) = [
-        found for found in make_parser()._actions if isinstance(found, argparse._SubParsersAction)
-    ]
-    return dict(action.choices)
-
-
-@pytest.mark.parametrize("name", sorted(commands()))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_of_each_command_has_an_example(name: str) -> None:
-    text = commands()[name].format_help()
+    text = make_parser(name).format_help()
     assert "example:\n  kexec-hook " in text
 
 
 def test_commands_are_those_of_the_stable_command_line() -> None:
-    stable = "stage unstage reboot coldreboot list status explain ack run finalize grub-eval"
-    assert set(stable.split()) <= set(commands())
+    stable = "stage unstage reboot coldreboot list status explain ack run finalize hooks grub-eval"
+    assert set(stable.split()) <= set(COMMANDS)
+
+
+def test_without_a_command_it_is_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", DEBIAN]) == main(["--root", DEBIAN, "status"])
+    printed = capsys.readouterr().out
+    assert printed[: len(printed) // 2] == printed[len(printed) // 2 :]
+
+
+def test_options_stand_before_or_behind_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    before = ["--json", "--entry", "1>2", "-v", "--root", DEBIAN, "-n", "stage"]
+    behind = ["stage", "--dry-run", f"--root={DEBIAN}", "--json", "--entry=1>2", "--verbose"]
+    answers = []
+    for words in (before, behind):
+        assert main(words) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[0] == answers[1]
+    assert answers[0]["entry"]["path"] == "1>2"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sttus"], "there is no command `sttus`\n  fix: did you mean `status`?"),
+        (["qqq"], "there is no command `qqq`\n  fix: `kexec-hook help` lists the commands"),
+        (["help", "stge"], "there is no command `stge`\n  fix: did you mean `stage`?"),
+        (
+            ["stage", "--dryrun"],
+            "stage: there is no option `--dryrun`\n  fix: did you mean `--dry-run`?",
+        ),
+        (
+            ["--qqq=x", "list"],
+            "list: there is no option `--qqq`\n  fix: see `kexec-hook help list`",
+        ),
+        (
+            ["stage", "1>2"],
+            "stage: unexpected argument `1>2`\n  fix: see `kexec-hook help stage`",
+        ),
+        (["unstage", "--json"], "`unstage` has nothing to print as JSON; leave out --json"),
+    ],
+)
+def test_wrong_usage_is_answered_by_what_was_meant(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        raise SystemExit(main(words))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"kexec-hook: {said}\n"
+
+
+def test_help_names_every_command_and_plumbing_only_when_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def listed(*words: str) -> list[str]:
+        assert main(words) == 0
+        return re.findall(r"^  ([a-z][a-z-]*) ", capsys.readouterr().out, re.M)
+
+    people = [name for name, command in COMMANDS.items() if command.group != PLUMBING]
+    assert listed("--help") == listed("help") == people
+    assert listed("help", "--all") == list(COMMANDS)
+    assert main(["help", "stage"]) == 0
+    assert "--dry-run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["-V"], ["status", "--version"]])
+def test_version_is_printed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"kexec-hook {__version__}\n"
+
+
+def test_quiet_prints_errors_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-q", "--root", DEBIAN, "list"]) == 0
+    assert main(["stage", "-n", "--quiet", "--root", "/no/such/root"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "/no/such/root" in printed.err
+
+
+def test_status_check_is_one_line_and_an_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Box(tmp_path)
+    assert box.run("status", "--check") == 3
+    assert box.run("stage", "-q") == 0
+    assert box.run("--check") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "the next reboot goes through the firmware: nothing is staged",
+        "the next reboot is a kexec into 6.1.0-39-amd64",
+    ]
+    assert main(["--root", DEBIAN, "status", "--check"]) == 1
+    assert capsys.readouterr().out == (
+        f"the next reboot: unknown, {DEBIAN} is not the running system\n"
+    )
+
+
+@pytest.mark.parametrize("title", ["a" * 200, "日本語のタイトルはとても長い" * 9, "z"], ids=len)
+@pytest.mark.parametrize("columns", [40, 80, 132, 0])
+def test_list_is_as_wide_as_the_terminal(columns: int, title: str, tree: Tree) -> None:
+    tree.write("boot/vmlinuz-6.1.0-39-amd64", b"x")
+    tree.grubcfg(f"menuentry '{title}' {{\n linux /boot/vmlinuz-6.1.0-39-amd64 a\n}}\n")
+    given = {"COLUMNS": str(columns)} if columns else {}  # a pipe takes all of it
+    done = subprocess.run(
+        [sys.executable, "-Xutf8", "-m", "kexec_hook", "list", "--root", str(tree), "--no-legend"],
+        capture_output=True,
+        env={"PATH": os.environ["PATH"], **given},
+        cwd=ROOTS.parents[1],
+        check=True,
+    )
+    (line,) = done.stdout.decode().splitlines()
+    assert line.startswith("*  0  ")
+    assert line.endswith("6.1.0-39-amd64")
+    assert width(line) <= columns if columns else title in line
+
+
+def test_kexec_line_can_be_pasted(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, data in (("k", bytes(64)), ("a b", b"first"), ("c", b"second")):
+        tree.write(f"boot/{name}", data)
+    tree.grubcfg(
+        "menuentry x {\n linux /boot/k 'a=$(date)' b=\\é\\'\n initrd '/boot/a b' /boot/c\n}\n"
+    )
+    main(["--root", str(tree), "stage", "-n", "--json"])
+    plan = json.loads(capsys.readouterr().out)
+    line = shell_line(
+        Plan(plan["kernel"], tuple(map(InitrdFile, plan["initrds"])), plan["cmdline"], None, None)
+    )
+    assert line.isascii()
+    (tree / "run").mkdir(exist_ok=True)
+    script = line.replace("/run/", f"{tree}/run/").replace("cat '/", f"cat '{tree}/")
+    script = script.replace("cat /", f"cat {tree}/")
+    program = "kexec() { printf '%s\\0' \"$@\"; }; "
+    done = subprocess.run(["bash", "-c", program + script], capture_output=True, check=True)
+    *words, _ = done.stdout.decode().split("\0")
+    assert words == [
+        "--load",
+        "/boot/k",
+        f"--initrd={tree}/run/kexec-initrd.img",
+        f"--command-line={plan['cmdline']}",
+    ]
+    assert (tree / "run/kexec-initrd.img").read_bytes() == b"first\0\0\0second"
 
 
 def test_wrong_usage_exits_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ TREE = ROOT / "tests/roots/debian-12-microcode/tree"
 # What few machines need (a btrfs, partitions that are not mounted, snippets, UEFI) is loaded where it is needed.
 MAY_LOAD = {
     "": "cli errors",
-    "commands": "stage",
+    "commands": "options stage",
     "decision": "decide planning",
     "disks": "answers drives mounts root search volumes",
     "grub": "disks environment errors files flavours fuel grubenv machine menu numbers values wildcard words",
@@ -21,7 +21,7 @@ MAY_LOAD = {
     "kernel": "cmdline images initrd plan",
     "plugins": "api asking hookspecs",
     "plugins.builtin": "apt bootcode checks choice dnf files fixes grub jumps proxmox sight start tpm unset",
-    "report": "explain reasons terminal",
+    "report": "byhand explain reasons terminal",
     "settings": "conf shellvars",
     "state": "",
     "system": "distribution file host process reach sysroot",

@@ -81,7 +81,7 @@ def backend(python: Path, tree: Path, call: str) -> str:
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The archive, and the python with setuptools that made it."""
     directory = tmp_path_factory.mktemp("sdist")
-    python = venv(directory / "venv", "setuptools", "shtab")
+    python = venv(directory / "venv", "setuptools")
     return directory / backend(
         python, source(directory / "source"), f"build_sdist({str(directory)!r})"
     ), python

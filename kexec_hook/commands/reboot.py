@@ -81,7 +81,7 @@ def reboot(host: Host, args: Namespace) -> int:
         return refused
     if not args.yes:
         if not sys.stdin.isatty():
-            return fail("nobody is there to ask; `kexec-hook reboot --yes` does not ask", USAGE)
+            return fail("not a terminal; use `kexec-hook reboot --yes`", USAGE)
         if not _agreed("Reboot this machine now? [y/N] "):
             print("not rebooted")
             return DECLINED
@@ -102,11 +102,15 @@ def reboot(host: Host, args: Namespace) -> int:
 
 
 def _agreed(question: str) -> bool:
+    """On standard error, as sudo and ssh ask: --quiet is about the other one."""
+    print(question, end="", file=sys.stderr, flush=True)
     try:
-        return input(question).strip().lower() in ("y", "yes")
-    except (EOFError, KeyboardInterrupt):
-        print()
-        return False
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        answer = ""
+    if not answer:
+        print(file=sys.stderr)
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _look(host: Host) -> Any:

@@ -8,6 +8,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from kexec_hook.commands import (
+    DECLINED,
     FAILED,
     OK,
     USAGE,
@@ -36,7 +37,7 @@ def list_entries(host: Host, args: Namespace) -> int:
     if args.json:
         print(as_json(answer))
     elif answer["entries"]:
-        print(listing.list_text(answer))
+        print(listing.list_text(answer, legend=not args.no_legend))
     if answer["entries"]:
         return OK
     about = [
@@ -61,7 +62,7 @@ def explain_choice(host: Host, args: Namespace) -> int:
 
 def status(host: Host, args: Namespace) -> int:
     from kexec_hook.decision.decide import tail_key
-    from kexec_hook.report.status import status_json, status_text, verify
+    from kexec_hook.report.status import check, status_json, status_text, verify
 
     plugins = load_plugins()
     found = decide_here(host, Trigger("cli"), plugins)
@@ -73,7 +74,11 @@ def status(host: Host, args: Namespace) -> int:
     )
     if args.verify:
         answer["verified"] = verify(host, found)
-    print(as_json(answer) if args.json else status_text(answer))
+    would, line = check(answer)
+    text = line if args.check else status_text(answer)
+    print(as_json(answer) if args.json else text)
+    if args.check:
+        return {"kexec": OK, "firmware": DECLINED}.get(would, FAILED)
     return FAILED if exit_code(found) == FAILED else OK
 
 

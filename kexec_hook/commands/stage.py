@@ -79,11 +79,7 @@ def _print_stage(
         print(as_json(explain.stage_json(decision, outcome, planned(decision))))
     else:
         left = done.image_loaded if done else False
-        print(
-            explain.stage_text(
-                decision, outcome, planned(decision), verbose=args.verbose, left=left
-            )
-        )
+        print(explain.stage_text(decision, outcome, verbose=args.verbose, left=left))
 
 
 def stage_now(host: Host, args: Namespace) -> Staging:

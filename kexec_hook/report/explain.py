@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kexec_hook.decision.decide import env_blocks
 from kexec_hook.grub.menu import Choice
 from kexec_hook.grub.script.source import point
+from kexec_hook.report.byhand import shell_line
 from kexec_hook.report.reasons import lines_of, reasons_json
 from kexec_hook.report.terminal import Style, safe
 
@@ -68,7 +68,6 @@ def _problem(problem: Problem) -> dict[str, Any]:
 def stage_text(
     decision: Decision,
     outcome: str,
-    commands: Sequence[Sequence[str]],
     *,
     verbose: bool = False,
     left: bool = False,
@@ -76,7 +75,7 @@ def stage_text(
     """What came of a run; `left`: an image is loaded though it was declined."""
     style = Style()
     lines = [_headline(decision, outcome, left, style)]
-    lines += [f"  {line}" for line in _facts(decision, commands, style)]
+    lines += [f"  {line}" for line in _facts(decision, style)]
     why = list(_why(decision))
     if why:
         lines += ["", style.key("why")] + [f"  {safe(line)}" for line in why]
@@ -104,7 +103,7 @@ def _headline(decision: Decision, outcome: str, left: bool, style: Style) -> str
     return style.good(said)
 
 
-def _facts(decision: Decision, commands: Sequence[Sequence[str]], style: Style) -> Iterator[str]:
+def _facts(decision: Decision, style: Style) -> Iterator[str]:
     evaluation, default = decision.evaluation, decision.default
     if default is not None:
         titles = " > ".join(map(safe, default.titles))
@@ -131,8 +130,9 @@ def _facts(decision: Decision, commands: Sequence[Sequence[str]], style: Style) 
             style,
         )
     if not decision.objections:
-        for argv in commands:
-            yield _fact("kexec", safe(shlex.join(argv)), style)
+        yield _fact(
+            "kexec", shell_line(plan) or "by kexec-hook only, which reads these files itself", style
+        )
 
 
 def _fact(name: str, value: str, style: Style) -> str:
@@ -145,16 +145,16 @@ def _remarks(decision: Decision, style: Style, *, verbose: bool) -> list[str]:
         for note in decision.notes
         for line in lines_of(style.key("note:"), note.text, note.fix)
     ]
-    shown = decision.problems if verbose else ()
-    lines += [
-        f"{style.key('GRUB would print:')} {safe(f'{problem.message} ({problem.span})')}"
-        for problem in shown
-    ]
-    if decision.problems and not verbose:
-        count = len(decision.problems)
-        lines.append(
-            style.dim(f"GRUB would print {count} error{'s' * (count != 1)} on the way (-v shows)")
-        )
+    count = len(decision.problems)
+    goes_on = "" if decision.objections else " and goes on"
+    if verbose or count == 1:
+        lines += [
+            f"{style.key(f'GRUB prints an error{goes_on}:')} {safe(f'{problem.message} ({problem.span})')}"
+            for problem in decision.problems
+        ]
+    elif count:
+        fix = "`kexec-hook stage --dry-run -v` shows them"
+        lines.append(style.dim(f"GRUB prints {count} errors{goes_on}; {fix}"))
     return ["", *lines] if lines else []
 
 

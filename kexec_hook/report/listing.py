@@ -9,7 +9,7 @@ from kexec_hook.decision.planning import make_plan
 from kexec_hook.grub.menu import ENDLESS, Trial, spec, try_all
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.report.explain import SCHEMA, write_text
-from kexec_hook.report.terminal import Style, safe
+from kexec_hook.report.terminal import Style, columns, pad, printed, safe, shorten, width
 
 if TYPE_CHECKING:
     from kexec_hook.grub.machine import Machine
@@ -85,24 +85,37 @@ def _not_bootable(sample: Trial, plan: Plan | None) -> str:
     return "" if plan else "its files are on no mounted file system"
 
 
-def list_text(answer: dict[str, Any]) -> str:
-    """An aligned table, the default marked with a star."""
+def list_text(answer: dict[str, Any], *, legend: bool = True) -> str:
+    """An aligned table as wide as the terminal, the default marked with a star."""
     style = Style()
-    rows = [("", "path", "entry", "boots")]
+    rows = [("", "path", "entry", "boots")] if legend else []
     for entry in answer["entries"]:
         depth = len(entry["titles"]) - 1
         what = (
             entry["release"] or entry["kernel"] or "" if entry["bootable"] else f"- {entry['why']}"
         )
         mark = "*" if entry["default"] else ""
-        rows.append((mark, entry["path"], "  " * depth + safe(entry["titles"][-1]), safe(what)))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        title = "  " * depth + printed(entry["titles"][-1])
+        rows.append((mark, entry["path"], title, printed(what)))
+    widths = _widths(rows)
     lines = []
     for number, row in enumerate(rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths)) + "  " + row[3]
-        line = line.rstrip()
-        lines.append(style.dim(line) if number == 0 else style.good(line) if row[0] else line)
+        cells = (pad(shorten(cell, wide), wide) for cell, wide in zip(row, widths))
+        line = "  ".join(cells).rstrip()
+        first = legend and number == 0
+        lines.append(style.dim(line) if first else style.good(line) if row[0] else line)
     return "\n".join(lines)
+
+
+def _widths(rows: list[tuple[str, str, str, str]]) -> list[int]:
+    """Of each column; titles are shortened first, down to half of what is left for the two last ones."""
+    widths = [max(width(row[column]) for row in rows) for column in range(4)]
+    widths[0] = 1
+    room = columns() - widths[0] - widths[1] - 6
+    if columns() and widths[2] + widths[3] > room:
+        widths[3] = min(widths[3], max(room - widths[2], room // 2))
+        widths[2] = max(room - widths[3], 1)
+    return widths
 
 
 def grub_eval_text(answer: dict[str, Any]) -> str:

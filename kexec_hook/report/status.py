@@ -48,6 +48,7 @@ def status_json(
     at_shutdown = decide_again(found, "cli", decide, dry=True) if asked else decision
     loaded = Kexec(host).loaded()
     systemd = _units(host, decision)
+    lost = unknown or _unseen(host, systemd)
     return {
         "schema": 1,
         "running": {
@@ -66,7 +67,10 @@ def status_json(
         "staged_unknown": unknown,
         "loaded": loaded,
         "newest_installed": newest(_installed(decision), tail_key),
-        "reboot": _reboots(found, at_shutdown, loaded, systemd) if not unknown else _unknown(),
+        "reboot": dict.fromkeys(_WAYS, "unknown")
+        if lost
+        else _reboots(found, at_shutdown, loaded, systemd),
+        "reboot_unknown": lost,
         "units": systemd,
         "failed_jumps": [
             {"release": name, "time": attempt.time}
@@ -189,8 +193,11 @@ def _says(host: Host, argv: tuple[str, ...]) -> str:
         return ""
 
 
-def _unknown() -> dict[str, str]:
-    return {**dict.fromkeys(_WAYS, "unknown"), "coldreboot": "firmware"}
+def _unseen(host: Host, systemd: dict[str, Any]) -> str:
+    """Why it is not known what a reboot does."""
+    if not host.is_host:
+        return f"{host.root} is not the running system"
+    return "" if systemd["systemd"] else "systemd is not running"
 
 
 def _reboots(
@@ -199,9 +206,7 @@ def _reboots(
     loaded: bool,
     systemd: dict[str, Any],
 ) -> dict[str, str]:
-    """What each way to reboot would do: kexec, firmware, or (no systemd was seen) unknown."""
-    if systemd["systemd"] is None and decision.sysroot.is_host:
-        return dict.fromkeys(_WAYS, "unknown")
+    """What each way to reboot would do: kexec or firmware."""
     ways = dict.fromkeys(_WAYS, "firmware")
     if systemd["drop_ins"] and isinstance(found, Staged):
         # Where the unit is not active, nobody approves the jump, and what is loaded does not matter.
@@ -209,9 +214,22 @@ def _reboots(
             ways.update(dict.fromkeys(_WAYS[:3], "kexec"))
     elif loaded:
         ways["reboot"] = ways["shutdown -r now"] = "kexec"
-        if (systemd["systemd"] or 0) >= _AUTO_KEXEC:
+        if systemd["systemd"] >= _AUTO_KEXEC:
             ways["systemctl reboot"] = "kexec"
     return ways
+
+
+def check(answer: dict[str, Any]) -> tuple[str, str]:
+    """What `reboot` would do (kexec, firmware, unknown), and that in one line with its reason."""
+    would = answer["reboot"]["reboot"]
+    if would == "unknown":
+        return would, f"the next reboot: unknown, {safe(answer['reboot_unknown'])}"
+    if would == "kexec":
+        into = answer["staged"]["release"] if answer["staged"] else "an image that somebody loaded"
+        return would, f"the next reboot is a kexec into {safe(into or 'what is staged')}"
+    reasons = [objection["reason"] for objection in answer["objections"]]
+    reason = safe(reasons[0]) if reasons else "nothing is staged"
+    return would, f"the next reboot goes through the firmware: {reason}"
 
 
 def status_text(answer: dict[str, Any]) -> str:
@@ -222,9 +240,11 @@ def status_text(answer: dict[str, Any]) -> str:
         lines.append(style.key(f"{name:<13}") + " " + value)
 
     running = answer["running"]
+    booted_by = running["booted_by"]
+    known = booted_by != "unknown"
     say(
         "running",
-        f"{safe(running['release'] or 'an unknown kernel')}, booted by {running['booted_by']}",
+        safe(running["release"] or "unknown") + (f", booted by {booted_by}" if known else ""),
     )
     grub = answer["grub"]
     titles = " > ".join(map(safe, grub["entry"]["titles"])) if grub["entry"] else "unknown"
@@ -247,10 +267,12 @@ def status_text(answer: dict[str, Any]) -> str:
         )
         say("", style.good("still right") if staged_["right"] else style.bad(safe(staged_["why"])))
     say("newest", safe(answer["newest_installed"] or "no kernel in /boot"))
-    for what in ("kexec", "firmware", "unknown"):
+    for what in ("kexec", "firmware"):
         ways = [name for name, would in answer["reboot"].items() if would == what]
         if ways:
-            say(f"by {what}" if what != "unknown" else what, ", ".join(ways))
+            say(f"by {what}", ", ".join(ways))
+    if answer["reboot_unknown"]:
+        say("next reboot", f"unknown: {safe(answer['reboot_unknown'])}")
     for at, jump in enumerate(answer["jumps"][-_JUMPS_SHOWN:]):
         say("" if at else "last kexecs", jump_text(jump))
     if gain_text(answer["gain"]):

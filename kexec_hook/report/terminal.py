@@ -21,6 +21,51 @@ def _safe(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def columns() -> int:
+    """How wide a line may be: $COLUMNS, or what the terminal says; 0, where nobody reads in columns."""
+    import shutil
+
+    if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
+        return 0
+    return shutil.get_terminal_size().columns
+
+
+def width(text: str) -> int:
+    """In columns; Chinese, Japanese and Korean take two for a character."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(
+        0 if combining(character) else 1 + (east_asian_width(character) in "FW")
+        for character in text
+    )
+
+
+def pad(text: str, wide: int) -> str:
+    return text + " " * (wide - width(text))
+
+
+def shorten(text: str, wide: int) -> str:
+    """Left out in the middle: titles differ at their ends."""
+    if width(text) <= wide:
+        return text
+    if wide < 6:
+        return text[:wide]
+    left, right = text, text
+    while width(left) > (wide - 3) // 2:
+        left = left[:-1]
+    while width(right) > wide - 3 - width(left):
+        right = right[1:]
+    return f"{left}...{right}"
+
+
+def printed(text: str) -> str:
+    """Harmless, and as it looks where the encoding lacks a character of it."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return safe(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
 class Style:
     """Colour, on a terminal and unless NO_COLOR is set (no-color.org)."""
 
