@@ -7,6 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kexec_hook.plugins.api import Decision, Trigger
     from kexec_hook.plugins.asking import Plugins
     from kexec_hook.staging.load import Staging
@@ -71,13 +73,32 @@ def refuse(host: Host) -> int:
     return fail("this needs root; `stage --dry-run`, `list`, `explain` and `status` do not")
 
 
-def journal(host: Host, message: str) -> None:
-    """A line to the journal for each decision; a directory that stands for a machine has none."""
-    if host.root == "/" and host.is_host:
-        import syslog
+def journal(host: Host, message: str, fields: Iterable[tuple[str, str]] = ()) -> None:
+    """A line to the journal; a directory that is not the running system has none."""
+    if host.is_host:
+        from kexec_hook.system.journal import send
 
-        syslog.openlog("kexec-hook", 0, syslog.LOG_DAEMON)
-        syslog.syslog(syslog.LOG_INFO, message)
+        send(host, message, fields)
+
+
+def journal_done(host: Host, done: Staging, message: str) -> None:
+    """What came of a decision, with the code of each reason (KEXEC_HOOK_CODE) and what was decided about."""
+    from kexec_hook.system.journal import INFO, MESSAGE_IDS, WARNING
+
+    decision = done.decision
+    declined = done.outcome == "declined"
+    fields = [
+        ("PRIORITY", str(INFO if done.outcome in ("staged", "unchanged") else WARNING)),
+        ("KEXEC_HOOK_OUTCOME", done.outcome),
+        ("KEXEC_HOOK_SOURCE", decision.trigger.source),
+    ]
+    if done.outcome in MESSAGE_IDS:
+        fields.append(("MESSAGE_ID", MESSAGE_IDS[done.outcome]))
+    fields += [("KEXEC_HOOK_CODE", one.code) for one in decision.objections if declined]
+    fields += [("KEXEC_HOOK_NOTE", note.code) for note in decision.notes]
+    if decision.plan and decision.plan.release:
+        fields.append(("KEXEC_HOOK_RELEASE", decision.plan.release))
+    journal(host, message, fields)
 
 
 def fix_line(done: Staging) -> str:

@@ -14,6 +14,7 @@ from kexec_hook.commands import (
     decide_here,
     fail,
     journal,
+    journal_done,
     load_plugins,
     named,
     refuse,
@@ -66,6 +67,9 @@ def _finalize(host: Host) -> bytes:
         return f"{FAILED} {traceback.format_exc()}".encode(*_ENCODING)
     if verdict.approved and verdict.done:
         return f"{OK} this reboot is a kexec into {named(verdict.done.decision)}".encode(*_ENCODING)
+    if verdict.done:
+        codes = ", ".join(objection.code for objection in verdict.done.decision.objections)
+        journal_done(host, verdict.done, f"not approved: {codes or 'an error'}")
     # Somebody else's image may well jump, and who powers off does not reboot.
     what = "this reboot is no kexec" if verdict.decides else "there is nothing to decide"
     code = FAILED if verdict.failed else DECLINED
@@ -92,7 +96,7 @@ def reboot(host: Host, args: Namespace) -> int:
         held.write(names.ASKED, b"")
     if not (isinstance(_look(host), record.Staged) and Kexec(host).loaded()):
         done = stage_now(host, Namespace(entry=None, dry_run=False, force=False, running=False))
-        journal(host, say_done(done))
+        journal_done(host, done, say_done(done))
         print(f"kexec-hook: {say_done(done)}")
     code = _systemctl(host, {})
     if code != OK:  # the next reboot is another one

@@ -17,6 +17,7 @@ from kexec_hook.commands import (
     fail,
     fix_line,
     journal,
+    journal_done,
     load_plugins,
     refuse,
     say_done,
@@ -49,7 +50,7 @@ def stage(host: Host, args: Namespace) -> int:
     if refused:
         return refused
     done = _stage_panic(host, args) if args.panic else stage_now(host, args)
-    journal(host, say_done(done))
+    journal_done(host, done, say_done(done))
     _print_stage(done.decision, done.outcome, args, done)
     if done.outcome == "failed":
         return fail(done.failure)
@@ -182,7 +183,7 @@ def _told(host: Host, source: str, started: float) -> bytes:
     else:
         line = ""
         if done is not None and done.outcome != "unchanged":
-            journal(host, f"{source}: {say_done(done)}")
+            journal_done(host, done, f"{source}: {say_done(done)}")
             line = f"{say_done(done)}{_saves(host, done)}{fix_line(done)}"
     return line.encode("utf-8", "surrogateescape")
 
