@@ -137,7 +137,8 @@ def files(sysroot: Sysroot, program: Program, managers: Iterable[PackageManager]
 
 def here(sysroot: Sysroot, manager: PackageManager) -> bool:
     """Does this root have that package manager?  One that names no databases is taken for granted."""
-    return not manager.databases or any(sysroot.exists(database) for database in manager.databases)
+    asked = (manager.databases, manager.programs)
+    return all(any(map(sysroot.exists, paths)) for paths in asked if paths)
 
 
 def _sources(name: str) -> Path:

@@ -242,6 +242,7 @@ def test_unknown_name_is_wrong_usage(box: Box, capsys: pytest.CaptureFixture[str
 def test_glue_of_dnf_goes_beside_each_dnf(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     (box / "var/lib/dpkg/status").unlink()
     box.write("var/lib/rpm/rpmdb.sqlite", "")
+    box.write("usr/bin/dnf", "")
     box.write("usr/lib/python3.9/site-packages/dnf/__init__.py", "")
     box.write("usr/lib/python3.12/site-packages/pip/__init__.py", "")
     box.write("usr/lib/python2.7/site-packages/dnf/__init__.py", "")
@@ -261,10 +262,79 @@ def test_glue_of_dnf_goes_beside_each_dnf(box: Box, capsys: pytest.CaptureFixtur
     assert picture(box) == before
 
 
-def test_no_systemd_is_told_where_none_runs(box: Box) -> None:
+def test_rpm_without_dnf_has_no_use_for_the_files_of_dnf(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (box / "var/lib/dpkg/status").unlink()
+    box.write("usr/lib/sysimage/rpm/rpmdb.sqlite", "")
+    assert set(listed(box, capsys, "dnf").values()) == {"unused"}
+    assert box.run("hooks", "install") == 0
+    assert not (box / "etc/dnf").exists()
+    assert (
+        "kexec-hook: there is no apt and no dnf here, so nothing calls kexec-hook after an upgrade\n"
+        in capsys.readouterr().err
+    )
+
+
+def test_no_systemd_is_told_where_none_runs(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(box / "run/systemd")
     assert box.run("hooks", "install") == 0
     assert box.asked == []
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "kexec-hook: systemd does not run here, and only its units can approve a kexec\n"
+    )
+    assert printed.out.endswith(
+        "The hooks are installed, but no kernel is staged as long as that is so.\n"
+    )
+
+
+def test_programs_that_are_missing_are_named(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    (box.bin / "kexec").unlink()
+    (box.bin / "grub-editenv").unlink(missing_ok=True)
+    assert box.run("hooks", "install") == 0
+    assert capsys.readouterr().err == (
+        "kexec-hook: the program kexec is not installed\n"
+        "  fix: apt-get install kexec-tools\n"
+        "kexec-hook: the program grub-editenv is not installed\n"
+        "  fix: apt-get install grub-common\n"
+    )
+
+
+def left_behind(box: Box, shell: str, *words: str) -> str:
+    """What hooks/run says once its program is gone, in a directory that stands for the machine."""
+    text = (box / RUN).read_text()
+    for path in {sys.executable, f"{Path(sys.executable).parent}/kexec-hook"}:
+        text = text.replace(path, f"{box.root}/gone{path}")
+    text = text.replace('"/etc/apt', f'"{box.root}/etc/apt').replace(" /", f" {box.root}/")
+    text = text.replace(f"{box.root}/dev/null", "/dev/null")
+    for path in ("/run/kexec-hook", "/proc/cmdline", "/proc/1", "/sys/kernel/kexec_loaded"):
+        text = text.replace(f"={path}", f"={box.root}{path}")
+    text = text.replace("\nPATH=", f"\nPATH={box.bin}:")
+    script = box / "run-by-us"
+    script.write_text(text)
+    done = subprocess.run(
+        [shell, str(script), *words], capture_output=True, text=True, env={}, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout.replace(str(box.root), "")
+
+
+@pytest.mark.parametrize("shell", [name for name in ("dash", "bash") if shutil.which(name)])
+def test_hooks_whose_program_is_gone_say_how_to_remove_them(box: Box, shell: str) -> None:
+    before = picture(box)
+    box.run("hooks", "install")
+    assert left_behind(box, shell, "apt") == (
+        "kexec-hook: it was uninstalled, but its hooks remain; "
+        "remove them: sh /usr/lib/kexec-hook/run --remove-hooks\n"
+    )
+    said = left_behind(box, shell, "--remove-hooks")
+    assert set(said.splitlines()) == {f"removed {path}" for path in DEBIAN[1:]}
+    (box / "run-by-us").unlink()
+    # settings stay, as with `apt remove`; so does a directory above another that was empty
+    left = {path for path in picture(box) if path not in before}
+    assert left <= {"etc/kexec-hook.conf", "etc/initramfs"}
+    assert any("disable --now kexec-hook.service" in line for line in box.asked)
 
 
 def test_systemd_that_refuses_is_a_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

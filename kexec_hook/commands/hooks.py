@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kexec_hook.commands import FAILED, OK, USAGE, fail, journal, load_plugins
@@ -108,12 +108,34 @@ def _install(host: Host, names: Sequence[str], present: set[str], everything: It
     code = _systemctl(host, calls)
     if written:
         journal(host, f"hooks installed: {', '.join(item.path for item in written)}")
-    if code == OK:
-        if written:
-            print("From the next upgrade on, kernels are staged; `kexec-hook stage` does it now.")
-        else:
-            print("Everything is there already.")
-    return code
+    if code != OK:
+        return code
+    missing = list(_missing(host, sysroot, present))
+    for what, fix in missing:
+        print(f"kexec-hook: {what}" + (f"\n  fix: {fix}" if fix else ""), file=sys.stderr)
+    if missing:
+        print("The hooks are installed, but no kernel is staged as long as that is so.")
+    elif written:
+        print("From the next upgrade on, kernels are staged; `kexec-hook stage` does it now.")
+    else:
+        print("Everything is there already.")
+    return OK
+
+
+def _missing(host: Host, sysroot: Sysroot, present: set[str]) -> Iterator[tuple[str, str]]:
+    """What kexec-hook cannot do without, and how to get it."""
+    from kexec_hook.system.distribution import Distribution
+    from kexec_hook.system.editenv import NAMES
+
+    install = Distribution(sysroot).install
+    if host.programs.find("kexec") is None:
+        yield "the program kexec is not installed", install("kexec-tools")
+    if not any(map(host.programs.find, NAMES)):
+        yield "the program grub-editenv is not installed", install("grub-editenv")
+    if not sysroot.exists("/run/systemd/system"):
+        yield "systemd does not run here, and only its units can approve a kexec", ""
+    if present <= {"kexec-hook", "systemd"}:
+        yield "there is no apt and no dnf here, so nothing calls kexec-hook after an upgrade", ""
 
 
 def _remove(host: Host, names: Sequence[str], present: set[str], everything: Items) -> int:

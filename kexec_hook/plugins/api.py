@@ -57,6 +57,9 @@ class PackageManager(NamedTuple):
     glue: tuple[tuple[str, str], ...]  # (file in the package, where it is installed)
     tails: str = "dpkg"  # how it orders what follows a kernel's upstream version: dpkg | rpm
     databases: tuple[str, ...] = ()  # files or directories that only a root under its care has
+    programs: tuple[
+        str, ...
+    ] = ()  # one of these is there where it is used; none: the databases tell
 
 
 class Objection(NamedTuple):

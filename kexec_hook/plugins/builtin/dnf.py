@@ -28,4 +28,5 @@ def kexec_hook_package_manager() -> PackageManager:
             "/var/lib/rpm/rpmdb.sqlite",
             "/var/lib/rpm/Packages",
         ),
+        programs=("/usr/bin/dnf", "/usr/bin/dnf5", "/usr/bin/microdnf"),
     )
