@@ -123,7 +123,7 @@ def files(sysroot: Sysroot, program: Program, managers: Iterable[PackageManager]
     """Everything that could be installed here.  GlueError where a plugin names a file that is not there."""
     data, hooks, units = _HERE / "data", _sources("hooks"), _sources("systemd")
     found = [Glue(OURS, "/etc/kexec-hook.conf", _text(data / "kexec-hook.conf"), settings=True)]
-    for name in ("run", "boot", "gap"):
+    for name in ("run", "boot", "gap", "watchdog"):
         found.append(Glue(OURS, f"/usr/lib/kexec-hook/{name}", _text(hooks / name, program)))
     for manager in managers:
         for source, pattern in manager.glue:

@@ -30,6 +30,7 @@ DEBIAN = (
     RUN,
     "/usr/lib/kexec-hook/boot",
     "/usr/lib/kexec-hook/gap",
+    "/usr/lib/kexec-hook/watchdog",
     APT,
     "/etc/kernel/postinst.d/zzz-kexec-hook",
     "/etc/kernel/postrm.d/zzz-kexec-hook",
@@ -93,6 +94,7 @@ def test_install_puts_everything_in_place(box: Box, capsys: pytest.CaptureFixtur
         RUN,
         "/usr/lib/kexec-hook/boot",
         "/usr/lib/kexec-hook/gap",
+        "/usr/lib/kexec-hook/watchdog",
         *(path for path in DEBIAN if "zzz" in path),
     }
     assert all((box / path).stat().st_mode & 0o7777 == 0o644 for path in set(DEBIAN) - executable)

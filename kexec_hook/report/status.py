@@ -11,6 +11,7 @@ from kexec_hook.kernel import images
 from kexec_hook.kernel.plan import paths
 from kexec_hook.kernel.releases import newest
 from kexec_hook.plugins.api import Decision, Trigger
+from kexec_hook.plugins.builtin.watchdog import watchdog
 from kexec_hook.report.explain import entry_json
 from kexec_hook.report.gain import gain_json, gain_text, jump_text, jumps_json
 from kexec_hook.report.reasons import lines_of, reasons_json
@@ -20,6 +21,7 @@ from kexec_hook.state import attempts, record
 from kexec_hook.state.record import Staged
 from kexec_hook.system import systemd as systemd_units
 from kexec_hook.system.directory import StateError
+from kexec_hook.system.facts import Facts
 from kexec_hook.system.host import RUN, Host
 from kexec_hook.system.kexec import Kexec
 from kexec_hook.system.process import ProcessError
@@ -76,6 +78,7 @@ def status_json(
             {"release": name, "time": attempt.time}
             for name, attempt in sorted(_failed(host).items())
         ],
+        "watchdog": _watchdog(decision),
         "jumps": jumps_json(host),
         "gain": gain_json(host),
         **reasons_json(decision),
@@ -173,6 +176,12 @@ def _installed(decision: Decision) -> list[str]:
             name for name in below if decision.sysroot.is_file(f"/boot/{above}/{name}/linux")
         ]
     return releases
+
+
+def _watchdog(decision: Decision) -> dict[str, Any]:
+    """Why and fix are in the notes as well."""
+    why, fix = watchdog(decision, Facts(decision.sysroot.unnoted))
+    return {"armed": not why, "why": why, "fix": fix}
 
 
 def _units(host: Host, decision: Decision) -> dict[str, Any]:
@@ -273,6 +282,8 @@ def status_text(answer: dict[str, Any]) -> str:
             say(f"by {what}", ", ".join(ways))
     if answer["reboot_unknown"]:
         say("next reboot", f"unknown: {safe(answer['reboot_unknown'])}")
+    if answer["watchdog"]["armed"]:
+        say("watchdog", "armed: it resets this machine if a kernel hangs after a kexec")
     for at, jump in enumerate(answer["jumps"][-_JUMPS_SHOWN:]):
         say("" if at else "last kexecs", jump_text(jump))
     if gain_text(answer["gain"]):

@@ -100,6 +100,7 @@ class Settings(NamedTuple):
     decline_if_module: Setting[tuple[str, ...]]  # with `_`, as in /proc/modules
     allow_tpm: Setting[bool]
     require_trial: Setting[bool]
+    watchdog: Setting[int]  # seconds; 0: systemd is told nothing; hooks/watchdog reads it
     flavour: Setting[str]  # empty: that of the distribution
     kexec_default: KexecDefault
 
@@ -199,6 +200,7 @@ KEYS: Mapping[str, Callable[[str], object]] = {
     "decline_if_module": modules,
     "allow_tpm": yes_or_no,
     "require_trial": yes_or_no,
+    "watchdog": seconds,
     "flavour": flavour,
 }
 _MAY_BE_EMPTY = {kernel_words, modules, kexec_args}
@@ -348,6 +350,7 @@ def make_settings(given: Mapping[str, Setting[str]], variables: Mapping[str, Ass
         decline_if_module=pick("decline_if_module", modules, ("nvidia", "nvidia_drm")),
         allow_tpm=pick("allow_tpm", yes_or_no, False),
         require_trial=pick("require_trial", yes_or_no, False),
+        watchdog=pick("watchdog", seconds, 0),
         when=pick("when", when, "upgrade"),
         flavour=pick("flavour", flavour, ""),
         kexec_default=KexecDefault(

@@ -82,6 +82,7 @@ BUILT_IN = {
     "decline_if_module": ("nvidia", "nvidia_drm"),
     "allow_tpm": False,
     "require_trial": False,
+    "watchdog": 0,
     "flavour": "",
 }
 
@@ -106,6 +107,7 @@ def test_each_key_in_a_file(etc: Etc) -> None:
         "decline_if_module": ("amdgpu snd-hda-intel", ("amdgpu", "snd_hda_intel")),
         "allow_tpm": ("Yes", True),
         "require_trial": ("on", True),
+        "watchdog": ("180", 180),
         "flavour": ("rhboot", "rhboot"),
     }
     assert set(lines) == set(KEYS)
@@ -506,6 +508,7 @@ def test_every_line_of_the_shipped_file_is_true_with_its_comment_sign_removed() 
         "panic_timeout": "0",
         "allow_tpm": "no",
         "require_trial": "no",
+        "watchdog": "0",
     }
     assert {key: given[key].value for key in shown} == shown
     assert given["decline_if_module"].value == "nvidia nvidia_drm"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.kernel import images
 from kexec_hook.plugins.api import Decision, Note, Objection
+from kexec_hook.plugins.builtin import watchdog
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.facts import Facts
 from kexec_hook.system.sysroot import SysrootError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 # The first process of a machine that has booted; in an image that is being built it is a shell, or a build tool.
 _INITS = (
@@ -330,34 +331,4 @@ def _full(decision: Decision, facts: Facts) -> Iterator[Note]:
         )
 
 
-def _watchdog(decision: Decision, facts: Facts) -> Iterator[Note]:
-    """systemd sets the watchdog, and most drivers stop it as a kexec begins: they hear of a reboot, and it is one."""
-    value = _system_conf(facts).get("KExecWatchdogSec", "off")
-    runs_on = facts.text("/sys/module/watchdog/parameters/stop_on_reboot") == "0"
-    if value in ("", "0", "off", "no") or not runs_on:
-        yield Note(
-            "if the new kernel hangs, no watchdog resets this machine",
-            code="no-watchdog",
-            fix="set KExecWatchdogSec= in /etc/systemd/system.conf.d and boot with watchdog.stop_on_reboot=0",
-        )
-
-
-def _system_conf(facts: Facts) -> Mapping[str, str]:
-    """systemd-system.conf(5): the file, then the snippets by their names, of which the later words count."""
-    directories = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")
-    main = next((path for d in directories[::-1] if facts.exists(path := f"{d}/system.conf")), "")
-    snippets = {
-        name: f"{d}/system.conf.d/{name}"
-        for d in directories
-        for name in facts.names(f"{d}/system.conf.d")
-    }
-    found: dict[str, str] = {}
-    for path in (main, *(snippets[name] for name in sorted(snippets) if name.endswith(".conf"))):
-        for line in (facts.text(path) or "").splitlines() if path else ():
-            key, equals, value = line.strip().partition("=")
-            if equals and not key.startswith(("#", ";")):
-                found[key.strip()] = value.strip()
-    return found
-
-
-NOTES: Notes = (_no_rights, _virtual, _full, _watchdog)
+NOTES: Notes = (_no_rights, _virtual, _full, watchdog.note)
