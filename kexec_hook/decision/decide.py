@@ -263,8 +263,8 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
         machine.set("btrfs_relative_path", "y")
         machine.export("btrfs_relative_path")
     machine.globbing = config.globbing
-    if config.globbing:  # a signed image: Debian's and Fedora's have gzio; the rest is not known
-        machine.modules.add("gzio")
+    machine.modules.add("gzio")  # normal loads it (normal/main.c, GRUB_MOD_INIT)
+    if config.globbing:  # a signed image: whether it has the others is not known
         machine.unsure_modules = frozenset(("xzio", "lzopio"))
     machine.display = disks.name
     machine.pci = lambda: _pci_devices(disks.sysroot)

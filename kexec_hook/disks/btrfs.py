@@ -48,7 +48,9 @@ class Btrfs:
         self._read_at = read_at
         self._reads = 0
         block = read_at(_SUPER, 4096)
-        if len(block) < 4096 or block[0x40:0x48] != _MAGIC:
+        if len(block) < 4096:
+            raise Damaged("it cannot be read")
+        if block[0x40:0x48] != _MAGIC:
             raise Damaged("it is no btrfs")
         self._root, self._chunk_root = struct.unpack_from("<QQ", block, 0x50)
         self._node_size = struct.unpack_from("<I", block, 0x94)[0]

@@ -277,6 +277,12 @@ class RootDisks(VolumeDisks):
                     found.append(Candidate(unit, system))
             except Unseen as unseen:
                 found.append(Candidate(unit, system, unseen))
+        if by != "file" and not found:
+            found = [
+                Candidate(unit, system, untold)
+                for unit, system in systems
+                if (untold := self.sight.untold(self._device(unit), system))
+            ]
         if by != "file" and all(candidate.unseen for candidate in found):
             for unit, system in systems:
                 if system.anything:

@@ -72,14 +72,14 @@ class Sight:
         except SysrootError:
             return False
 
-    def is_image(self, system: FileSystem) -> bool:
+    def is_image(self, system: FileSystem, *, empty: bool = False) -> bool:
         """Is a file in the place of its device?  Then no udev has told what is on it."""
         node = system.nodes[0] if system.nodes else ""
         try:
             info = self._sysroot.stat(f"/dev/{node}") if node else None
         except SysrootError:
             return False
-        return info is not None and kind_of(info.st_mode) == "file" and info.st_size > 0
+        return info is not None and kind_of(info.st_mode) == "file" and (empty or info.st_size > 0)
 
     def identify(self, device: Device, system: FileSystem) -> Device:
         """The device with what GRUB tells of its file system.  Unseen"""
@@ -89,6 +89,16 @@ class Sight:
             self.unwatched = True
             raise _unseen(system, NOT_MOUNTED, unseen, None) from None
         return device._replace(fs=info.kind, uuid=info.uuid, label=info.label)
+
+    def untold(self, device: Device, system: FileSystem) -> Unseen | None:
+        """Why nobody tells what is on it: an empty file is in the place of its device, and udev has no link to it."""
+        if system.uuid or system.mounts or not self.is_image(system, empty=True):
+            return None
+        try:
+            self.identify(device, system)
+        except Unseen as unseen:
+            return unseen
+        return None
 
     def subvolume(self, system: FileSystem, number: int | None) -> str:
         """Where a subvolume of btrfs lies, the default one for None; empty for the top.  Unseen"""

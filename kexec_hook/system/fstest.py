@@ -33,7 +33,7 @@ _INFO = (
 
 
 Kind = Literal["file", "dir"]
-UNKNOWN = "cannot be read: unknown filesystem"
+UNKNOWN = "cannot be read: grub-fstest finds no file system on it"
 
 
 class NoAnswer(KexecHookError):
@@ -159,7 +159,7 @@ class Image:
             return None
         if re.fullmatch(r"file `.*' not found", said, re.DOTALL):
             return None
-        raise NoAnswer(f"cannot be read: {said}")
+        raise NoAnswer(UNKNOWN if said == "unknown filesystem" else f"cannot be read: {said}")
 
     def is_empty(self, path: str) -> bool:
         """Does the path lead to a file without a byte?"""

@@ -89,6 +89,17 @@ def test_a_hinted_disk_with_a_partition_that_cannot_be_read_is_not_known(two_dis
     assert caught.value.reason.startswith("/dev/sda1 ")
 
 
+def test_what_nobody_tells_of_may_be_what_is_searched_for(two_disks: Tree) -> None:
+    """A root without its devices: /dev/sda3 is an empty file, and has no link by its UUID."""
+    two_disks.write("dev/sda3").by("partuuid", "11111111-aaaa-4bbb-8ccc-000000000003", "sda3")
+    disks = two_disks.disks()
+    with pytest.raises(Unseen) as caught:
+        disks.find("fs_uuid", ROOT)
+    assert caught.value.reason.startswith("/dev/sda3 is not mounted")
+    uuid = "00000000-0000-4000-8000-000000000002"
+    assert disks.find("fs_uuid", uuid) == ["hd0,gpt2"]
+
+
 BOOT = "00000000-0000-4000-8000-000000000011"
 
 

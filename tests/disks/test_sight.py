@@ -410,7 +410,11 @@ def test_packed_configuration_is_unpacked_once_the_module_is_there(module: str, 
     )
     for load in ("source /boot/custom.cfg", "load_env -f /boot/env"):
         assert disk.config(f"insmod {module}\n{load}\n").boots() == "Rescue"
-        assert disk.config(f"{load}\n").boots() == "Linux"
+        alone = disk.config(f"{load}\n").boots()
+        assert alone == ("Rescue" if module == "gzio" else "Linux")  # GRUB loads gzio by itself
+    packed = disk.config("source /boot/custom.cfg\n") / "boot/grub/grub.cfg"
+    packed.write_bytes(gzip.compress(packed.read_bytes()))
+    assert disk.boots() == ("Rescue" if module == "gzio" else "Linux")
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def test_an_esp_that_is_not_mounted_hides_what_grub_reads(uefi: Tree) -> None:
     assert kexec_hook_objections(decision=run, sysroot=run.sysroot) == [
         Objection(
             "the firmware starts /EFI/debian/shimx64.efi, and which configuration that reads cannot be known: "
-            "/dev/sdb1 (UUID 5555-1111) is not mounted, and it cannot be read: unknown filesystem",
+            "/dev/sdb1 (UUID 5555-1111) is not mounted, and it cannot be read: grub-fstest finds no file system on it",
             "grub",
             code="not-mounted",
             fix="mount /dev/sdb1",
