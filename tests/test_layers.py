@@ -53,7 +53,10 @@ OPENS_FILES = {
     "kexec_hook.plugins.asking": "what installed packages say they bring",
     "kexec_hook.install": "the files that the package brings along, and where `hooks install` puts them",
 }
-RUNS_PROGRAMS = {"kexec_hook.system.process": "everything"}
+RUNS_PROGRAMS = {
+    "kexec_hook.system.process": "everything",
+    "kexec_hook.system.worker": "ourselves, in a process that may hang",
+}
 
 
 def name_of(path: Path) -> str:

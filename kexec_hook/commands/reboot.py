@@ -35,7 +35,8 @@ _ENCODING = ("utf-8", "surrogateescape")
 
 def finalize(host: Host, args: Namespace) -> int:
     """Whatever hangs, it ends before systemd would end it; what it has not approved by then is an ordinary reboot."""
-    from kexec_hook.system.process import ProcessError, in_worker
+    from kexec_hook.system.process import ProcessError
+    from kexec_hook.system.worker import in_worker
 
     refused = refuse(host)
     if refused:

@@ -143,7 +143,8 @@ def unstage(host: Host, args: Namespace) -> int:
 
 def run(host: Host, args: Namespace) -> int:
     """What the package managers' glue calls: silent where nothing changed, and never a failure of theirs."""
-    from kexec_hook.system.process import ProcessError, in_worker
+    from kexec_hook.system.process import ProcessError
+    from kexec_hook.system.worker import in_worker
 
     started = time.time()
     if not host.is_host or _is_none_of_ours(host):

@@ -18,9 +18,9 @@ from kexec_hook.system.process import (
     ProgramNotFound,
     Programs,
     TimedOut,
-    in_worker,
     uninterrupted,
 )
+from kexec_hook.system.worker import in_worker
 
 
 class Bin:
@@ -342,6 +342,37 @@ def test_worker_that_hangs_is_left_behind(tmp_path: Path) -> None:
     time.sleep(2)
     assert gone(int((tmp_path / "pid").read_text()))
     assert not (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_worker_ends_with_its_caller_but_what_is_uninterrupted(tmp_path: Path, how: int) -> None:
+    def work() -> bytes:
+        with uninterrupted():
+            (tmp_path / "pid").write_text(str(os.getpid()))
+            (tmp_path / "begun").touch()
+            time.sleep(0.5)
+            (tmp_path / "whole").touch()
+        time.sleep(0.5)
+        (tmp_path / "done").touch()
+        return b""
+
+    caller = os.fork()
+    if not caller:
+        try:
+            in_worker(work, 30)
+        finally:
+            os._exit(0)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    os.kill(caller, how)
+    os.waitpid(caller, 0)
+    pid = int((tmp_path / "pid").read_text())
+    assert gone(pid)
+    assert ((tmp_path / "whole").exists(), (tmp_path / "done").exists()) == (True, False)
+
+
+def test_worker_whose_caller_reads_slowly_is_not_ended() -> None:
+    assert len(in_worker(lambda: b"x" * 5_000_000, 30)) == 5_000_000
 
 
 def test_worker_that_is_killed_is_an_error() -> None:
