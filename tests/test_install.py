@@ -310,7 +310,7 @@ def left_behind(box: Box, shell: str, *words: str) -> str:
         text = text.replace(path, f"{box.root}/gone{path}")
     text = text.replace('"/etc/apt', f'"{box.root}/etc/apt').replace(" /", f" {box.root}/")
     text = text.replace(f"{box.root}/dev/null", "/dev/null")
-    for path in ("/run/kexec-hook", "/proc/cmdline", "/proc/1", "/sys/kernel/kexec_loaded"):
+    for path in ("/etc/kexec-hook.conf", "/run/kexec-hook", "/proc/cmdline", "/proc/1", "/sys/kernel/kexec_loaded"):
         text = text.replace(f"={path}", f"={box.root}{path}")
     text = text.replace("\nPATH=", f"\nPATH={box.bin}:")
     script = box / "run-by-us"
@@ -337,6 +337,19 @@ def test_hooks_whose_program_is_gone_say_how_to_remove_them(box: Box, shell: str
     left = {path for path in picture(box) if path not in before}
     assert left <= {"etc/kexec-hook.conf", "etc/initramfs"}
     assert any("disable --now kexec-hook.service" in line for line in box.asked)
+
+
+@pytest.mark.parametrize("settings", ["", "load = no\n"])
+def test_package_takes_over_without_a_question(box: Box, settings: str) -> None:
+    before = picture(box)
+    box.run("hooks", "install")
+    conf = box / "etc/kexec-hook.conf"
+    conf.write_text(settings + conf.read_text())
+    left_behind(box, "sh", "--hand-over")
+    (box / "run-by-us").unlink()
+    left = {path for path in picture(box) if path not in before} - {"etc/initramfs"}
+    local = {"etc/kexec-hook.conf.d", "etc/kexec-hook.conf.d/local.conf"}
+    assert left == (local if settings else set())
 
 
 def test_systemd_that_refuses_is_a_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def list_entries(host: Host, args: Namespace) -> int:
     from kexec_hook.decision.decide import tail_key
     from kexec_hook.report import listing
+    from kexec_hook.report.reasons import lines_of
 
     plugins = load_plugins()
     found = decide_here(host, Trigger("cli"), plugins)
@@ -40,12 +41,10 @@ def list_entries(host: Host, args: Namespace) -> int:
         print(listing.list_text(answer, legend=not args.no_legend))
     if answer["entries"]:
         return OK
-    about = [
-        f"{objection.reason}; {objection.fix}" if objection.fix else objection.reason
-        for objection in found.objections
-        if objection.by in ("kexec-hook", "checks")
-    ]
-    return fail("; ".join(about) or "the menu is empty")
+    about = [one for one in found.objections if one.by in ("kexec-hook", "checks")]
+    for objection in about:
+        fail("\n".join(lines_of("no menu:", objection.reason, objection.fix)))
+    return FAILED if about else fail("the menu is empty")
 
 
 def explain_choice(host: Host, args: Namespace) -> int:

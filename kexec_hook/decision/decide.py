@@ -17,7 +17,6 @@ from kexec_hook.grub.menu import (
     boot_default,
     choose,
     evaluate,
-    split_path,
     try_all,
 )
 from kexec_hook.grub.script.source import ScriptError
@@ -317,9 +316,8 @@ def _pick(decision: Decision, machine: Machine, host: Host, plugins: Plugins) ->
     if wanted is not None:
         if choose(machine.menu or (), wanted, machine.flavour).matched:
             return _Picked(by, wanted)
-        head = split_path(wanted)[0]
         refusal = Objection(
-            f"{by}: GRUB's menu has no entry {head!r}",
+            f"{by}: GRUB's menu has no entry {wanted!r}",
             code="no-such-entry",
             fix="kexec-hook list",
         )
