@@ -336,6 +336,39 @@ def test_status_without_rights_does_not_say_whose_an_image_is(
     assert json.loads(capsys.readouterr().out)["reboot"]["reboot"] == "unknown"
 
 
+def test_status_tells_that_a_reboot_is_due_in_the_words_of_who_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Box(tmp_path)
+    box.write("run/reboot-required", "*** System restart required ***\n")
+    box.write("run/reboot-required.pkgs", "linux-image-6.1.0-39-amd64\nlibc6\nlibc6\n")
+    box.run()
+    assert (
+        "reboot due    *** System restart required *** (libc6, linux-image-6.1.0-39-amd64)\n"
+        in capsys.readouterr().out
+    )
+
+
+def test_molly_guard_is_asked(tmp_path: Path) -> None:
+    """Its program stands where `reboot` was; what it wraps is called by it alone."""
+    box = Box(tmp_path)
+    for name in ("molly-guard", "reboot"):
+        box.write(f"lib/molly-guard/{name}", "")
+    box.programs(
+        "reboot",
+        '#!/bin/sh\necho "$SYSTEMCTL_SKIP_AUTO_KEXEC asked" >> @LIB@/guard; exit $(cat @LIB@/answer)\n',
+    )
+    (box.lib / "answer").write_text("0")
+    assert box.run("reboot", "--yes", "-q") == 0
+    assert box.loaded
+    assert box.run("coldreboot") == 0
+    (box.lib / "answer").write_text("9")
+    assert box.run("reboot", "-y") == 3
+    assert (box.lib / "guard").read_text().splitlines() == [" asked", "1 asked", " asked"]
+    log = box.lib / "systemctl.log"
+    assert not log.exists() or "reboot" not in log.read_text().split()
+
+
 def test_nothing_is_loaded_where_nobody_would_approve_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -310,7 +310,13 @@ def left_behind(box: Box, shell: str, *words: str) -> str:
         text = text.replace(path, f"{box.root}/gone{path}")
     text = text.replace('"/etc/apt', f'"{box.root}/etc/apt').replace(" /", f" {box.root}/")
     text = text.replace(f"{box.root}/dev/null", "/dev/null")
-    for path in ("/etc/kexec-hook.conf", "/run/kexec-hook", "/proc/cmdline", "/proc/1", "/sys/kernel/kexec_loaded"):
+    for path in (
+        "/etc/kexec-hook.conf",
+        "/run/kexec-hook",
+        "/proc/cmdline",
+        "/proc/1",
+        "/sys/kernel/kexec_loaded",
+    ):
         text = text.replace(f"={path}", f"={box.root}{path}")
     text = text.replace("\nPATH=", f"\nPATH={box.bin}:")
     script = box / "run-by-us"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 # Seconds, below TimeoutStopSec=60 of the unit: for programs, and for everything.
 _FINALIZE_WORK, _FINALIZE = 35.0, 50.0
+# molly-guard wraps `reboot`, and asks for the name of the machine where somebody is logged in over the network.
+_GUARDED = ("/lib/molly-guard/molly-guard", "/lib/molly-guard/reboot")
+_GUARD_READS = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "TERM", "SUDO_USER", "MOLLYGUARD_CMD")
 _ENCODING = ("utf-8", "surrogateescape")
 
 
@@ -99,7 +103,7 @@ def reboot(host: Host, args: Namespace) -> int:
         done = stage_now(host, Namespace(entry=None, dry_run=False, force=False, running=False))
         journal_done(host, done, say_done(done))
         print(f"kexec-hook: {say_done(done)}")
-    code = _systemctl(host, {})
+    code = _reboot(host, {})
     if code != OK:  # the next reboot is another one
         with host.state() as state:
             state.remove(names.ASKED)
@@ -145,16 +149,20 @@ def coldreboot(host: Host, args: Namespace) -> int:
         journal(
             host, "coldreboot: nothing is loaded any more, this reboot goes through the firmware"
         )
-        code = _systemctl(host, {"SYSTEMCTL_SKIP_AUTO_KEXEC": "1"})
+        code = _reboot(host, {"SYSTEMCTL_SKIP_AUTO_KEXEC": "1"})
         if code != OK:  # somebody holds the reboot back: the next one is another one
             state.remove(names.COLD)
     return code
 
 
-def _systemctl(host: Host, env: dict[str, str]) -> int:
+def _reboot(host: Host, env: dict[str, str]) -> int:
     from kexec_hook.system.process import ProcessError
 
     try:
+        if all(map(host.sysroot().exists, _GUARDED)):
+            given = {name: os.environ[name] for name in _GUARD_READS if name in os.environ}
+            status = host.programs.attended(("reboot",), {**given, **env})
+            return OK if status == 0 else fail("not rebooted: molly-guard refused", DECLINED)
         host.programs.run(("systemctl", "reboot"), env=env)
     except ProcessError as error:
         return fail(str(error))

@@ -67,6 +67,7 @@ def status_json(
         },
         "staged": _staged_json(found, at_shutdown, loaded),
         "staged_unknown": unknown,
+        "reboot_required": _required(host),
         "loaded": loaded,
         "newest_installed": newest(_installed(decision), tail_key),
         "reboot": dict.fromkeys(_WAYS, "unknown")
@@ -158,6 +159,15 @@ def _wrong(found: Staged, decision: Decision, loaded: bool) -> str:
     if not still(found, staged(decision, decision.accepted)):
         return "GRUB would boot something else by now; the shutdown unit loads that"
     return ""
+
+
+def _required(host: Host) -> dict[str, Any] | None:
+    """What asks for a reboot, in its own words (update-notifier, unattended-upgrades); None where nothing does."""
+    text = host.fact("/run/reboot-required")
+    packages = host.fact("/run/reboot-required.pkgs").splitlines()
+    if not text and not host.sysroot().exists("/run/reboot-required"):
+        return None
+    return {"text": text, "packages": sorted(set(packages))}
 
 
 def _installed(decision: Decision) -> list[str]:
@@ -276,6 +286,10 @@ def status_text(answer: dict[str, Any]) -> str:
         )
         say("", style.good("still right") if staged_["right"] else style.bad(safe(staged_["why"])))
     say("newest", safe(answer["newest_installed"] or "no kernel in /boot"))
+    required = answer["reboot_required"]
+    if required:
+        named = f" ({safe(', '.join(required['packages']))})" if required["packages"] else ""
+        say("reboot due", safe(required["text"] or "/run/reboot-required") + named)
     for what in ("kexec", "firmware"):
         ways = [name for name, would in answer["reboot"].items() if would == what]
         if ways:

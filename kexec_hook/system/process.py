@@ -136,6 +136,16 @@ class Programs(NamedTuple):
             raise ProcessError(argv, _ending(result.status), result.status, stderr)
         return result
 
+    def attended(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
+        """Run a program on our own terminal, where it may ask; its exit status.  ProcessError."""
+        import subprocess
+
+        program = self.find(argv[0])
+        if program is None:
+            raise ProgramNotFound(tuple(argv), "is not installed")
+        environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **env}
+        return subprocess.call(list(argv), executable=program, cwd="/", env=environment)
+
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
