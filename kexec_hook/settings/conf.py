@@ -98,6 +98,7 @@ class Settings(NamedTuple):
     panic_timeout: Setting[int]  # seconds; 0: the command line stays without panic=
     kexec_args: Setting[tuple[str, ...]]
     decline_if_module: Setting[tuple[str, ...]]  # with `_`, as in /proc/modules
+    allow_known_bad: Setting[tuple[str, ...]]  # names of plugins/builtin/known.py
     allow_tpm: Setting[bool]
     require_trial: Setting[bool]
     watchdog: Setting[int]  # seconds; 0: systemd is told nothing; hooks/watchdog reads it
@@ -153,6 +154,13 @@ def modules(text: str) -> tuple[str, ...]:
     return tuple(word.replace("-", "_") for word in text.split())
 
 
+def names(text: str) -> tuple[str, ...]:
+    wrong = next((word for word in text.split() if not re.fullmatch("[a-z0-9-]+", word)), None)
+    if wrong is not None:
+        raise WrongValueError(f"`{wrong}` is no name; docs/how-it-decides.md has them", wrong)
+    return tuple(text.split())
+
+
 def kexec_args(text: str) -> tuple[str, ...]:
     """Options of kexec(8) that say how to load, never what to load or to do something else."""
     for word in text.split():
@@ -198,12 +206,13 @@ KEYS: Mapping[str, Callable[[str], object]] = {
     "panic_timeout": seconds,
     "kexec_args": kexec_args,
     "decline_if_module": modules,
+    "allow_known_bad": names,
     "allow_tpm": yes_or_no,
     "require_trial": yes_or_no,
     "watchdog": seconds,
     "flavour": flavour,
 }
-_MAY_BE_EMPTY = {kernel_words, modules, kexec_args}
+_MAY_BE_EMPTY = {kernel_words, modules, names, kexec_args}
 # kexec(8) of kexec-tools 2.0.32: what it would do instead, or with what.
 _OURS = (
     *("help", "version", "status", "print-ckr-size", "exec", "exec-live-update", "force", "unload"),
@@ -348,6 +357,7 @@ def make_settings(given: Mapping[str, Setting[str]], variables: Mapping[str, Ass
         kexec_args=pick("kexec_args", kexec_args, ()),
         # After a jump NVIDIA's driver finds its card as the old kernel left it.
         decline_if_module=pick("decline_if_module", modules, ("nvidia", "nvidia_drm")),
+        allow_known_bad=pick("allow_known_bad", names, ()),
         allow_tpm=pick("allow_tpm", yes_or_no, False),
         require_trial=pick("require_trial", yes_or_no, False),
         watchdog=pick("watchdog", seconds, 0),

@@ -80,6 +80,7 @@ BUILT_IN = {
     "panic_timeout": 0,
     "kexec_args": (),
     "decline_if_module": ("nvidia", "nvidia_drm"),
+    "allow_known_bad": (),
     "allow_tpm": False,
     "require_trial": False,
     "watchdog": 0,
@@ -105,6 +106,7 @@ def test_each_key_in_a_file(etc: Etc) -> None:
         "panic_timeout": ("30", 30),
         "kexec_args": ("--type=bzImage -d", ("--type=bzImage", "-d")),
         "decline_if_module": ("amdgpu snd-hda-intel", ("amdgpu", "snd_hda_intel")),
+        "allow_known_bad": ("hyper-v xen", ("hyper-v", "xen")),
         "allow_tpm": ("Yes", True),
         "require_trial": ("on", True),
         "watchdog": ("180", 180),
@@ -513,8 +515,9 @@ def test_every_line_of_the_shipped_file_is_true_with_its_comment_sign_removed() 
     assert {key: given[key].value for key in shown} == shown
     assert given["decline_if_module"].value == "nvidia nvidia_drm"
     assert [
-        given[key].value for key in ("remove_parameters", "append_parameters", "kexec_args")
-    ] == ["", "", ""]
+        given[key].value
+        for key in ("remove_parameters", "append_parameters", "kexec_args", "allow_known_bad")
+    ] == ["", "", "", ""]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.kernel import images
 from kexec_hook.plugins.api import Decision, Note, Objection
-from kexec_hook.plugins.builtin import watchdog
+from kexec_hook.plugins.builtin import known, watchdog
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.facts import Facts
@@ -255,9 +255,7 @@ def _confidential(decision: Decision, facts: Facts) -> Iterator[Objection]:
 
 def _module(decision: Decision, facts: Facts) -> Iterator[Objection]:
     unwanted = decision.settings.decline_if_module
-    loaded = {
-        line.split(" ")[0] for line in (facts.text("/proc/modules", 1 << 20) or "").splitlines()
-    }
+    loaded = known.modules(facts)
     for name in unwanted.value:
         if name in loaded:
             yield Objection(
@@ -296,6 +294,7 @@ CHECKS: Checks = (
     _xen,
     _confidential,
     _module,
+    known.objections,
     _memory,
 )
 
@@ -331,4 +330,4 @@ def _full(decision: Decision, facts: Facts) -> Iterator[Note]:
         )
 
 
-NOTES: Notes = (_no_rights, _virtual, _full, watchdog.note)
+NOTES: Notes = (_no_rights, _virtual, _full, known.notes, watchdog.note)
