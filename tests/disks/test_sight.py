@@ -491,7 +491,9 @@ def test_unified_kernel_image_is_called_that(path: str, disk: Disk) -> None:
     assert disk.reason().startswith(f"«Image» starts /{path}, a unified kernel image that ")
 
 
-@pytest.mark.parametrize("path", ["/etc/fstab", "/etc/os-release", "/etc/crypttab"])
+@pytest.mark.parametrize(
+    "path", ["/etc/fstab", "/etc/os-release", "/etc/crypttab", "/etc/kernel/proxmox-boot-uuids"]
+)
 def test_link_in_a_circle_is_an_objection_that_names_the_file(path: str, disk: Disk) -> None:
     disk.link(path.lstrip("/"), Path(path).name).config("")
     assert disk.reason() == (

@@ -183,6 +183,12 @@ def test_noise_ends_with_messages_and_no_traceback(files: Path, size: int) -> No
         b"if true; then password root correct-horse & fi\n",
         b"legacy_password correct-horse & x\n",
         b"set x=1; password root correct-horse; set y=&\n",
+        b"'password' root correct-horse & x\n",
+        b"pass'word' root correct-horse & x\n",
+        b"pass\\\nword root correct-horse & x\n",
+        b"set p=password; $p root correct-horse & x\n",
+        b"$p root correct-horse & x\n",
+        b"cryptomount -p correct-horse -u abc & x\n",
     ],
 )
 def test_no_error_shows_a_password(files: Path, script: bytes) -> None:

@@ -117,19 +117,28 @@ class ScriptError(Exception):
         return point(self.message, self.span, self.hint)
 
 
-# After these words stand passwords, also in lines that a backslash goes on with.
-_PASSWORD = re.compile(r"(?:^|[\s;{!])(?:legacy_(?:check_)?)?password(?:_pbkdf2)?(?=\s)")
+# After these words stand passwords; what a command's name is made of by a variable may be one of them.
+_SECRET = re.compile(
+    r"(?:^|[\s;{!=])(?:(?:legacy_(?:check_)?)?password(?:_pbkdf2)?|cryptomount)(?=[\s;])"
+    r"|(?:^|[;{!])\s*\$\{?\w+\}?(?=\s)"
+)
 
 
 def _masked(line: str, before: str) -> tuple[str, int | None]:
-    """The line without passwords, and from which column on something was left out, if so."""
+    """The line without passwords, and from which column on something was left out, if so.
+
+    The words may be quoted, and in a line above that a backslash goes on with.
+    """
+    found = _SECRET.search(line + " ")
+    if found:
+        return f"{line[: found.end()]} ...", found.end()
+    above = ""
     while before.endswith("\\\n"):
-        above = before[:-2].rpartition("\n")[2]
-        if _PASSWORD.search(above + " "):
-            return "...", 0
-        before = before[: len(before) - 2 - len(above)]
-    found = _PASSWORD.search(line + " ")
-    return (f"{line[: found.end()]} ...", found.end()) if found else (line, None)
+        one = before[:-2].rpartition("\n")[2]
+        above = one + above
+        before = before[: len(before) - 2 - len(one)]
+    bare = re.sub("[\\'\"\\\\]", "", above + line)
+    return ("...", 0) if _SECRET.search(bare + " ") else (line, None)
 
 
 def point(message: str, span: Span | None, hint: str = "") -> str:

@@ -274,7 +274,13 @@ def _two_configurations(decision: Decision) -> Iterator[Objection]:
 
 def _unreadable(decision: Decision) -> Iterator[Objection]:
     """Files that the decision hangs on, and that are there and cannot be read."""
-    for path in ("/etc/fstab", "/etc/crypttab", "/etc/os-release", "/usr/lib/os-release"):
+    for path in (
+        "/etc/fstab",
+        "/etc/crypttab",
+        "/etc/os-release",
+        "/usr/lib/os-release",
+        "/etc/kernel/proxmox-boot-uuids",
+    ):
         try:
             decision.sysroot.text(path, 1 << 20)
         except (MissingError, NotPermittedError):
