@@ -180,32 +180,35 @@ class _Body:
         def long() -> bool:
             return start != end or not text[start].isascii()
 
-        def append() -> None:
-            field = text[start : end + 1]
-            if variable:
-                binding = self.m.env.get(field)
-                if field:
-                    self.reads.append(Read(field, binding, span(start - 1, end + 1)))
-                if binding is None:
-                    return
-                field = binding.value + " "
-            self.m.fuel.take(len(field), span(start, end + 1))
-            fields.append(field)
-
         for at, letter in enumerate(text):
             if letter == "$" and not (self.keep_escaped and text[end] == "\\"):
                 if long():
-                    append()
+                    fields += self._field(text, start, end, span, variable=variable)
                     if not fields:
                         return None  # `$undefined$x ...`: all of it is lost
                 variable, start = True, at + 1
             elif variable and not (letter.isascii() and (letter.isalnum() or letter == "_")):
-                append()
+                fields += self._field(text, start, end, span, variable=True)
                 variable, start = False, at + (letter == " ")
             end = at
         if text and long():
-            append()
+            fields += self._field(text, start, end, span, variable=variable)
         return "".join(fields) if fields else None
+
+    def _field(
+        self, text: str, start: int, end: int, span: Callable[[int, int], Span], *, variable: bool
+    ) -> list[str]:
+        """Text, or what stands for the variable of that name; nothing where that is not set."""
+        field = text[start : end + 1]
+        if variable:
+            binding = self.m.env.get(field)
+            if field:
+                self.reads.append(Read(field, binding, span(start - 1, end + 1)))
+            if binding is None:
+                return []
+            field = binding.value + " "
+        self.m.fuel.take(len(field), span(start, end + 1))
+        return [field]
 
 
 def _entry(snippet: Snippet, linux: Line, name: str, body: _Body) -> Entry:

@@ -20,22 +20,25 @@ ENDLESS = "endless"  # it took more than an evaluation may spend
 class Choice:
     """Which entry of one menu a value of `default` stands for, and why."""
 
-    def __init__(self, index: int, why: str, matched: bool) -> None:
+    def __init__(self, index: int, why: str) -> None:
         self.index = index
-        self.why = why  # number | id | title | unset | not found
-        self.matched = matched
+        self.why = why  # number | id | title | fallback | unset | not found
+
+    @property
+    def matched(self) -> bool:
+        return self.why not in ("unset", "not found")
 
 
 def choose(menu: Sequence[Entry], value: str | None, flavour: Flavour) -> Choice:
     """The entry GRUB would preselect: the first one when the value names none."""
     if value is None:
-        return Choice(0, "unset", False)
+        return Choice(0, "unset")
     index, why = (
         _by_names_first(menu, value) if flavour.names_first else _by_number_first(menu, value)
     )
     if not 0 <= index < len(menu):
-        return Choice(0, "not found", False)
-    return Choice(index, why, True)
+        return Choice(0, "not found")
+    return Choice(index, why)
 
 
 def _by_number_first(menu: Sequence[Entry], value: str) -> tuple[int, str]:
@@ -254,12 +257,12 @@ def _show(
     menu = machine.menu
     if not menu or len(path) >= _DEEPEST_MENU:
         raise Halted("menu")
-    choice = choose(menu, machine.get("default"), machine.flavour)
+    choice: Choice | None = choose(menu, machine.get("default"), machine.flavour)
     if len(path) < len(indices):
-        choice = Choice(indices[len(path)], "number", True)
-    if not result.tried:
+        choice = Choice(indices[len(path)], "number")
+    if choice is not None and not result.tried:
         result.choices.append((choice, menu))
-    while True:
+    while choice is not None:
         entry = menu[choice.index]
         here = (*path, choice.index), (*above, entry)
         before = machine.get("chosen"), machine.get("default")
@@ -270,29 +273,39 @@ def _show(
             result.tried.append(Tried(*here, choice, outcome))
             if outcome.how != "nothing":
                 raise Halted(outcome.how)
-        if entry.submenu:
-            machine.close_context()
-        for name, value in zip(("chosen", "default"), before):
-            if value is None:
-                machine.unset(name)
-            else:
-                machine.set(name, value)
-        machine.unset("timeout")
+        _leave(machine, entry, *before)
         if machine.flavour.status_decides and outcome.status == OK:
             break
-        number = _take_fallback(machine, menu)
-        if number is None:
-            break
-        if number >= len(menu):
-            machine.report(
-                f"GRUB crashes here: `fallback` is {number}, and no such entry is in the menu",
-                None,
-                OK,
-            )
-            raise Halted("crash")
-        choice = Choice(number, "fallback", True)
+        choice = _fallback(machine, menu)
     if not above or not above[-1].submenu:
         raise Halted("menu")
+
+
+def _leave(machine: Machine, entry: Entry, chosen: str | None, default: str | None) -> None:
+    """Back in the menu that an entry was started from, with the variables as they were there."""
+    if entry.submenu:
+        machine.close_context()
+    for name, value in (("chosen", chosen), ("default", default)):
+        if value is None:
+            machine.unset(name)
+        else:
+            machine.set(name, value)
+    machine.unset("timeout")
+
+
+def _fallback(machine: Machine, menu: Sequence[Entry]) -> Choice | None:
+    """The entry that is tried next; None where there is none."""
+    number = _take_fallback(machine, menu)
+    if number is None:
+        return None
+    if number >= len(menu):
+        machine.report(
+            f"GRUB crashes here: `fallback` is {number}, and no such entry is in the menu",
+            None,
+            OK,
+        )
+        raise Halted("crash")
+    return Choice(number, "fallback")
 
 
 def _take_fallback(machine: Machine, menu: Sequence[Entry]) -> int | None:

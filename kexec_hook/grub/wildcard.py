@@ -78,29 +78,21 @@ def _matcher(pattern: str) -> Matcher:
     if any(re.fullmatch(r"[\^$]|\\[wWsSbB<>`'1-9]", piece) for piece in pieces):
         return _posix(pieces)
     # Neighbouring stars are one and not greedy, so that matching stays fast.
-    out = "".join(
-        ".*?" if piece[0] == "*" else "." if piece == "?" else re.escape(piece[-1])
-        for piece in pieces
-    )
-    regex = re.compile(out, re.DOTALL)
+    regex = re.compile("".join(map(_as_regex, pieces)), re.DOTALL)
     return lambda name: regex.fullmatch(name) is not None
+
+
+def _as_regex(piece: str) -> str:
+    if piece[0] == "*":
+        return ".*?"
+    return "." if piece == "?" else re.escape(piece[-1])
 
 
 def _posix(pieces: list[str]) -> Matcher:
     from kexec_hook.grub.regex import automaton as ere  # few patterns need it
 
-    out = "".join(
-        ".*"
-        if piece[0] == "*"
-        else "."
-        if piece == "?"
-        else f"\\{piece}"
-        if piece in ".()@+|{}[]"
-        else piece
-        for piece in pieces
-    )
     try:
-        regex = ere.compile(f"^{out}$")
+        regex = ere.compile(f"^{''.join(map(_as_posix, pieces))}$")
     except ere.EreError:
         return lambda name: False
 
@@ -111,6 +103,14 @@ def _posix(pieces: list[str]) -> Matcher:
             return False
 
     return matches
+
+
+def _as_posix(piece: str) -> str:
+    if piece[0] == "*":
+        return ".*"
+    if piece == "?":
+        return "."
+    return f"\\{piece}" if piece in ".()@+|{}[]" else piece
 
 
 def _devices(machine: Files, matches: Matcher, *, whole_disks: bool) -> list[str]:

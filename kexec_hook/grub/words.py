@@ -59,36 +59,39 @@ class Expander(Files):
 
     def _values(self, part: Var, place: Place, reads: list[Read]) -> list[str]:
         """What a variable adds: each element after the first begins a new word (execute.c:grub_script_env_get)."""
-        name, params = part.name, self.params
-        if not special(name):
-            binding = self.env.get(name)
-            if name != "?":
-                reads.append(Read(name, binding, place))
-            value = binding.value if binding else ""
-            if name in _CLOCK:
-                self.guesses.append(Refusal(f"${name} depends on the clock", place.span))
-            if name in self.unsure:
-                self.guesses.append(
-                    Refusal(f"${name} is set by some builds of GRUB and not by others", place.span)
-                )
-            if not value:
-                return []
-            return [value] if part.quoted else re.findall(_SPLIT, value)
+        if special(part.name):
+            values = self._parameters(part.name)
+            if part.name == "*" and part.quoted and values:
+                values = [" ".join(values)]
+        else:
+            values = self._variable(part.name, place, reads)
+        if part.quoted:
+            return values
+        return [piece for value in values for piece in re.findall(_SPLIT, value)]
+
+    def _variable(self, name: str, place: Place, reads: list[Read]) -> list[str]:
+        binding = self.env.get(name)
+        if name != "?":
+            reads.append(Read(name, binding, place))
+        if name in _CLOCK:
+            self.guesses.append(Refusal(f"${name} depends on the clock", place.span))
+        if name in self.unsure:
+            self.guesses.append(
+                Refusal(f"${name} is set by some builds of GRUB and not by others", place.span)
+            )
+        return [binding.value] if binding and binding.value else []
+
+    def _parameters(self, name: str) -> list[str]:
+        """What $1, $#, $* and $@ stand for in a function and in an entry; nothing elsewhere."""
+        params = self.params
         if params is None:
             return []
         if name == "#":
             return [str(len(params))]
-        if name == "*" and part.quoted:
-            return [" ".join(params)] if params else []
         if name in "*@":
-            if part.quoted:
-                return list(params)
-            return [piece for value in params for piece in re.findall(_SPLIT, value)]
+            return list(params)
         number = int(name)
-        if not 0 < number <= len(params):
-            return []
-        value = params[number - 1]
-        return [value] if part.quoted else re.findall(_SPLIT, value)
+        return [params[number - 1]] if 0 < number <= len(params) else []
 
     def _translate(self, text: str, place: Place, reads: list[Read]) -> str:
         """`$"..."`: variables are expanded, translations are not looked up (execute.c:gettext_append)."""
@@ -142,11 +145,9 @@ def _append(slots: list[str | None], text: str | None) -> None:
 
 def _escape_value(text: str) -> str:
     r"""An unquoted value: `*` and `?` stay wildcards, a backslash stays a backslash."""
-    return (
-        re.sub(r"\\([*?])?", lambda m: "\\\\\\" + m[1] if m[1] else "\\\\", text)
-        if "\\" in text
-        else text
-    )
+    if "\\" not in text:
+        return text
+    return re.sub(r"\\([*?])?", lambda m: "\\\\\\" + m[1] if m[1] else "\\\\", text)
 
 
 def special(name: str) -> bool:

@@ -174,9 +174,9 @@ def merged(word: Word) -> list[Any]:
             and out[-1].quoted == part.quoted
         ):
             out[-1] = Lit(out[-1].text + part.text, part.quoted)
-        elif part != Lit("", False):
+        elif part != Lit(""):
             out.append(part)
-    return [part for part in out if part != Lit("", True) or len(out) == 1]
+    return [part for part in out if part != Lit("", quoted=True) or len(out) == 1]
 
 
 def show_unit(unit: Script) -> str:

@@ -342,18 +342,11 @@ class Regex:
         still = 0
         while True:
             self._step()
-            node, group = self._nodes[number], self._nodes[number].group
+            node = self._nodes[number]
             if node.kind == OPEN:
-                spans[group] = (at, -1)
-            elif node.kind == CLOSE and spans[group][0] < at:
-                spans[group] = (spans[group][0], at)
-                accepted = list(spans)
-            elif node.kind == CLOSE and node.optional and accepted[group][0] >= 0:
-                spans = list(
-                    accepted
-                )  # a later round that matched nothing is undone, with its inner groups
+                spans[node.group] = (at, -1)
             elif node.kind == CLOSE:
-                spans[group] = (spans[group][0], at)
+                spans, accepted = _closed(node, at, spans, accepted)
             if at == end and number == last:
                 return tuple(None if spans[same][0] < 0 else spans[same] for same in self._same)
             if node.kind == CHARS:
@@ -370,6 +363,19 @@ class Regex:
             if not ways:
                 return None
             number = ways[1] if len(ways) > 1 and ways[0] in passed else ways[0]
+
+
+def _closed(
+    node: _Node, at: int, spans: list[Span], accepted: list[Span]
+) -> tuple[list[Span], list[Span]]:
+    """The spans behind the end of a group, and those that a later round falls back to."""
+    begin = spans[node.group][0]
+    if begin >= at and node.optional and accepted[node.group][0] >= 0:
+        return list(
+            accepted
+        ), accepted  # the round has matched nothing: undone, with its inner groups
+    spans[node.group] = (begin, at)
+    return spans, list(spans) if begin < at else accepted
 
 
 def _next(char: str) -> int:

@@ -298,30 +298,12 @@ class Parser:
         self._at += negated
         if not self._peek():
             raise EreError(_BADPAT)
-        ranges, first, wide = "", True, negated
-        while first or self._peek() != "]":
-            kind, name = self._element(hyphen=first)
-            first = False
-            if kind not in (":", "=") and not self._peek():
-                raise EreError(_EBRACK)
-            if kind not in (":", "=") and self._peek() == "-" and self._peek(1) != "]":
-                self._at += 1
-                if not self._peek():
-                    raise EreError(_EBRACK)
-                ranges += _range(kind, name, *self._element(hyphen=True))
-                wide = True
-            elif kind == ":":
-                if name not in CLASSES:
-                    raise EreError(_ECTYPE)
-                ranges += CLASSES[name]
-                wide = True
-            elif kind and _octets(name) != 1:
-                raise EreError(_ECOLLATE)
-            elif not is_stray(name):
-                ranges += name * 2
-                wide |= not name.isascii()
-            if not self._peek():
-                raise EreError(_EBRACK)
+        ranges, wide = self._member(first=True)
+        wide |= negated
+        while self._not_at_end() != "]":
+            more, is_wide = self._member(first=False)
+            ranges += more
+            wide |= is_wide
         self._at += 1
         if len(ranges) > _WIDEST:
             raise EreLimit("a bracket names more than 128 characters and ranges")
@@ -329,6 +311,30 @@ class Parser:
         return self._one_of(
             chars, split=wide and any(chars.accept(chr(code)) for code in range(128))
         )
+
+    def _member(self, *, first: bool) -> tuple[str, bool]:
+        """The ranges that a character, a range or a class adds, and whether they may hold what is not ASCII."""
+        kind, name = self._element(hyphen=first)
+        if kind not in (":", "=") and self._not_at_end() == "-" and self._peek(1) != "]":
+            self._at += 1
+            self._not_at_end()
+            return _range(kind, name, *self._element(hyphen=True)), True
+        if kind == ":":
+            if name not in CLASSES:
+                raise EreError(_ECTYPE)
+            return CLASSES[name], True
+        if kind and _octets(name) != 1:
+            raise EreError(_ECOLLATE)
+        if is_stray(name):
+            return "", False
+        return name * 2, not name.isascii()
+
+    def _not_at_end(self) -> str:
+        """The next character, which there must be.  EreError"""
+        char = self._peek()
+        if not char:
+            raise EreError(_EBRACK)
+        return char
 
     def _peek(self, ahead: int = 0) -> str:
         return self._pattern[self._at + ahead : self._at + ahead + 1]

@@ -71,9 +71,9 @@ class BadDollar(Exception):
 def make_word(raw: str) -> Word:
     """The word of this text.  Raises BadDollar."""
     if _SIMPLE.fullmatch(raw):
-        return Word((Lit(raw, False),), raw)
+        return Word((Lit(raw),), raw)
     if raw[0] == "'" and raw.index("'", 1) == len(raw) - 1:
-        return Word((Lit(raw[1:-1], True),), raw[1:-1])
+        return Word((Lit(raw[1:-1], quoted=True),), raw[1:-1])
     parts: list[Part] = []
     text = ""  # not quoted
     for piece in _PIECE.finditer(raw):
@@ -83,18 +83,18 @@ def make_word(raw: str) -> Word:
             continue
         if text:
             # The rule for `$"` gives its type to the text before it as well.
-            parts.append(Message(text) if kind == "message" else Lit(text, False))
+            parts.append(Message(text) if kind == "message" else Lit(text))
             text = ""
         if kind == "single":
-            parts.append(Lit(piece["single"], True))
+            parts.append(Lit(piece["single"], quoted=True))
         elif kind == "double":
             parts.extend(_double(piece["double"][1:-1], piece.start() + 1))
         elif kind == "message":
             parts.append(Message(re.sub(_IN_MESSAGE, _message_escape, piece["message"][2:-1])))
         else:
-            parts.append(Var(piece["variable"].strip("${}"), False))
+            parts.append(Var(piece["variable"].strip("${}")))
     if text:
-        parts.append(Lit(text, False))
+        parts.append(Lit(text))
     return Word(tuple(parts), _constant(parts))
 
 
@@ -107,16 +107,20 @@ def _double(text: str, offset: int) -> list[Part]:
         if kind == "text":
             literal += piece[0]
         elif kind == "escape":
-            literal += (
-                piece[0][1] if piece[0][1] in '$\\"' else "" if piece[0] == "\\\n" else piece[0]
-            )
+            literal += _escaped(piece[0])
         elif kind == "variable":
-            parts += [Lit(literal, True), Var(piece[0].strip("${}"), True)]
+            parts += [Lit(literal, quoted=True), Var(piece[0].strip("${}"), quoted=True)]
             literal = ""
         else:
             raise BadDollar(offset + piece.start())
-    parts.append(Lit(literal, True))
+    parts.append(Lit(literal, quoted=True))
     return parts
+
+
+def _escaped(pair: str) -> str:
+    if pair == "\\\n":
+        return ""
+    return pair[1] if pair[1] in '$\\"' else pair
 
 
 def _message_escape(match: re.Match[str]) -> str:

@@ -11,14 +11,14 @@ class Lit(NamedTuple):
     """Literal text; unquoted text still holds its backslash escapes, which the expansion of `*` and `?` needs."""
 
     text: str
-    quoted: bool
+    quoted: bool = False
 
 
 class Var(NamedTuple):
     """`$name` or `${name}`; quoted means inside double quotes, where the value is not split."""
 
     name: str
-    quoted: bool
+    quoted: bool = False
 
 
 class Message(NamedTuple):
