@@ -209,11 +209,9 @@ def _judge(glue: Glue, path: str, content: str) -> Found:
         return Found("installed", path, path == glue.path, made)
     if glue.settings or content == glue.text:
         return Found("installed", path)
-    return (
-        Found("outdated", path, True, made)
-        if said and path == glue.path
-        else Found("foreign", path)
-    )
+    if said and path == glue.path:
+        return Found("outdated", path, ours=True, made=made)
+    return Found("foreign", path)
 
 
 def _places(path: str) -> tuple[str, ...]:

@@ -168,12 +168,8 @@ def markdown(text: str) -> Iterator[str]:
             yield from (".PP", ".nf", ".RS")
             yield from (escape(code) for code in iter(lambda: next(lines), "```"))
             yield from (".RE", ".fi")
-        elif line.startswith("# "):
-            yield ".SH DESCRIPTION"
-        elif line.startswith("## "):
-            yield f".SH {inline(line[3:].upper())}"
         elif line.startswith("#"):
-            yield f".SS {inline(line.lstrip('# '))}"
+            yield heading(line)
         elif line.startswith("- "):
             yield r".IP \(bu 2"
             paragraph = [line[2:].strip()]
@@ -182,6 +178,14 @@ def markdown(text: str) -> Iterator[str]:
             yield from (".TP", inline(first), inline("; ".join(filter(None, rest))))
         elif not line.strip():
             yield ".PP"
+
+
+def heading(line: str) -> str:
+    if line.startswith("# "):
+        return ".SH DESCRIPTION"
+    if line.startswith("## "):
+        return f".SH {inline(line[3:].upper())}"
+    return f".SS {inline(line.lstrip('# '))}"
 
 
 def inline(text: str) -> str:

@@ -250,3 +250,25 @@ def test_no_module_is_a_drawer(path: Path) -> None:
 def test_modules_stay_readable(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")
     assert lines <= 400
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_functions_fit_on_a_screen(path: Path) -> None:
+    """Their branches are counted by ruff (C901)."""
+    functions = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)]
+    assert [
+        f"{path.relative_to(ROOT)}:{function.lineno}: {function.name} has {lines} lines"
+        for function in functions
+        if (lines := (function.end_lineno or 0) - function.lineno + 1) > 50
+    ] == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_no_conditional_expression_stands_in_another(path: Path) -> None:
+    choices = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.IfExp)]
+    assert [
+        f"{path.relative_to(ROOT)}:{inner.lineno}"
+        for outer in choices
+        for inner in ast.walk(outer)
+        if isinstance(inner, ast.IfExp) and inner is not outer
+    ] == []

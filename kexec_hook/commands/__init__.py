@@ -137,7 +137,9 @@ def named(decision: Decision) -> str:
 
     default = decision.default
     release = (decision.plan.release if decision.plan else None) or ""
-    title = default.entries[-1].title if default else decision.plan.kernel if decision.plan else ""
+    title = decision.plan.kernel if decision.plan else ""
+    if default:
+        title = default.entries[-1].title
     return safe(
         title if release and release in title else ", ".join(filter(None, (title, release)))
     )

@@ -77,19 +77,9 @@ def _install(host: Host, names: Sequence[str], present: set[str], everything: It
 
     groups = {*names, glue.OURS} if names else present
     wanted = [(item, found) for item, found in everything if item.group in groups]
-    foreign = [found.path for _, found in wanted if found.state == "foreign"]
-    if foreign:
-        for path in foreign:
-            print(f"kexec-hook: {path} is there, and is not of `hooks install`", file=sys.stderr)
-        return fail(
-            "nothing was installed; remove the package or the file that is in the way first"
-        )
-    if host.root == "/":
-        strange = glue.strangers(glue.this_program(), host.owner)
-        if strange:
-            return fail(
-                f"{strange}, and kexec-hook would run as root; install it where only root can write, as in /opt"
-            )
+    refusal = _in_the_way(host, wanted)
+    if refusal:
+        return fail(refusal)
     sysroot = host.sysroot()
     written = []
     for item, found in wanted:
@@ -98,28 +88,51 @@ def _install(host: Host, names: Sequence[str], present: set[str], everything: It
             print(f"installed {item.path}")
             written.append(item)
     ours = {item.path for item, found in wanted if found.ours} | {item.path for item in written}
-    calls: list[tuple[str, ...]] = (
-        [("daemon-reload",)] if any(item.group == glue.SYSTEMD for item in written) else []
-    )
-    started = [name for name in _STARTED if f"{glue.UNITS}/{name}" in ours]
-    calls += [("enable", "--now", *started)] if started else []
-    enabled = [name for name in _ENABLED if f"{glue.UNITS}/{name}" in ours]
-    calls += [("enable", *enabled)] if enabled else []
-    code = _systemctl(host, calls)
+    reload = any(item.group == glue.SYSTEMD for item in written)
+    code = _systemctl(host, _calls(ours, reload=reload))
     if written:
         journal(host, f"hooks installed: {', '.join(item.path for item in written)}")
     if code != OK:
         return code
-    missing = list(_missing(host, sysroot, present))
+    _print_what_next(list(_missing(host, sysroot, present)), anew=bool(written))
+    return OK
+
+
+def _in_the_way(host: Host, wanted: Items) -> str:
+    """Why nothing may be installed; empty where it may."""
+    from kexec_hook import install as glue
+
+    foreign = [found.path for _, found in wanted if found.state == "foreign"]
+    for path in foreign:
+        print(f"kexec-hook: {path} is there, and is not of `hooks install`", file=sys.stderr)
+    if foreign:
+        return "nothing was installed; remove the package or the file that is in the way first"
+    strange = glue.strangers(glue.this_program(), host.owner) if host.root == "/" else ""
+    if strange:
+        return f"{strange}, and kexec-hook would run as root; install it where only root can write, as in /opt"
+    return ""
+
+
+def _print_what_next(missing: list[tuple[str, str]], *, anew: bool) -> None:
     for what, fix in missing:
         print(f"kexec-hook: {what}" + (f"\n  fix: {fix}" if fix else ""), file=sys.stderr)
     if missing:
         print("The hooks are installed, but no kernel is staged as long as that is so.")
-    elif written:
+    elif anew:
         print("From the next upgrade on, kernels are staged; `kexec-hook stage` does it now.")
     else:
         print("Everything is there already.")
-    return OK
+
+
+def _calls(ours: set[str], *, reload: bool) -> list[tuple[str, ...]]:
+    """What systemctl is told of our units."""
+    from kexec_hook.install import UNITS
+
+    calls: list[tuple[str, ...]] = [("daemon-reload",)] if reload else []
+    started = [name for name in _STARTED if f"{UNITS}/{name}" in ours]
+    calls += [("enable", "--now", *started)] if started else []
+    enabled = [name for name in _ENABLED if f"{UNITS}/{name}" in ours]
+    return calls + ([("enable", *enabled)] if enabled else [])
 
 
 def _missing(host: Host, sysroot: Sysroot, present: set[str]) -> Iterator[tuple[str, str]]:

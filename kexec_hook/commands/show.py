@@ -22,6 +22,10 @@ from kexec_hook.commands.stage import planned
 from kexec_hook.plugins.api import Trigger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kexec_hook.disks.directories import Partition
+    from kexec_hook.grub.machine import Machine
     from kexec_hook.system.host import Host
 
 
@@ -84,11 +88,11 @@ def status(host: Host, args: Namespace) -> int:
 def grub_eval(host: Host, args: Namespace) -> int:
     from pathlib import Path
 
-    from kexec_hook.disks.directories import Partition, PartitionDisks
+    from kexec_hook.disks.directories import Partition
     from kexec_hook.grub.fuel import Limit
     from kexec_hook.grub.script.source import ScriptError
-    from kexec_hook.report import grubeval
-    from kexec_hook.system.sysroot import Sysroot, SysrootError
+    from kexec_hook.report import grubeval, listing
+    from kexec_hook.system.sysroot import SysrootError
 
     partitions = [
         Partition(Path(args.directory), args.uuid, args.label),
@@ -97,32 +101,13 @@ def grub_eval(host: Host, args: Namespace) -> int:
     for partition in partitions:
         if not partition.directory.is_dir():
             return fail(f"{partition.directory}: not a directory", USAGE)
-    variables = {}
     for word in args.variables:
-        name, equals, value = word.partition("=")
-        if not equals:
+        if "=" not in word:
             return fail(f"--set {word}: write NAME=VALUE", USAGE)
-        variables[name] = value
-    disks = PartitionDisks(partitions)
-    prefix = args.prefix or _find_prefix(disks) or "/boot/grub"
-    if not prefix.startswith("("):
-        prefix = "(hd0,gpt1)" + prefix
-    machine = grubeval.make_machine(disks, args.flavour, args.platform, args.cpu, prefix, variables)
-    names = {
-        f"hd0,gpt{number}": str(partition.directory)
-        for number, partition in enumerate(partitions, 1)
-    }
-    machine.display = grubeval.display(names)
+    machine, prefix = _grub_of(args, partitions)
     try:
         if args.script:
-            directory, name = os.path.split(os.path.abspath(args.script))
-            output, problems = grubeval.script(
-                machine, args.script, Sysroot(directory).read("/" + name)
-            )
-            sys.stdout.write(output)
-            for problem in problems:
-                print(grubeval.show_problem(problem), file=sys.stderr)
-            return OK
+            return _grub_script(machine, args.script)
         answer = grubeval.configuration(
             machine, f"{prefix}/grub.cfg", default_only=args.default_only
         )
@@ -130,12 +115,39 @@ def grub_eval(host: Host, args: Namespace) -> int:
         return fail(f"{args.script}: {error.reason}")
     except (Limit, ScriptError) as error:
         return fail(str(error))
-    if args.json:
-        print(as_json(answer))
-    else:
-        from kexec_hook.report import listing
+    print(as_json(answer) if args.json else listing.grub_eval_text(answer))
+    return OK
 
-        print(listing.grub_eval_text(answer))
+
+def _grub_of(args: Namespace, partitions: Sequence[Partition]) -> tuple[Machine, str]:
+    """GRUB on these partitions, and its prefix."""
+    from kexec_hook.disks.directories import PartitionDisks
+    from kexec_hook.report import grubeval
+
+    disks = PartitionDisks(partitions)
+    prefix = args.prefix or _find_prefix(disks) or "/boot/grub"
+    if not prefix.startswith("("):
+        prefix = "(hd0,gpt1)" + prefix
+    variables = dict(word.split("=", 1) for word in args.variables)
+    machine = grubeval.make_machine(disks, args.flavour, args.platform, args.cpu, prefix, variables)
+    names = {
+        f"hd0,gpt{number}": str(partition.directory)
+        for number, partition in enumerate(partitions, 1)
+    }
+    machine.display = grubeval.display(names)
+    return machine, prefix
+
+
+def _grub_script(machine: Machine, path: str) -> int:
+    """Run a script in place of a configuration, and print what it prints.  SysrootError"""
+    from kexec_hook.report import grubeval
+    from kexec_hook.system.sysroot import Sysroot
+
+    directory, name = os.path.split(os.path.abspath(path))
+    output, problems = grubeval.script(machine, path, Sysroot(directory).read("/" + name))
+    sys.stdout.write(output)
+    for problem in problems:
+        print(grubeval.show_problem(problem), file=sys.stderr)
     return OK
 
 

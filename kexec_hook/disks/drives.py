@@ -111,14 +111,7 @@ class Drives:
             disk, number = mapped.rpartition("part")[0] or mapped, int(part[1])
         drive = self._drives.get(disk)
         if drive is None:
-            drive = Drive(
-                disk,
-                family,
-                aliases[0] if aliases else self._free("cd" if disk.startswith("sr") else "hd"),
-            )
-            drive.aliases = aliases[1:]
-            drive.why = "" if aliases else UNTOLD
-            self._drives[disk] = drive
+            drive = self._drives[disk] = self._new_drive(disk, family, aliases)
         unit = BlockDevice(drive, number, partuuid=partuuid)
         if number and partuuid:
             unit.partmap = "msdos" if re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{2}", partuuid) else "gpt"
@@ -126,6 +119,14 @@ class Drives:
             unit.partmap, unit.exact = "gpt" if self._efi else "msdos", False
         self.units.append(unit)
         return unit
+
+    def _new_drive(self, disk: str, family: Family, aliases: list[str]) -> Drive:
+        """One with a name of its own, or with a guess at its number."""
+        if not aliases:
+            return Drive(disk, family, self._free("cd" if disk.startswith("sr") else "hd"), UNTOLD)
+        drive = Drive(disk, family, aliases[0])
+        drive.aliases = aliases[1:]
+        return drive
 
     def add_unknown(self, key: str) -> BlockDevice:
         """The unit of a file system whose block device is not known."""
@@ -295,9 +296,9 @@ def part_of(part: str) -> tuple[str, int]:
     if not found:
         return "", 0
     digits = found[2]
+    octal = digits.startswith("0") and digits[:2] not in ("0x", "0X")
     try:
-        base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10
-        return found[1], int(digits, base)
+        return found[1], int(digits, 8 if octal else 0)
     except ValueError:  # 08: octal to grub_strtoul
         return "", 0
 
@@ -319,9 +320,9 @@ def _family(node: str, mapped: str, dm_uuid: str, md_name: str) -> tuple[Family,
         return "lvm", [f"lvm/{mapped}", f"lvmid/{_lvm_id(dm_uuid[4:36])}/{_lvm_id(dm_uuid[36:68])}"]
     crypt = re.match(r"CRYPT-(?:LUKS[12]|PLAIN)-([0-9a-fA-F]{32})-", dm_uuid)
     by_name = re.fullmatch(r"luks-([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})", mapped)
-    if crypt or by_name:
-        uuid = crypt[1] if crypt else by_name[1].replace("-", "") if by_name else ""
-        return "crypto", ["crypto0", f"cryptouuid/{uuid.lower()}"]
+    known = crypt or by_name
+    if known:
+        return "crypto", ["crypto0", f"cryptouuid/{known[1].replace('-', '').lower()}"]
     if dm_uuid.startswith("CRYPT-"):
         return "crypto", ["crypto0"]
     if md_name:

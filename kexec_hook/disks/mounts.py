@@ -184,11 +184,7 @@ def file_systems(sysroot: Sysroot, mounts: Mounts | None) -> list[FileSystem]:
     if mounts is None:
         why = "there is no proc/self/mountinfo below the root, so it is taken to be one file system"
         return [FileSystem("ext2", (), (Mount(1, 0, "", (), "/", "", "", ()),), anything=why)]
-    uuids, labels = links_by(sysroot, "uuid"), links_by(sysroot, "label")
-    for uuid in sysroot.listdir("/sys/fs/btrfs"):
-        if len(uuid) == 36:  # of several devices, /dev/disk/by-uuid names but one
-            for node in sysroot.listdir(f"/sys/fs/btrfs/{uuid}/devices"):
-                uuids.setdefault(node, uuid)
+    uuids, labels = _uuids(sysroot), links_by(sysroot, "label")
     boot = mounts.at(sysroot.resolve("/boot"))
     shown: dict[str, list[Mount]] = {}
     nodes: dict[str, list[str]] = {}
@@ -215,6 +211,15 @@ def file_systems(sysroot: Sysroot, mounts: Mounts | None) -> list[FileSystem]:
             nodes.setdefault(key, []).append(node)
     found = [_file_system(shown[key], nodes[key], uuids, labels, boot) for key in shown]
     return sorted(found, key=lambda fs: boot not in fs.mounts)
+
+
+def _uuids(sysroot: Sysroot) -> dict[str, str]:
+    uuids = links_by(sysroot, "uuid")
+    for uuid in sysroot.listdir("/sys/fs/btrfs"):
+        if len(uuid) == 36:  # of several devices, /dev/disk/by-uuid names but one
+            for node in sysroot.listdir(f"/sys/fs/btrfs/{uuid}/devices"):
+                uuids.setdefault(node, uuid)
+    return uuids
 
 
 def links_by(sysroot: Sysroot, what: str) -> dict[str, str]:
@@ -249,7 +254,8 @@ def _file_system(
             anything = f"/boot is on {source}, which is no disk that GRUB could see"
         elif not uuids:
             anything = "there is no dev/disk/by-uuid below the root, so /boot is taken to be what is searched for"
-    kind = (GRUB_NAMES.get(first.type, "" if nodes else "ext2")) if first else ""
+    unknown = "" if nodes else "ext2"
+    kind = GRUB_NAMES.get(first.type, unknown) if first else ""
     return FileSystem(kind, tuple(nodes), tuple(shown), uuid, label, anything)
 
 

@@ -207,7 +207,9 @@ class HiddenFile:
             if self._is_no_file_system(unseen):
                 return None
             raise self._unseen(unseen) from None
-        return Stat(kind, 0 if empty else 1, None) if kind else None
+        if not kind:
+            return None
+        return Stat(kind, 0 if empty else 1, None)
 
     def entry(self) -> Stat | None:
         try:

@@ -170,10 +170,7 @@ class Volume:
         todo.reverse()
         while todo:
             name = todo.pop()
-            if self.kind == "btrfs" and node.kind == "file":
-                raise NotFound(path)
-            if node.kind != "dir":
-                raise DiskError(BAD_FILE_TYPE, "not a directory")
+            self._enter(node, path)
             if name == ".":
                 continue
             if name == "..":
@@ -199,6 +196,13 @@ class Volume:
             node = self._look(here, path)
             todo.extend(reversed(_names(target)))
         return here, node
+
+    def _enter(self, node: Node, path: str) -> None:
+        """DiskError where it is no directory."""
+        if self.kind == "btrfs" and node.kind == "file":
+            raise NotFound(path)
+        if node.kind != "dir":
+            raise DiskError(BAD_FILE_TYPE, "not a directory")
 
     def _start(self, path: str) -> tuple[Parts, list[str]]:
         """Where a path begins: the top, or ZFS's data set, `/ROOT/debian@/boot/x` or `/ROOT/debian/@/boot/x`."""

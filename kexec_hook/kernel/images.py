@@ -148,11 +148,11 @@ def _image_gz(head: bytes) -> Kernel:
 
 class _Pe(NamedTuple):
     arch: str
-    signed: bool
     end: int  # of what its headers speak of
+    signed: bool = False
 
 
-_NO_PE = _Pe("", False, 0)
+_NO_PE = _Pe("", 0)
 
 
 def _pe(file: Pieces) -> _Pe:
@@ -162,7 +162,7 @@ def _pe(file: Pieces) -> _Pe:
     sections, optional = little_endian(head, 6, 2), little_endian(head, 20, 2)
     end = start + 24 + optional + sections * 40
     if head[:4] != b"PE\0\0":
-        return _Pe("", False, start + 24)
+        return _Pe("", start + 24)
     for one in range(sections):
         section = file.at(start + 24 + optional + one * 40, 40)
         end = max(end, little_endian(section, 20, 4) + little_endian(section, 16, 4))
@@ -175,7 +175,7 @@ def _pe(file: Pieces) -> _Pe:
         raise Damaged(
             f"is cut off: its signature ends at byte {at + size}, the file at {file.size}"
         )
-    return _Pe(_PE_MACHINES.get(little_endian(head, 4, 2), ""), size > 0, end)
+    return _Pe(_PE_MACHINES.get(little_endian(head, 4, 2), ""), end, signed=size > 0)
 
 
 def _whole(file: Pieces, needed: int) -> None:

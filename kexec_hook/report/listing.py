@@ -76,10 +76,10 @@ def _not_bootable(sample: Trial, plan: Plan | None) -> str:
     if how == "password":
         return "needs a password"
     if how != "boot":
+        if how not in ("nothing", "menu"):
+            return how
         errors = [problem.message for problem in sample.machine.problems if problem.errno]
-        return (
-            how if how not in ("nothing", "menu") else errors[-1] if errors else "loads no kernel"
-        )
+        return errors[-1] if errors else "loads no kernel"
     if loaded is not None and loaded.kind != "linux":
         return f"not Linux ({loaded.kind})"
     return "" if plan else "its files are on no mounted file system"
@@ -102,8 +102,11 @@ def list_text(answer: dict[str, Any], *, legend: bool = True) -> str:
     for number, row in enumerate(rows):
         cells = (pad(shorten(cell, wide), wide) for cell, wide in zip(row, widths))
         line = "  ".join(cells).rstrip()
-        first = legend and number == 0
-        lines.append(style.dim(line) if first else style.good(line) if row[0] else line)
+        if legend and number == 0:
+            line = style.dim(line)
+        elif row[0]:
+            line = style.good(line)
+        lines.append(line)
     return "\n".join(lines)
 
 

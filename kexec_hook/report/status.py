@@ -253,70 +253,81 @@ def check(answer: dict[str, Any]) -> tuple[str, str]:
 
 def status_text(answer: dict[str, Any]) -> str:
     style = Style()
-    lines = []
-
-    def say(name: str, value: str) -> None:
-        lines.append(style.key(f"{name:<13}") + " " + value)
-
-    running = answer["running"]
-    booted_by = running["booted_by"]
-    known = booted_by != "unknown"
-    say(
-        "running",
-        safe(running["release"] or "unknown") + (f", booted by {booted_by}" if known else ""),
-    )
-    grub = answer["grub"]
-    titles = " > ".join(map(safe, grub["entry"]["titles"])) if grub["entry"] else "unknown"
-    say("GRUB boots", titles + (f"  ({safe(grub['release'])})" if grub["release"] else ""))
-    staged_ = answer["staged"]
-    if answer["staged_unknown"]:
-        say("staged", f"not known: {safe(answer['staged_unknown'])}")
-    elif staged_ is None:
-        say(
-            "staged",
-            "nothing"
-            + ("; the kernel image that is loaded is not kexec-hook's" if answer["loaded"] else ""),
-        )
-    else:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(staged_["time"]))
-        asked = f", by {safe(staged_['asked'])}" if staged_["asked"] else ""
-        say(
-            "staged",
-            f"{safe(staged_['release'])} at {when}{asked}, {staged_['bytes'] >> 20} MiB of memory",
-        )
-        say("", style.good("still right") if staged_["right"] else style.bad(safe(staged_["why"])))
-    say("newest", safe(answer["newest_installed"] or "no kernel in /boot"))
-    required = answer["reboot_required"]
-    if required:
-        named = f" ({safe(', '.join(required['packages']))})" if required["packages"] else ""
-        say("reboot due", safe(required["text"] or "/run/reboot-required") + named)
-    for what in ("kexec", "firmware"):
-        ways = [name for name, would in answer["reboot"].items() if would == what]
-        if ways:
-            say(f"by {what}", ", ".join(ways))
-    if answer["reboot_unknown"]:
-        say("next reboot", f"unknown: {safe(answer['reboot_unknown'])}")
-    if answer["watchdog"]["armed"]:
-        say("watchdog", "armed: it resets this machine if a kernel hangs after a kexec")
-    for at, jump in enumerate(answer["jumps"][-_JUMPS_SHOWN:]):
-        say("" if at else "last kexecs", jump_text(jump))
-    if gain_text(answer["gain"]):
-        say("gain", gain_text(answer["gain"]))
-    for checked in answer.get("verified", ()):
-        what = (
-            style.good("sound to its end") if checked["sound"] else style.bad(safe(checked["why"]))
-        )
-        say(
-            "verified",
-            f"{safe(checked['initrd'])}: {what}"
-            + "".join(f"; it {safe(w)}" for w in checked["unchecked"]),
-        )
+    rows = [
+        *_boots(answer),
+        *_staged_rows(answer, style),
+        ("newest", safe(answer["newest_installed"] or "no kernel in /boot")),
+        *_next_reboot(answer),
+        *_kexecs(answer),
+        *_verified(answer, style),
+    ]
+    lines = [style.key(f"{name:<13}") + " " + value for name, value in rows]
     lines += list(_advice(answer))
     for objection in answer["objections"]:
         lines += lines_of(style.bad("objection:"), objection["reason"], objection["fix"])
     for note in answer["note_details"]:
         lines += lines_of(style.key("note:"), note["text"], note["fix"])
     return "\n".join(lines)
+
+
+Row = tuple[str, str]
+
+
+def _boots(answer: dict[str, Any]) -> Iterator[Row]:
+    """What runs, and what GRUB would boot."""
+    running = answer["running"]
+    booted_by = running["booted_by"]
+    by = f", booted by {booted_by}" if booted_by != "unknown" else ""
+    yield "running", safe(running["release"] or "unknown") + by
+    grub = answer["grub"]
+    titles = " > ".join(map(safe, grub["entry"]["titles"])) if grub["entry"] else "unknown"
+    yield "GRUB boots", titles + (f"  ({safe(grub['release'])})" if grub["release"] else "")
+
+
+def _staged_rows(answer: dict[str, Any], style: Style) -> Iterator[Row]:
+    found = answer["staged"]
+    if answer["staged_unknown"]:
+        yield "staged", f"not known: {safe(answer['staged_unknown'])}"
+    elif found is None:
+        foreign = "; the kernel image that is loaded is not kexec-hook's"
+        yield "staged", "nothing" + (foreign if answer["loaded"] else "")
+    else:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found["time"]))
+        asked = f", by {safe(found['asked'])}" if found["asked"] else ""
+        size = f"{found['bytes'] >> 20} MiB of memory"
+        yield "staged", f"{safe(found['release'])} at {when}{asked}, {size}"
+        yield "", style.good("still right") if found["right"] else style.bad(safe(found["why"]))
+
+
+def _next_reboot(answer: dict[str, Any]) -> Iterator[Row]:
+    required = answer["reboot_required"]
+    if required:
+        packages = f" ({safe(', '.join(required['packages']))})" if required["packages"] else ""
+        yield "reboot due", safe(required["text"] or "/run/reboot-required") + packages
+    for what in ("kexec", "firmware"):
+        ways = [name for name, would in answer["reboot"].items() if would == what]
+        if ways:
+            yield f"by {what}", ", ".join(ways)
+    if answer["reboot_unknown"]:
+        yield "next reboot", f"unknown: {safe(answer['reboot_unknown'])}"
+    if answer["watchdog"]["armed"]:
+        yield "watchdog", "armed: it resets this machine if a kernel hangs after a kexec"
+
+
+def _kexecs(answer: dict[str, Any]) -> Iterator[Row]:
+    """What was tried, and what that gained."""
+    for at, jump in enumerate(answer["jumps"][-_JUMPS_SHOWN:]):
+        yield "" if at else "last kexecs", jump_text(jump)
+    if gain_text(answer["gain"]):
+        yield "gain", gain_text(answer["gain"])
+
+
+def _verified(answer: dict[str, Any], style: Style) -> Iterator[Row]:
+    for checked in answer.get("verified", ()):
+        sound = style.good("sound to its end")
+        what = sound if checked["sound"] else style.bad(safe(checked["why"]))
+        unchecked = "".join(f"; it {safe(word)}" for word in checked["unchecked"])
+        yield "verified", f"{safe(checked['initrd'])}: {what}{unchecked}"
 
 
 def _advice(answer: dict[str, Any]) -> Iterator[str]:

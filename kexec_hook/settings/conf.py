@@ -335,7 +335,7 @@ def parse_conf(text: str, name: str) -> dict[str, Setting[str]]:
 def make_settings(given: Mapping[str, Setting[str]], variables: Mapping[str, Assigned]) -> Settings:
     """Typed values, and the built in one where nothing is given."""
 
-    def pick(key: str, parse: Callable[[str], T], default: T) -> Setting[T]:
+    def pick(key: str, parse: Callable[[str], T], *, default: T) -> Setting[T]:
         found = given.get(key)
         return Setting(default) if found is None else Setting(parse(found.value), found.origin)
 
@@ -343,26 +343,26 @@ def make_settings(given: Mapping[str, Setting[str]], variables: Mapping[str, Ass
         found = variables.get(name)
         return Setting("") if found is None else Setting(found.value, found.origin)
 
-    use_grub_config = pick("use_grub_config", yes_or_no, True)
-    select = pick("select", selection, Selection("grub"))
+    use_grub_config = pick("use_grub_config", yes_or_no, default=True)
+    select = pick("select", selection, default=Selection("grub"))
     if "select" not in given and not use_grub_config.value:
         select = Setting(Selection("kexec-default"), use_grub_config.origin)
     return Settings(
-        load=pick("load", yes_or_no, True),
+        load=pick("load", yes_or_no, default=True),
         use_grub_config=use_grub_config,
         select=select,
-        remove_parameters=pick("remove_parameters", kernel_words, ()),
-        append_parameters=pick("append_parameters", kernel_words, ()),
-        panic_timeout=pick("panic_timeout", seconds, 0),
-        kexec_args=pick("kexec_args", kexec_args, ()),
+        remove_parameters=pick("remove_parameters", kernel_words, default=()),
+        append_parameters=pick("append_parameters", kernel_words, default=()),
+        panic_timeout=pick("panic_timeout", seconds, default=0),
+        kexec_args=pick("kexec_args", kexec_args, default=()),
         # After a jump NVIDIA's driver finds its card as the old kernel left it.
-        decline_if_module=pick("decline_if_module", modules, ("nvidia", "nvidia_drm")),
-        allow_known_bad=pick("allow_known_bad", names, ()),
-        allow_tpm=pick("allow_tpm", yes_or_no, False),
-        require_trial=pick("require_trial", yes_or_no, False),
-        watchdog=pick("watchdog", seconds, 0),
-        when=pick("when", when, "upgrade"),
-        flavour=pick("flavour", flavour, ""),
+        decline_if_module=pick("decline_if_module", modules, default=("nvidia", "nvidia_drm")),
+        allow_known_bad=pick("allow_known_bad", names, default=()),
+        allow_tpm=pick("allow_tpm", yes_or_no, default=False),
+        require_trial=pick("require_trial", yes_or_no, default=False),
+        watchdog=pick("watchdog", seconds, default=0),
+        when=pick("when", when, default="upgrade"),
+        flavour=pick("flavour", flavour, default=""),
         kexec_default=KexecDefault(
             variable("KERNEL_IMAGE"), variable("INITRD"), variable("APPEND")
         ),

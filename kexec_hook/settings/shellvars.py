@@ -48,9 +48,12 @@ class SettingsError(KexecHookError):
         return "\n".join((self.message, "    " + self.text, "    " + underline))
 
 
+_SHOWN = {"\t": " "}
+
+
 def _printable(text: str) -> str:
     """One column for each character, and nothing that moves the cursor."""
-    return "".join(c if c.isprintable() else " " if c == "\t" else "?" for c in text)
+    return "".join(c if c.isprintable() else _SHOWN.get(c, "?") for c in text)
 
 
 def assignments(

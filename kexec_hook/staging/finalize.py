@@ -33,11 +33,11 @@ _LOCK_WAIT = 15.0  # seconds for an upgrade's run that ends while the machine go
 class Approval(NamedTuple):
     """Approved, or why not; `failed` where something that should have worked did not."""
 
-    approved: bool
     reason: str = ""
     failed: bool = False
     decides: bool = True  # no: this is no reboot, or what is loaded is not ours
     done: Staging | None = None
+    approved: bool = False
 
 
 def finalize(host: Host, decide: Callable[[Trigger], Decision]) -> Approval:
@@ -61,34 +61,32 @@ def _finalize(host: Host, held: LockedDirectory, decide: Callable[[Trigger], Dec
         "the image that is loaded is not of kexec-hook" if not ours and Kexec(host).loaded() else ""
     )
     if not ours and not cold:
-        return Approval(False, foreign or "nothing is staged", decides=False)
+        return Approval(foreign or "nothing is staged", decides=False)
     reason = not_a_reboot(host)
     if reason:
-        return Approval(False, reason, decides=False)
+        return Approval(reason, decides=False)
     try:
         if cold or asked:
             _remove_no_kexec(host)  # it is meant for this reboot
             if ours:  # an upgrade that ends while the machine goes down stages once more
                 forget(host, held)
             if foreign:
-                return Approval(False, foreign, decides=False)
+                return Approval(foreign, decides=False)
             return Approval(
-                False,
                 f"{'`kexec-hook coldreboot`' if asked else NO_KEXEC} asks for a firmware boot",
             )
         # Somebody may have loaded another image since (kexec-tools' own service, an administrator).
         done = carry_out(host, held, lambda: decide_again(before, "finalize", decide), reload=True)
         if done.outcome == "failed":
-            return Approval(False, done.failure, failed=True, done=done)
+            return Approval(done.failure, failed=True, done=done)
         if done.outcome == "declined":
             return Approval(
-                False,
                 "; ".join(objection.reason for objection in done.decision.objections),
                 done=done,
             )
         return _approve(host, held, done)
     except KexecError as error:
-        return Approval(False, str(error), failed=True)
+        return Approval(str(error), failed=True)
 
 
 def _approve(host: Host, held: LockedDirectory, done: Staging) -> Approval:
@@ -99,8 +97,8 @@ def _approve(host: Host, held: LockedDirectory, done: Staging) -> Approval:
         jump(host, held, done.decision, wanted)
     except (EditenvError, StateError) as error:
         forget(host, held)
-        return Approval(False, str(error), failed=True, done=done)
-    return Approval(True, done=done)
+        return Approval(str(error), failed=True, done=done)
+    return Approval(done=done, approved=True)
 
 
 def not_a_reboot(host: Host) -> str:

@@ -166,7 +166,7 @@ def _jumps(state: Directory) -> list[Jump]:
     ]
     last = _parse(_json(state, JUMPED))
     if last is not None and all(jump.attempt.boot_id != last.boot_id for jump in known):
-        known.append(Jump(last, True))
+        known.append(Jump(last, came_up=True))
     return known
 
 

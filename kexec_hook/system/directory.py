@@ -39,6 +39,37 @@ class StateNotPermitted(StateError):
     """An ordinary user may not look into the directory."""
 
 
+_REMOVE = "remove it, kexec-hook makes its own directory"
+
+
+def _make(path: str) -> None:
+    """StateError"""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StateError(f"{path} cannot be made: {_words(error)}") from error
+
+
+def _not_opened(path: str, error: OSError) -> StateError:
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        kind = "a symbolic link" if os.path.islink(path) else "not a directory"
+        return StateError(f"{path} is {kind}; {_REMOVE}")
+    failure = StateNotPermitted if error.errno in _NOT_PERMITTED else StateError
+    return failure(f"{path} cannot be opened: {_words(error)}")
+
+
+def _wrong_owner(info: os.stat_result, owner: int) -> str:
+    """Why others could have written there; empty where they could not."""
+    mode = stat.S_IMODE(info.st_mode)
+    if info.st_uid != owner:
+        return f"belongs to user {info.st_uid}, not to {owner}"
+    if mode & 0o077:
+        return f"has mode {mode:04o}, so that others than its owner may enter"
+    return ""
+
+
 class Directory:
     """An open directory of ours; reading and removing need no lock, writing does."""
 
@@ -59,12 +90,7 @@ class Directory:
         path = os.fspath(path)
         owner = os.geteuid() if owner is None else owner
         if create:
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                pass
-            except OSError as error:
-                raise StateError(f"{path} cannot be made: {_words(error)}") from error
+            _make(path)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -72,23 +98,11 @@ class Directory:
                 raise StateError(f"{path} has vanished") from None
             raise
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                kind = "a symbolic link" if os.path.islink(path) else "not a directory"
-                raise StateError(
-                    f"{path} is {kind}; remove it, kexec-hook makes its own directory"
-                ) from error
-            failure = StateNotPermitted if error.errno in _NOT_PERMITTED else StateError
-            raise failure(f"{path} cannot be opened: {_words(error)}") from error
-        info = os.fstat(fd)
-        mode = stat.S_IMODE(info.st_mode)
-        wrong = ""
-        if info.st_uid != owner:
-            wrong = f"belongs to user {info.st_uid}, not to {owner}"
-        elif mode & 0o077:
-            wrong = f"has mode {mode:04o}, so that others than its owner may enter"
+            raise _not_opened(path, error) from error
+        wrong = _wrong_owner(os.fstat(fd), owner)
         if wrong:
             os.close(fd)
-            raise StateError(f"{path} {wrong}; remove it, kexec-hook makes its own directory")
+            raise StateError(f"{path} {wrong}; {_REMOVE}")
         return cls(path, fd, owner)
 
     def __enter__(self) -> Directory:

@@ -117,10 +117,13 @@ class Distribution:
         release = next(filter(None, own.groups()), release)
         if self.family == "arch":
             return "mkinitcpio -P"
-        if self.family == "debian" and not self._dracut_alone:
-            return f"update-initramfs -{'c' if new else 'u'} -k {release}" if release else ""
         if self.family in ("debian", "fedora", "suse"):
-            return f"dracut --force --kver {release}" if release else ""
+            if not release:
+                return ""
+            if self.family == "debian" and not self._dracut_alone:
+                action = "-c" if new else "-u"
+                return f"update-initramfs {action} -k {release}"
+            return f"dracut --force --kver {release}"
         return f"make {path} again (update-initramfs, dracut or mkinitcpio)"
 
     @property

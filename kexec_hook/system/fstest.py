@@ -52,7 +52,7 @@ class ListedFile(NamedTuple):
     """A name in a directory."""
 
     name: str
-    is_dir: bool  # a link is none, wherever it leads
+    is_dir: bool = False  # a link is none, wherever it leads
     size: int | None = None  # bytes of what it leads to; None: a directory, or leads to no file
     mtime: int | None = None  # seconds since the epoch
 
@@ -293,9 +293,9 @@ def _merge(long: str, short: str) -> list[ListedFile]:
         if not found:
             raise NoAnswer("was listed twice, and differently")
         # Left out by `ls -l`: links that lead to no file.  A blank in such a name would make it two.
-        entries += [ListedFile(name, False) for name in before.split(" ") if name]
+        entries += [ListedFile(name) for name in before.split(" ") if name]
         entries.append(entry)
-    return entries + [ListedFile(name, False) for name in rest.split(" ") if name]
+    return entries + [ListedFile(name) for name in rest.split(" ") if name]
 
 
 def _split(text: str, word: str) -> tuple[str, bool, str]:
@@ -318,8 +318,8 @@ def _entry(line: str) -> ListedFile:
     name = timed[2] if timed else rest
     mtime = calendar.timegm(time.strptime(timed[1], "%Y%m%d%H%M%S")) if timed else None
     if size == "DIR":
-        return ListedFile(name[:-1], True, None, mtime)
-    return ListedFile(name, False, int(size) if size.isdigit() else None, mtime)
+        return ListedFile(name[:-1], is_dir=True, mtime=mtime)
+    return ListedFile(name, size=int(size) if size.isdigit() else None, mtime=mtime)
 
 
 def _message(result: Completed) -> str:

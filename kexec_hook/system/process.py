@@ -94,47 +94,26 @@ class Programs(NamedTuple):
         `uninterrupted` holds back are held back from it, too.
         """
         argv = tuple(argv)
-        program = self.find(argv[0])
-        if program is None:
-            raise ProgramNotFound(
-                argv, f"cannot be run: no program {argv[0]} in {':'.join(self.path)}"
+        program = self._program(argv)
+        timeout = self._time_for(argv, timeout)
+
+        def start() -> subprocess.Popen[bytes]:
+            return _start(
+                confinement.program if confinement else program,
+                argv,
+                stdin is not None,
+                {"PATH": ":".join(self.path), "LC_ALL": "C", **(env or {})},
+                tuple(pass_fds),
+                stdout,
+                _preparation(confinement, undisturbed),
             )
-        if self.deadline is not None:
-            timeout = min(timeout, self.deadline - time.monotonic())
-            if timeout <= 0:
-                raise TimedOut(argv, "was not started, since no time is left")
-        environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **(env or {})}
-        process = None
-        try:
-            with _interrupt_held():
-                process = _start(
-                    confinement.program if confinement else program,
-                    argv,
-                    stdin is not None,
-                    environment,
-                    tuple(pass_fds),
-                    stdout,
-                    _preparation(confinement, undisturbed),
-                )
-            output, stderr, ended = _talk(process, stdin or b"", time.monotonic() + timeout)
-        except BaseException:
-            # An interrupt must not leave the program behind: it may be loading a kernel.
-            if process is not None:
-                _kill(process)
-            raise
-        finally:
-            for pipe in (
-                (process.stdin, process.stdout, process.stderr) if process is not None else ()
-            ):
-                if pipe is not None:
-                    pipe.close()
-        if not ended:
-            _kill(process)
+
+        status, output, stderr = _to_its_end(start, stdin or b"", timeout)
+        if status is None:
             raise TimedOut(argv, f"did not end within {timeout:g} s and was killed", stderr=stderr)
-        result = Completed(argv, process.returncode, output, stderr)
-        if check and result.status != 0:
-            raise ProcessError(argv, _ending(result.status), result.status, stderr)
-        return result
+        if check and status != 0:
+            raise ProcessError(argv, _ending(status), status, stderr)
+        return Completed(argv, status, output, stderr)
 
     def attended(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
         """Run a program on our own terminal, where it may ask; its exit status.  ProcessError."""
@@ -145,6 +124,48 @@ class Programs(NamedTuple):
             raise ProgramNotFound(tuple(argv), "is not installed")
         environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **env}
         return subprocess.call(list(argv), executable=program, cwd="/", env=environment)
+
+    def _program(self, argv: tuple[str, ...]) -> str:
+        """ProgramNotFound"""
+        found = self.find(argv[0])
+        if found is None:
+            raise ProgramNotFound(
+                argv, f"cannot be run: no program {argv[0]} in {':'.join(self.path)}"
+            )
+        return found
+
+    def _time_for(self, argv: tuple[str, ...], timeout: float) -> float:
+        """The seconds that a program may run.  TimedOut where none are left"""
+        if self.deadline is None:
+            return timeout
+        timeout = min(timeout, self.deadline - time.monotonic())
+        if timeout <= 0:
+            raise TimedOut(argv, "was not started, since no time is left")
+        return timeout
+
+
+def _to_its_end(
+    start: Callable[[], subprocess.Popen[bytes]], stdin: bytes, timeout: float
+) -> tuple[int | None, str, str]:
+    """A program's status, and what it printed; None where its time was up, and it was killed."""
+    process = None
+    try:
+        with _interrupt_held():
+            process = start()
+        output, stderr, ended = _talk(process, stdin, time.monotonic() + timeout)
+    except BaseException:
+        # An interrupt must not leave the program behind: it may be loading a kernel.
+        if process is not None:
+            _kill(process)
+        raise
+    finally:
+        for pipe in (process.stdin, process.stdout, process.stderr) if process is not None else ():
+            if pipe is not None:
+                pipe.close()
+    if not ended:
+        _kill(process)
+        return None, output, stderr
+    return process.returncode, output, stderr
 
 
 @contextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kexec_hook.grub.menu import Tried
     from kexec_hook.grub.script.source import Span
-    from kexec_hook.grub.values import Loaded, Read
+    from kexec_hook.grub.values import Loaded
     from kexec_hook.plugins.api import Decision, Evaluation
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
@@ -111,7 +111,7 @@ def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
 
 def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     """The default entry itself has to boot Linux; GRUB's fallback is not followed."""
-    default, loaded = evaluation.default, evaluation.machine.loaded
+    default = evaluation.default
     if default is None:
         return
     named, how = title(evaluation), default.outcome.how
@@ -133,8 +133,17 @@ def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
         return
     elif how != "boot":
         yield _does_not_boot(decision, evaluation, default)
-    elif decision.plan is not None:
-        if loaded is not None and loaded.kind != "linux":
+    else:
+        yield from _no_linux(decision, evaluation, named)
+
+
+def _no_linux(decision: Decision, evaluation: Evaluation, named: str) -> Iterator[Objection]:
+    """What an entry starts must be Linux, in files that can be reached."""
+    loaded = evaluation.machine.loaded
+    if loaded is None:
+        return
+    if decision.plan is not None:
+        if loaded.kind != "linux":
             from kexec_hook.plugins.builtin import unified  # few entries are one
 
             yield from unified.objections(decision, evaluation)
@@ -144,12 +153,12 @@ def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
             code="uki-damaged",
             fix=another_entry(decision),
         )
-    elif loaded is not None and loaded.kind != "linux":
+    elif loaded.kind != "linux":
         what = f"{describe(loaded.kind)} ({loaded.kind})"
         yield Objection(
             f"{named} starts {what}, not Linux", code="not-linux", fix=another_entry(decision)
         )
-    elif loaded is not None and decision.plan is None:
+    else:
         yield Objection(
             f"the files of {named} cannot be reached: {_unreachable(decision, loaded)}",
             code="files-unreachable",
@@ -226,7 +235,7 @@ def _within(entry: Span, span: Span) -> bool:
 def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     """GRUB boots without an initrd that it could not load; the machine then does not find its root."""
     machine, default = evaluation.machine, evaluation.default
-    loaded = _linux(evaluation)
+    loaded = sight.booted_linux(evaluation)
     if loaded is None or default is None or sight.is_blind(evaluation):
         return
     wanted = [words for words in machine.executed if words[0].startswith("initrd")]
@@ -251,14 +260,6 @@ def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     )
 
 
-def _linux(evaluation: Evaluation) -> Loaded | None:
-    """The Linux that GRUB boots in the end; None where it boots something else, or nothing."""
-    loaded = evaluation.machine.loaded
-    if loaded is None or not evaluation.result.booted or loaded.kind != "linux":
-        return None
-    return loaded
-
-
 def _unreachable(decision: Decision, loaded: Loaded) -> str:
     for path in filter(None, (loaded.path, *(initrd.path for initrd in loaded.initrds))):
         why = decision.disks.why_missing(path)
@@ -276,42 +277,6 @@ def _refused(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
         )
 
 
-def _unset_words(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
-    """A path or root= that an unset variable left empty is no accident that kexec should repeat."""
-    loaded = _linux(evaluation)
-    if loaded is None:
-        return
-    calls = filter(None, (loaded.call, loaded.initrd_call))
-    built = [
-        (built.word if built.hole.in_root else f"the path {built.word}", built.hole.name, call.span)
-        for call in calls
-        for built in unset.bad_words(call)
-    ]
-    built += [
-        (word, hole.name, read.span)
-        for word, read in _in_snippet(evaluation)
-        for hole in unset.holes(read, (), [word])
-        if hole.in_root
-    ]
-    for word, name, span in built:
-        yield Objection(
-            f"{word} uses ${name}, which is not set ({span})",
-            code="unset-variable",
-            fix=f"set {name}, or correct {span}",
-        )
-
-
-def _in_snippet(evaluation: Evaluation) -> Iterator[tuple[str, Read]]:
-    """The variables that blscfg found written in the default's snippet, each with its word up to there."""
-    entry = evaluation.default.entries[-1] if evaluation.default else None
-    for read in entry.reads if entry and entry.span.source.name.endswith(".conf") else ():
-        source, start, end = read.span
-        if (
-            source.text[start:end] == f"${read.name}"
-        ):  # not $early_initrd and its like, which stand nowhere
-            yield source.text[:end].split()[-1], read
-
-
 CHECKS: Checks = (
     _no_menu,
     _entry,
@@ -319,7 +284,7 @@ CHECKS: Checks = (
     sight.menu_asked_for,
     _refused,
     sight.unknown,
-    _unset_words,
+    unset.objections,
 )
 
 
@@ -370,24 +335,6 @@ def _waits(decision: Decision) -> Iterator[Note]:
         )
 
 
-def _unset(decision: Decision) -> Iterator[Note]:
-    evaluation = decision.evaluation
-    if evaluation is None or evaluation.machine.loaded is None:
-        return
-    loaded = evaluation.machine.loaded
-    snippet = (read for _, read in _in_snippet(evaluation))
-    for read in (*loaded.call.reads, *snippet):
-        if read.binding is None:
-            yield Note(
-                f"${read.name} is not set, so it adds nothing to the command line ({read.span})",
-                code="unset-word",
-            )
-    for word in unset.dropped_words(loaded.initrd_call) if loaded.initrd_call else ():
-        yield Note(
-            f"${word.hole.name} is not set, so it adds no initrd ({word.span})", code="unset-word"
-        )
-
-
 def _fallbacks(decision: Decision) -> Iterator[Note]:
     tried = decision.evaluation.result.tried if decision.evaluation else []
     if len(tried) > 1:
@@ -396,4 +343,4 @@ def _fallbacks(decision: Decision) -> Iterator[Note]:
         )
 
 
-NOTES: Notes = (_assumed, _denied, _waits, _unset, _fallbacks)
+NOTES: Notes = (_assumed, _denied, _waits, unset.notes, _fallbacks)

@@ -26,6 +26,14 @@ def is_blind(evaluation: Evaluation) -> bool:
     return any(guess.code for guess in evaluation.machine.guesses)
 
 
+def booted_linux(evaluation: Evaluation) -> Loaded | None:
+    """The Linux that GRUB boots in the end; None where it boots something else, or nothing."""
+    loaded = evaluation.machine.loaded
+    if loaded is None or not evaluation.result.booted or loaded.kind != "linux":
+        return None
+    return loaded
+
+
 def unknown(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     """What boots hangs on the clock, on hardware or keys, or on what no mount shows and GRUB's drivers cannot read."""
     for guess in evaluation.machine.guesses:

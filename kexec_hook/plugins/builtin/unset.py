@@ -9,11 +9,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.grub.commands.boot import LINUX
 from kexec_hook.grub.script.source import Span
 from kexec_hook.grub.values import Binding, Call, Read
+from kexec_hook.plugins.api import Note, Objection
+from kexec_hook.plugins.builtin.sight import booted_linux
+
+if TYPE_CHECKING:
+    from kexec_hook.plugins.api import Decision, Evaluation
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
@@ -34,6 +39,60 @@ class Built(NamedTuple):
     word: str  # as it is written
     hole: Hole
     span: Span
+
+
+def objections(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
+    """A path or root= that an unset variable left empty is no accident that kexec should repeat."""
+    loaded = booted_linux(evaluation)
+    if loaded is None:
+        return
+    calls = filter(None, (loaded.call, loaded.initrd_call))
+    built = [
+        (built.word if built.hole.in_root else f"the path {built.word}", built.hole.name, call.span)
+        for call in calls
+        for built in bad_words(call)
+    ]
+    built += [
+        (word, hole.name, read.span)
+        for word, read in _in_snippet(evaluation)
+        for hole in holes(read, (), [word])
+        if hole.in_root
+    ]
+    for word, name, span in built:
+        yield Objection(
+            f"{word} uses ${name}, which is not set ({span})",
+            code="unset-variable",
+            fix=f"set {name}, or correct {span}",
+        )
+
+
+def notes(decision: Decision) -> Iterator[Note]:
+    evaluation = decision.evaluation
+    if evaluation is None or evaluation.machine.loaded is None:
+        return
+    loaded = evaluation.machine.loaded
+    snippet = (read for _, read in _in_snippet(evaluation))
+    for read in (*loaded.call.reads, *snippet):
+        if read.binding is None:
+            yield Note(
+                f"${read.name} is not set, so it adds nothing to the command line ({read.span})",
+                code="unset-word",
+            )
+    for word in dropped_words(loaded.initrd_call) if loaded.initrd_call else ():
+        yield Note(
+            f"${word.hole.name} is not set, so it adds no initrd ({word.span})", code="unset-word"
+        )
+
+
+def _in_snippet(evaluation: Evaluation) -> Iterator[tuple[str, Read]]:
+    """The variables that blscfg found written in the default's snippet, each with its word up to there."""
+    entry = evaluation.default.entries[-1] if evaluation.default else None
+    for read in entry.reads if entry and entry.span.source.name.endswith(".conf") else ():
+        source, start, end = read.span
+        if (
+            source.text[start:end] == f"${read.name}"
+        ):  # not $early_initrd and its like, which stand nowhere
+            yield source.text[:end].split()[-1], read
 
 
 def bad_words(call: Call) -> Iterator[Built]:
