@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 def run(host: Host | None = None) -> NoReturn:
     # A run is short and makes hardly any cycles; to look for them would take a tenth of it, much of that at its end.
     gc.disable()
+    from kexec_hook.system.process import begin_anew_in_utf8
+
+    begin_anew_in_utf8()
     from kexec_hook.cli import Output, main
 
     if isinstance(sys.stdout, io.TextIOWrapper):

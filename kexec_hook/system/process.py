@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -229,6 +230,18 @@ def shown(argv: Sequence[str]) -> str:
     import shlex
 
     return _printable(shlex.join(argv), 1000)
+
+
+def begin_anew_in_utf8() -> None:
+    """GRUB's paths and words are bytes, UTF-8 to us in any locale; a Python that would change them is replaced.
+
+    Installed programs start with -Xutf8 already.
+    """
+    if sys.getfilesystemencoding() == "utf-8":
+        return
+    isolated = ["-I"] * sys.flags.isolated
+    words = getattr(sys, "orig_argv", ["", *isolated, *sys.argv])  # Python 3.9 has none
+    os.execv(sys.executable, [sys.executable, "-Xutf8", *words[1:]])  # noqa: S606 - itself
 
 
 def _start(
