@@ -1,0 +1,85 @@
+"""Writes docs/supported.md from the tests: `python3 -m tests.supported`.
+
+A row is a layout of tests/distributions.py, or is written below with the trees and tests that show it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.distributions import LAYOUTS, Layout
+
+PAGE = Path(__file__).resolve().parent.parent / "docs/supported.md"
+HEAD = """\
+# What is served
+
+Each row names what shows it: a tree below tests/roots, a layout of tests/distributions.py, or a test. This page is
+written by `python3 -m tests.supported`, and a test checks that it is what that writes, that everything it names exists,
+and that each tree and layout is answered so. "GRUB" marks those that a real `grub-emu` boots alike (`make oracle`).
+What no row names may work, too; `kexec-hook stage --dry-run` tells. Codes of what is declined are those of
+[how-it-decides.md](how-it-decides.md).
+
+| system | firmware | layout | answer | shown by | judge |
+|---|---|---|---|---|---|
+"""
+
+
+class Row(NamedTuple):
+    """One line of the page; `shown` are names of trees and tests."""
+
+    system: str
+    firmware: str
+    layout: str
+    answer: str  # served, or codes
+    shown: str
+    judge: str = ""
+
+
+ROWS = [
+    Row("Debian 12", "BIOS", "/boot on /", "served", "debian-12 debian-12-saved debian-12-next", "GRUB"),
+    Row("Debian 12", "BIOS", "/boot of its own, / on LVM", "served", "debian-12-boot-partition", "GRUB"),
+    Row("Debian 12", "BIOS", "/ is the btrfs subvolume @", "served", "debian-12-btrfs", "GRUB"),
+    Row("Debian 12", "UEFI", "stub on the EFI system partition", "served", "debian-12-efi", "GRUB"),
+    Row("Debian 13", "BIOS", "/boot on /; btrfs (@rootfs)", "served", "debian-13 debian-13-btrfs", "GRUB"),
+    Row("Debian 13", "UEFI", "Secure Boot", "served", "debian-13-efi", "GRUB"),
+    Row("Debian testing", "BIOS", "GRUB 2.14's blscfg", "served", "bls-2.14", "GRUB 2.14, once"),
+    Row("Ubuntu", "BIOS", "recordfail", "served", "ubuntu-like", "GRUB"),
+    Row("Fedora Server", "UEFI", "BLS snippets, /boot of its own", "served", "fedora-bls"),
+    Row("Fedora, openSUSE", "any", "a btrfs subvolume that is not mounted, readable", "served", "test_subvolume_that_is_not_mounted_is_seen"),
+    Row("Proxmox VE", "BIOS", "proxmox-boot-tool, partitions not mounted", "served", "test_grub_and_kernels_are_read_from_the_partitions_of_proxmox_boot_tool"),
+    Row("Proxmox VE", "UEFI", "GRUB and shim on partitions of proxmox-boot-tool", "served", "test_under_efi_the_firmware_tells_the_partition"),
+    Row("Proxmox VE", "any", "partitions that boot otherwise than each other", "`configurations-differ`", "test_partitions_that_boot_otherwise_are_an_objection"),
+    Row("Proxmox VE", "any", "partitions that cannot be read", "`not-mounted`", "test_without_one_that_can_be_read_all_are_named"),
+    Row("openSUSE, SLES", "BIOS, UEFI", "btrfs, default subvolume, snapshots of snapper", "served", "test_the_mounted_snapshot_is_the_default_one test_the_stub_on_the_esp_says_so_too"),
+    Row("openSUSE, SLES", "BIOS, UEFI", "after `snapper rollback`", "served", "test_after_a_rollback_grub_boots_the_new_default"),
+    Row("any", "UEFI", "EFI system partition not mounted, readable by grub-fstest", "served", "test_the_stub_on_an_esp_that_is_not_mounted_is_read"),
+    Row("any", "UEFI", "`grub-install` without shim, no stub", "served", "test_a_prefix_built_into_the_image_is_followed"),
+    Row("any", "UEFI, BIOS", "another system's GRUB starts this one", "served", "test_another_distributions_grub_is_followed_to_its_configuration test_boot_code_leads_to_another_systems_configuration"),
+    Row("any", "UEFI", "another boot entry, Windows, or MokManager is next", "`boot-order` `boot-next` `mok-request`", "test_a_file_that_is_there_starts_first test_a_promise_for_the_next_boot_is_an_objection test_a_request_to_mokmanager_is_an_objection"),
+    Row("any", "BIOS", "two disks whose GRUBs boot differently", "`configurations-differ`", "test_two_disks_whose_configurations_differ_are_an_objection"),
+    Row("any", "Open Firmware", "POWER, SPARC", "`unsupported-architecture`", "test_open_firmware_is_one_true_sentence"),
+]  # fmt: skip
+
+
+def rows() -> list[Row]:
+    return [*ROWS[:8], *map(_of, LAYOUTS), *ROWS[8:]]
+
+
+def _of(layout: Layout) -> Row:
+    answer = f"`{layout.code}`" if layout.code else "served"
+    judge = "GRUB" if layout.judged else ""
+    return Row(layout.system, layout.firmware, layout.what, answer, layout.name, judge)
+
+
+def page() -> str:
+    """The whole of docs/supported.md."""
+    text = HEAD
+    for row in rows():
+        shown = " ".join(f"`{name}`" for name in row.shown.split())
+        text += f"| {' | '.join([*row[:4], shown, row.judge])} |\n"
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
