@@ -26,6 +26,7 @@ class Build(build_py):
             shutil.copytree(
                 ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__", "README.md")
             )
+        shutil.copy(ROOT / "docs/troubleshooting.md", Path(self.build_lib) / "kexec_hook" / "data")
         prefix = Path(self.build_lib).parent / "prefix"
         make = runpy.run_path(str(ROOT / "man/make.py"))
         shutil.rmtree(prefix, ignore_errors=True)

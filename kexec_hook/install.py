@@ -147,6 +147,12 @@ def _sources(name: str) -> Path:
     return packaged if packaged.is_dir() else _HERE.parent / name
 
 
+def troubleshooting() -> str:
+    """docs/troubleshooting.md.  InstallError where the installation does not have it."""
+    packaged = _HERE / "data/troubleshooting.md"
+    return _text(packaged if packaged.is_file() else _HERE.parent / "docs/troubleshooting.md")
+
+
 def _text(path: Path, program: Program | None = None) -> str:
     try:
         with open(path, encoding="utf-8") as file:

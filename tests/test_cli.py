@@ -63,6 +63,10 @@ def test_options_stand_before_or_behind_the_command(capsys: pytest.CaptureFixtur
         (["qqq"], "there is no command `qqq`\n  fix: `kexec-hook help` lists the commands"),
         (["help", "stge"], "there is no command `stge`\n  fix: did you mean `stage`?"),
         (
+            ["help", "not-munted"],
+            "there is no command `not-munted`\n  fix: did you mean `not-mounted`?",
+        ),
+        (
             ["stage", "--dryrun"],
             "stage: there is no option `--dryrun`\n  fix: did you mean `--dry-run`?",
         ),
@@ -84,6 +88,13 @@ def test_wrong_usage_is_answered_by_what_was_meant(
         raise SystemExit(main(words))
     assert stop.value.code == 2
     assert capsys.readouterr().err == f"kexec-hook: {said}\n"
+
+
+def test_help_of_a_code_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "kexec-missing"]) == 0
+    assert capsys.readouterr().out == (
+        "kexec-missing: The program kexec is not installed.\n  fix: Install kexec-tools.\n"
+    )
 
 
 def test_help_names_every_command_and_plumbing_only_when_asked(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kexec_hook.report import troubleshooting
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs/how-it-decides.md"
 MODULES = sorted((ROOT / "kexec_hook").rglob("*.py"))
@@ -82,6 +84,10 @@ def test_every_code_is_documented_once() -> None:
 
 def test_every_sentence_is_in_the_documentation_and_no_other() -> None:
     assert dict(rows()) == in_code()
+
+
+def test_every_code_has_its_row_in_troubleshooting() -> None:
+    assert sorted(troubleshooting.rows()) == sorted(in_code())
 
 
 def texts() -> Iterator[tuple[str, str]]:

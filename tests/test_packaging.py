@@ -149,6 +149,7 @@ def test_wheel_has_glue_units_manual_pages_completions_and_licence(wheel: Path) 
         )
     assert {
         "kexec_hook/data/kexec-hook.conf",
+        "kexec_hook/data/troubleshooting.md",
         "kexec_hook/py.typed",
         f"{shared}/man/man5/kexec-hook.conf.5",
         f"{shared}/man/man7/kexec-hook-plugins.7",

@@ -1,4 +1,4 @@
-"""help, and what shells complete: the commands in a few lines, or one of them in full."""
+"""help, and what shells complete: the commands in a few lines, one of them in full, the code of a reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ABOUT = "Stages what GRUB would boot, so that the next reboot is a kexec into i
 
 
 def show_help(host: Host, args: Namespace) -> int:
-    """Of everything, or of a command."""
+    """Of everything, of a command, or of a code."""
     from kexec_hook.commands import options
 
     topic = args.topic
@@ -27,7 +27,13 @@ def show_help(host: Host, args: Namespace) -> int:
     if topic in options.COMMANDS:
         print(options.make_parser(topic).format_help(), end="")
         return OK
-    return fail(options.unknown_command(topic), USAGE)
+    from kexec_hook.report.troubleshooting import rows
+
+    known = rows()
+    if topic in known:
+        print(f"{topic}: {known[topic].wrong}\n  fix: {known[topic].todo}")
+        return OK
+    return fail(options.unknown(topic, (*options.COMMANDS, *known)), USAGE)
 
 
 def _overview(*, all_: bool) -> str:
@@ -48,8 +54,8 @@ def _overview(*, all_: bool) -> str:
         lines += _row(name, action.help or "")
     lines += [
         "",
-        f"Without a command: {options.DEFAULT}.  `kexec-hook help COMMAND` tells more about one;",
-        "manual pages: kexec-hook(8), kexec-hook.conf(5).",
+        f"Without a command: {options.DEFAULT}.  `kexec-hook help COMMAND` tells more about one,",
+        "`kexec-hook help CODE` about a reason; manual pages: kexec-hook(8), kexec-hook.conf(5).",
     ]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -102,5 +108,7 @@ def _releases(host: Host) -> list[tuple[str, str]]:
 
 def _topics(host: Host) -> list[tuple[str, str]]:
     from kexec_hook.commands import options
+    from kexec_hook.report.troubleshooting import rows
 
-    return [(name, command.help) for name, command in options.COMMANDS.items()]
+    known = [(name, command.help) for name, command in options.COMMANDS.items()]
+    return known + [(code, row.wrong) for code, row in rows().items()]

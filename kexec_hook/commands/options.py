@@ -69,15 +69,15 @@ def parse(words: Iterable[str]) -> argparse.Namespace:
         words, at = ["help"], 0
     name = DEFAULT if at is None else words.pop(at)
     if name not in COMMANDS:
-        raise SystemExit(fail(unknown_command(name), USAGE))
+        raise SystemExit(fail(unknown(name, COMMANDS), USAGE))
     args = make_parser(name).complete_args(words)
     if args.json and not COMMANDS[name].json:
         raise SystemExit(fail(f"`{name}` has nothing to print as JSON; leave out --json", USAGE))
     return args
 
 
-def unknown_command(name: str) -> str:
-    meant = nearest(name, COMMANDS)
+def unknown(name: str, known: Iterable[str]) -> str:
+    meant = nearest(name, known)
     fix = f"did you mean `{meant}`?" if meant else "`kexec-hook help` lists the commands"
     return f"there is no command `{name}`\n  fix: {fix}"
 
@@ -196,7 +196,7 @@ def _hooks(parser: Parser) -> None:
 
 def _help(parser: Parser) -> None:
     parser.add_argument(
-        "topic", nargs="?", metavar="TOPIC", help="a command (default: all of them)"
+        "topic", nargs="?", metavar="TOPIC", help="a command, or the code of a reason"
     )
     parser.add_argument(
         "-a", "--all", action="store_true", help="list the commands for scripts and units as well"
@@ -338,9 +338,9 @@ COMMANDS = {
     "help": Command(
         "help.show_help",
         SET_UP,
-        "list the commands, or tell about one of them",
-        "kexec-hook help stage",
-        "the options of `stage`",
+        "tell about a command, or about the code of a reason",
+        "kexec-hook help not-mounted",
+        "what it means, and what to do about it",
         _help,
     ),
     "grub-eval": Command(
