@@ -121,6 +121,12 @@ class RootDisks(VolumeDisks):
             raise Unseen(f"which subvolume ({name}) has by default is not known")
         return self.sight.subvolume(system, number)
 
+    def read(self, path: GrubPath) -> bytes:
+        """A file, or a list of blocks (512+2), which is read from the device itself."""
+        unit = None if path.path.startswith("/") else self._unit(path.device)
+        system = self._system(unit) if unit else None
+        return super().read(path) if system is None else self.sight.blocks(path.path, system)
+
     def beyond(self, path: GrubPath, why: str) -> HiddenFile:
         unit = self._unit(path.device)
         system = self._system(unit) if unit else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from kexec_hook.system.sysroot import Sysroot, SysrootError, kind_of
 if TYPE_CHECKING:
     from kexec_hook.disks.btrfs import Btrfs
 
+_SECTOR = 512  # bytes
+_MOST_BLOCKS = 1 << 20  # bytes that are read of a list of blocks
 # Where swap space, LUKS and BitLocker are known by: libblkid's superblocks/swap.c, luks.c, bitlocker.c.
 _NO_FILE_SYSTEM = (
     (4086, b"SWAPSPACE2"),
@@ -89,6 +92,26 @@ class Sight:
             self.unwatched = True
             raise _unseen(system, NOT_MOUNTED, unseen, None) from None
         return device._replace(fs=info.kind, uuid=info.uuid, label=info.label)
+
+    def blocks(self, text: str, system: FileSystem) -> bytes:
+        """What lies in `512+2`, [ start ] "+" count, and so on, in sectors (kern/fs.c, grub_fs_blocklist).  Unseen"""
+        try:
+            if len(system.nodes) != 1:
+                raise fstest.NoAnswer("is not the only device of its file system")
+            self.image(system)  # may it be looked at?
+            data = b""
+            with self._sysroot.unnoted.window(f"/dev/{system.nodes[0]}", block=True) as file:
+                for start, count in re.findall(r"(\d*)\+(\d+)", text):
+                    size = int(count) * _SECTOR
+                    data += file.at(int(start or 0) * _SECTOR, min(size, _MOST_BLOCKS + 1))
+                    if len(data) > _MOST_BLOCKS:
+                        raise fstest.NoAnswer(f"is read up to {_MOST_BLOCKS} bytes only")
+            if len(data) != sum(int(n) for n in re.findall(r"\+(\d+)", text)) * _SECTOR:
+                raise fstest.NoAnswer("ends before them")
+        except (fstest.NoAnswer, SysrootError) as unseen:
+            self.unwatched = True
+            raise Unseen(f"what the blocks {text} of {describe(system)} hold: {unseen}") from None
+        return data
 
     def untold(self, device: Device, system: FileSystem) -> Unseen | None:
         """Why nobody tells what is on it: an empty file is in the place of its device, and udev has no link to it."""

@@ -116,3 +116,64 @@ def test_what_is_no_btrfs_is_damaged() -> None:
     for data in (b"", bytes(0x20000), bytes(0x10040) + b"_BHRfS_M" + b"\xff" * 0x10000):
         with pytest.raises(btrfs.Damaged):
             btrfs.open_btrfs(lambda offset, size, data=data: data[offset : offset + size])  # type: ignore[misc]
+
+
+# --- the environment block in the header of btrfs (grub2's 0001-..-env_block patches of openSUSE) ---
+
+BLOCK = """\
+if [ "${env_block}" ] ; then
+  set env_block="(${root})${env_block}"
+  export env_block
+  load_env -f "${env_block}"
+fi
+if [ "${next_entry}" ] ; then
+   set default="${next_entry}"
+   set next_entry=
+   save_env next_entry
+   if [ "${env_block}" ] ; then
+     save_env -f "${env_block}" next_entry
+   fi
+else
+   set default="${saved_entry}"
+fi
+"""
+OTHER = f"menuentry Other --id other {{\n linux /boot/vmlinuz-6.4 root=UUID={UUID} other\n initrd /boot/initrd-6.4\n}}\n"
+
+
+def in_header(suse: Tree, *assignments: str) -> Tree:
+    """The block is 512 bytes at 256 KiB, and grubenv says so."""
+    config = (suse / "boot/grub2/grub.cfg").read_text()
+    config = config.replace("menuentry 'open", BLOCK + "menuentry 'open", 1) + OTHER
+    suse.write("boot/grub2/grub.cfg", config)
+    suse.grubenv("env_block=512+1", path="boot/grub2/grubenv")
+    image(suse, FIRST)
+    text = "# GRUB Environment Block\n" + "".join(f"{line}\n" for line in assignments)
+    with open(suse / "dev/sda2", "r+b") as file:
+        file.seek(512 * 512)
+        file.write(text.encode().ljust(512, b"#"))
+    return suse
+
+
+def test_what_is_saved_in_the_header_of_btrfs_is_read(
+    suse: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = stage(in_header(suse, "saved_entry=other"), capsys)
+    assert said["outcome"] == "would-stage"
+    assert (said["entry"]["id"], said["env_writes"]) == ("other", {})
+
+
+def test_a_write_to_the_header_of_btrfs_is_an_objection(
+    suse: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (objection,) = stage(in_header(suse, "next_entry=other"), capsys)["objections"]
+    assert objection["code"] == "environment-not-writable"
+    assert "512+1, which is not done in its place" in objection["reason"]
+
+
+def test_a_header_that_cannot_be_read_is_not_known(
+    suse: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_header(suse)
+    suse.write("dev/sda2")
+    suse.mount("/mnt", "/dev/sda2", "btrfs", "/", options="rw,subvolid=5,subvol=/")
+    assert stage(suse, capsys)["outcome"] == "declined"
