@@ -201,7 +201,8 @@ def judge_boot(host: Host, args: Namespace) -> int:
         tell(f"the kexec into {attempt.release} came up")
     else:
         tell(
-            f"the kexec into {attempt.release} on {attempt.when} did not come up: this boot came from the firmware; "
+            f"the kexec into {attempt.release} on {attempt.when} did not come up, or was never begun, since "
+            "the power went or the reboot was forced: this boot came from the firmware; "
             "that kernel is not started by kexec again until `kexec-hook ack`"
         )
         return FAILED  # so that `systemctl --failed` and OnFailure= see it

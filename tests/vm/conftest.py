@@ -15,11 +15,12 @@ _LAB = pytest.StashKey[Lab]()
 
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest) -> Lab:
-    """A machine of the module's RECIPE; kept for the next module where that is the same."""
+    """A machine of the module's RECIPE, with its DEVICES; kept for the next module where that is the same."""
     stash = request.config.stash
-    if _LAB not in stash or stash[_LAB].recipe != request.module.RECIPE:
+    wanted = request.module.RECIPE, getattr(request.module, "DEVICES", ())
+    if _LAB not in stash or (stash[_LAB].recipe, stash[_LAB].devices) != wanted:
         _close(request.config)
-        stash[_LAB] = Lab(request.module.RECIPE)
+        stash[_LAB] = Lab(*wanted)
     return stash[_LAB]
 
 

@@ -34,8 +34,9 @@ class State:
 class Lab:
     """Tests may leave the machine as they like: hung, off, or gone."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, devices: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
+        self.devices = devices
         self.image: Image = image.make(recipe)
         self._machine: VirtualMachine | None = None
         self._by_grub: dict[str, Booted] = {}
@@ -69,6 +70,7 @@ class Lab:
                 self._payload,
                 variables=self.image.variables,
                 secure=self.image.secure,
+                devices=self.devices,
             ).start()
             machine.booted()
             named = (line.partition(" ") for line in machine.ok(VERSIONS).splitlines())

@@ -75,6 +75,7 @@ class VirtualMachine:
     def __init__(
         self, disk: Path, payload: Path | None = None,
         *, variables: Path | None = None, secure: bool = False, memory: int = 1024, keep: bool = False,
+        devices: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """disk and variables stay as they are, unless keep.  With variables, those of the firmware, it has UEFI; secure:
         Secure Boot too, if its keys are among them.
@@ -117,7 +118,7 @@ class VirtualMachine:
             *("-chardev", f"socket,id=shell,path={self.directory}/shell,server=on,wait=off"),
             *("-serial", "chardev:shell"),
             *("-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"),
-            *("-device", "virtio-rng-pci"),
+            *(word for device in ("virtio-rng-pci", *devices) for word in ("-device", device)),
             *(SECURE_WORDS if secure else ()),
             *(word for drive in drives for word in ("-drive", drive)),
         ]
