@@ -106,6 +106,23 @@ def texts() -> Iterator[tuple[str, str]]:
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
 
 
+# For users; what is for developers may define more, and proof.md and timeline.md are written by programs.
+FOR_USERS = (
+    *("README.md", "SECURITY.md", "CONTRIBUTING.md", "NEWS.md", "kexec_hook/data/kexec-hook.conf"),
+    *("man/kexec-hook.md", "docs/settings.md", "docs/json.md", "docs/troubleshooting.md"),
+    *("docs/how-it-decides.md", "docs/reboot-paths.md", "docs/supported.md", "docs/plugins.md"),
+    "docs/packaging.md",
+)
+
+
+@pytest.mark.parametrize("path", FOR_USERS)
+def test_documents_use_no_private_words(path: str) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]+`", "", (ROOT / path).read_text(), flags=re.DOTALL)
+    private = PRIVATE.replace("words?|", "").replace("judged?|", "")  # a command line has words
+    found = [line for line in text.splitlines() if re.search(rf"\b(?i:{private})\b", line)]
+    assert found == []
+
+
 def test_messages_use_no_private_words() -> None:
     found = [
         f"{where}: {text}"
