@@ -38,7 +38,7 @@ def code(text: str) -> Iterator[str]:
 
 def commands() -> dict[str, str]:
     """Every command line that begins with kexec-hook, and a document that has it."""
-    found = {}
+    found: dict[str, str] = {}
     for path in DOCUMENTS:
         for line in code(path.read_text(encoding="utf-8")):
             match = re.match(r"(?:[#$] )?(?:sudo )?kexec-hook( .*|)$", line)
