@@ -6,18 +6,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-# The machine that the demo shows: three kernels, microcode, Debian 12.
-DEMO := tests/roots/debian-12-microcode/tree
-
 # oracle: how many generated cases, and from which seed (a failure prints the one it had).
 N ?= 200
 SEED ?= 0
 WORLDS ?=
 
-.PHONY: demo test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all timeline kills bench compare fuzz roots clean
+.PHONY: demo recording test oracle packages packages-deb packages-rpm e2e e2e-debian12 e2e-debian13 e2e-all timeline kills bench compare fuzz roots clean
 
 demo: $(VENV)/runs
-	$(BIN)/kexec-hook --root $(DEMO) stage --dry-run
+	$(BIN)/python docs/demo.py
+
+# The same as a picture, for the README.
+recording: $(VENV)/runs
+	$(BIN)/python docs/demo.py --svg docs/demo.svg
 
 test: $(VENV)/tests
 	$(BIN)/python -m pytest $(ARGS)

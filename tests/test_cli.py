@@ -431,17 +431,6 @@ def test_status_advises_to_install_the_hooks(
     assert "kexec-hook hooks install" in capsys.readouterr().out
 
 
-def test_readme_shows_the_demos_own_output(capsys: pytest.CaptureFixture[str]) -> None:
-    project = ROOTS.parents[1]
-    (line,) = [
-        line
-        for line in (project / "Makefile").read_text().splitlines()
-        if line.startswith("DEMO := ")
-    ]
-    assert main(["--root", str(project / line.partition(" := ")[2]), "stage", "--dry-run"]) == 0
-    assert f"```\n{capsys.readouterr().out}```\n" in (project / "README.md").read_text()
-
-
 def test_stage_json_is_what_the_document_says(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOTS.parents[1] / "docs/json.md").read_text()
     chapters = {part.partition("\n")[0].split("`")[1]: part for part in text.split("\n## ")[1:]}

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""What `make demo` shows: an upgrade, a one-time `grub-reboot`, a damaged initrd, in a directory.
+
+It stands for a machine, and is a copy of a Debian 12 from tests/roots with programs of its own in the place of kexec and systemctl:
+nothing is loaded and nothing of this machine is changed.  `demo.py --svg FILE` records a run as a picture.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import pty
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from kexec_hook.report.terminal import Style  # noqa: E402
+from tests.machine import Box  # noqa: E402
+
+COLUMNS = 100
+NEW, OLD = "6.1.0-39-amd64", "6.1.0-37-amd64"
+
+
+def play() -> None:
+    os.environ["COLUMNS"] = str(COLUMNS)
+    with tempfile.TemporaryDirectory() as directory:
+        box = Box(Path(directory), "debian-12-microcode")
+
+        def shell(line: str, *, why: str = "") -> None:
+            comment = f"   # {why}" if why else ""
+            print(Style().key(f"$ {line}") + Style().dim(comment), flush=True)
+
+        def run(line: str, why: str = "") -> None:
+            shell(line, why=why)
+            box.run(*line.split()[1:])
+            print(flush=True)
+
+        run("kexec-hook list", f"GRUB's menu; this machine runs {OLD}")
+        shell("apt upgrade", why="ends with a line from kexec-hook")
+        box.run("run", "--source=apt")
+        print(flush=True)
+        run("kexec-hook status --check")
+        shell("grub-reboot '1>4'", why="an even older kernel, once")
+        box.grubenv("next_entry=1>4")
+        run("kexec-hook status", "it follows, as GRUB does")
+        box.grubenv("")
+        shell(f"truncate -s -1000 /boot/initrd.img-{NEW}", why="a full disk, say")
+        initrd = box / f"boot/initrd.img-{NEW}"
+        initrd.write_bytes(initrd.read_bytes()[:-1000])
+        run("kexec-hook status --check", "nothing is left to luck")
+        run("kexec-hook help initrd-damaged")
+
+
+# The picture.
+
+_STYLES = {"1": "key", "2": "dim", "31": "bad", "32": "good"}
+_CSS = """
+svg { background: #fff; color-scheme: light dark } rect { fill: #f6f8fa; stroke: #d0d7de }
+text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; white-space: pre; fill: #1f2328 }
+.key { font-weight: bold } .dim { fill: #59636e } .bad { fill: #d1242f } .good { fill: #1a7f37 }
+@media (prefers-color-scheme: dark) {
+ svg { background: #0d1117 } rect { fill: #151b23; stroke: #3d444d } text { fill: #f0f6fc }
+ .dim { fill: #9198a1 } .bad { fill: #ff7b72 } .good { fill: #3fb950 }
+}
+@keyframes show { from { opacity: 0 } to { opacity: 1 } }
+@media (prefers-reduced-motion: no-preference) { text { animation: show .1s backwards } }
+"""
+
+
+def record() -> str:
+    """What a run prints on a terminal."""
+    output = b""
+
+    def read(fd: int) -> bytes:
+        nonlocal output
+        data = os.read(fd, 65536)
+        output += data
+        return data
+
+    os.environ.update(TERM="xterm", NO_COLOR="", PYTHONUTF8="1")
+    pty.spawn([sys.executable, __file__], read)
+    return output.decode().replace("\r\n", "\n").rstrip("\n")
+
+
+def folded(line: str) -> Iterator[str]:
+    """As a terminal of so many columns has it."""
+    plain = re.sub(r"\x1b\[\d+m", "", line)
+    if len(plain) <= COLUMNS:
+        yield line
+        return
+    for at in range(0, len(plain), COLUMNS):
+        yield plain[at : at + COLUMNS]
+
+
+def picture(text: str) -> str:
+    lines = [part for line in text.split("\n") for part in folded(line)]
+    height = 18 * len(lines) + 28
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {height}" width="820" height="{height}" role="img"'
+        ' aria-label="A terminal: kexec-hook on a machine whose kernel was upgraded">',
+        f"<style>{_CSS}</style>",
+        f'<rect x=".5" y=".5" width="819" height="{height - 1}" rx="6"/>',
+    ]
+    second = 0.0
+    for number, line in enumerate(lines):
+        second += 1.2 if line.startswith(("$", "\x1b[1m$")) else 0.05
+        spans = re.sub(r"\x1b\[(\d+)m(.*?)\x1b\[0m", r"\0\1\0\2\0", line).split("\0")
+        body = ""
+        for at in range(0, len(spans), 3):
+            body += html.escape(spans[at], quote=False)
+            if at + 2 < len(spans):
+                style, part = _STYLES[spans[at + 1]], html.escape(spans[at + 2], quote=False)
+                body += f'<tspan class="{style}">{part}</tspan>'
+        if body:
+            delay = f"animation-delay:{second:.2f}s"
+            out.append(f'<text x="14" y="{18 * number + 28}" style="{delay}">{body}</text>')
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--svg"]:
+        Path(sys.argv[2]).write_text(picture(record()), encoding="utf-8")
+    else:
+        play()
