@@ -46,6 +46,7 @@ def list_entries(host: Host, args: Namespace) -> int:
     if answer["entries"]:
         return OK
     about = [one for one in found.objections if one.by in ("kexec-hook", "checks")]
+    about = about or list(found.objections if found.evaluation is None else ())
     for objection in about:
         fail("\n".join(lines_of("no menu:", objection.reason, objection.fix)))
     return FAILED if about else fail("the menu is empty")

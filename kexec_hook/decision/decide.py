@@ -60,6 +60,8 @@ def decide(
     if decision.plan is None and not objections:
         objections = [Objection("there is nothing that kexec could load", code="nothing-to-load")]
     notes = [*decision.notes, *plugins.notes(decision, sysroot), *plugins.complaints]
+    if any(objection.elsewhere for objection in objections):
+        notes = []  # they would be about another machine
     return decision._replace(
         objections=tuple(dict.fromkeys(_in_order(objections))), notes=tuple(dict.fromkeys(notes))
     )

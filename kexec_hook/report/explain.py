@@ -94,7 +94,8 @@ def _headline(decision: Decision, outcome: str, left: bool, style: Style) -> str
         so = "Nothing is staged; the next reboot goes through the firmware."
         if decision.trigger.dry or decision.trigger.panic or left:
             so = f"Nothing {'would be' if decision.trigger.dry else 'was'} staged."
-        return "\n".join((*reasons, f"{so} Found:"))
+        found = " Found:" if decision.default or decision.plan else ""
+        return "\n".join((*reasons, f"{so}{found}"))
     said = {
         "would-stage": f"would stage: {what} would be a kexec into",
         "staged": f"staged: {what} is a kexec into",
@@ -278,7 +279,7 @@ def _settings(decision: Decision) -> Iterator[str]:
         value = setting.value
         if isinstance(value, bool):
             value = "yes" if value else "no"
-        elif isinstance(value, tuple):
+        elif type(value) is tuple:  # a Selection is one, too
             value = " ".join(value)
         yield f"{name} = {value} ({setting.origin})"
 

@@ -35,6 +35,8 @@ _LOADERS = {"208": "kexec", "114": "GRUB", "33": "EFI stub"}
 _AUTO_KEXEC = 255
 
 _JUMPS_SHOWN = 3
+# There is nothing to install where these object.
+_ELSEWHERE = {"container", "chroot", "image-build"}
 _WAYS = ("reboot", "systemctl reboot", "shutdown -r now", "coldreboot")
 
 
@@ -262,7 +264,8 @@ def status_text(answer: dict[str, Any]) -> str:
         *_verified(answer, style),
     ]
     lines = [style.key(f"{name:<13}") + " " + value for name, value in rows]
-    lines += list(_advice(answer))
+    elsewhere = {objection["code"] for objection in answer["objections"]} & _ELSEWHERE
+    lines += [] if elsewhere else list(_advice(answer))
     for objection in answer["objections"]:
         lines += lines_of(style.bad("objection:"), objection["reason"], objection["fix"])
     for note in answer["note_details"]:
