@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What `make demo` shows: an upgrade, a one-time `grub-reboot`, a damaged initrd, in a directory.
 
-It stands for a machine, and is a copy of a Debian 12 from tests/roots with programs of its own in the place of kexec and systemctl:
-nothing is loaded and nothing of this machine is changed.  `demo.py --svg FILE` records a run as a picture.
+It stands for a machine: a copy of a Debian 12 from tests/roots, with programs of its own in the place of kexec and
+systemctl.  Nothing is loaded and nothing of this machine is changed.  `demo.py --svg FILE` records a run as a picture.
 """
 
 from __future__ import annotations
