@@ -72,7 +72,7 @@ if [ -e "$root/srv/kexec_loaded" ]; then
     : > "$root/sys/kernel/kexec_loaded"
     mount --bind "$root/srv/kexec_loaded" "$root/sys/kernel/kexec_loaded"
     # As on a machine, the first process is an init: where an image is built, kexec-hook keeps quiet.
-    echo systemd > "$root/srv/comm"
+    [ -e "$root/srv/comm" ] || echo systemd > "$root/srv/comm"
     mount --bind "$root/srv/comm" "$root/proc/1/comm"
 fi
 if [ "$network" = host ]; then

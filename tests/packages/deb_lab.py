@@ -17,7 +17,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -392,12 +392,17 @@ def kernel_files(release: str) -> tuple[str, list[str]]:
     return f"/boot/vmlinuz-{release}", [f"/boot/initrd.img-{release}"]
 
 
-def repacked(package: Path, directory: Path, version: str) -> Path:
-    """The same package with another version."""
+def repacked(
+    package: Path, directory: Path, version: str, contents: Mapping[str, str] | None = None
+) -> Path:
+    """The same package with another version, and other contents of these files."""
     tree = directory / version
     subprocess.run(["dpkg-deb", "-R", str(package), str(tree)], check=True)
     control = tree / "DEBIAN/control"
     control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", control.read_text()))
+    for name, content in (contents or {}).items():
+        [file] = [*tree.glob(name), *tree.glob(f"usr/{name}")]
+        file.write_text(content)
     new = directory / f"kexec-hook_{version}_all.deb"
     subprocess.run(
         ["dpkg-deb", "--root-owner-group", "-b", str(tree), str(new)],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -360,6 +361,66 @@ def test_purge_leaves_nothing(bare: DebianChroot, package: Path) -> None:
     assert left <= {"/run/reboot-required", "/run/reboot-required.pkgs"} | {
         line for line in left if "linux" in line
     }
+
+
+# Before there was a mark, the record told an image of kexec-hook from an administrator's.
+OLDER_KEXEC = """\
+[Unit]
+FailureAction=reboot-force
+
+[Service]
+Type=oneshot
+ExecStart=
+ExecStart=/bin/sh -c 'if [ "$(cat /sys/kernel/kexec_loaded)" = 1 ] && { [ -e /run/kexec-hook/approved ] || [ ! -e /run/kexec-hook/staged.json ]; }; then exec systemctl --force kexec; else exec systemctl --force reboot; fi'
+"""
+OLDER_REBOOT = """\
+[Service]
+Type=oneshot
+ExecStart=-/bin/sh -c 'if [ -e /run/kexec-hook/approved ] && [ "$(cat /sys/kernel/kexec_loaded)" = 1 ]; then exec systemctl --force kexec; fi'
+"""
+OLDER = {
+    "lib/systemd/system/systemd-kexec.service.d/50-kexec-hook.conf": OLDER_KEXEC,
+    "lib/systemd/system/systemd-reboot.service.d/50-kexec-hook.conf": OLDER_REBOOT,
+    "DEBIAN/preinst": "#!/bin/sh\n",
+}
+OLDER_ATTEMPT = '{"release": "6.1", "kernel": "/boot/vmlinuz-6.1", "boot_id": "1", "time": 1.0}\n'
+
+
+def last_second(machine: DebianChroot, unit: str) -> str:
+    """What the drop-in that is installed asks of systemd at the end of a shutdown."""
+    name = f"{unit}.service.d/50-kexec-hook.conf"
+    found = machine.chroot.sh(f"cat /lib/systemd/system/{name}").check().output
+    [script] = re.findall(r"^ExecStart=-?/bin/sh -c '(.*)'$", found, re.MULTILINE)
+    machine.chroot.write("srv/bin/systemctl", '#!/bin/sh\necho "$@"\n', 0o755)
+    return machine.chroot.sh(f"PATH=/srv/bin:$PATH\n{script}").output.strip()
+
+
+def test_upgrade_over_an_older_version_that_has_staged(
+    bare: DebianChroot, package: Path, tmp_path: Path
+) -> None:
+    """Its drop-ins, its record without a mark, and an attempt of its: nothing jumps unapproved, nothing is lost."""
+    bare.install(repacked(package, tmp_path, "0.0.1", OLDER))
+    bare.pretend_staged()
+    (bare.chroot / "run/kexec-hook/approved").unlink()
+    attempt = bare.chroot.write("var/lib/kexec-hook/attempt.json", OLDER_ATTEMPT, 0o600)
+    shutil.copy(package, bare.chroot / "srv")
+    bare.apt("install", f"/srv/{package.name}", env={"KEXEC_HOOK_SUSPEND": "1"}).check()
+
+    assert bare.loaded()
+    assert last_second(bare, "systemd-kexec") == "--force reboot"
+    assert last_second(bare, "systemd-reboot") == ""
+    bare.chroot.write("run/kexec-hook/approved")
+    assert last_second(bare, "systemd-kexec") == "--force kexec"
+    (bare.chroot / "run/kexec-hook/approved").unlink()
+    assert attempt.read_text() == OLDER_ATTEMPT
+
+    # The next decision, which declines here, knows whose image it is.
+    bare.chroot.run("/usr/lib/kexec-hook/run", "apt").check()
+    assert not bare.loaded()
+    assert not (bare.chroot / "run/kexec-hook.loaded").exists()
+    # Now an image is an administrator's.
+    bare.chroot.write("srv/kexec_loaded", "1\n")
+    assert last_second(bare, "systemd-kexec") == "--force kexec"
 
 
 @pytest.mark.parametrize("name", ["smoke", "upgrades"])
