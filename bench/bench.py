@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -219,6 +220,29 @@ def stage_rows(box: Box, run: list[str]) -> Iterator[Row]:
     )
 
 
+def finalize_lines(box: Box, run: list[str], runs: int) -> Iterator[str]:
+    """What the decision at shutdown takes: where Linux counts loads, and where it does not."""
+    box.rebooting()
+    limit = box / "proc/sys/kernel/kexec_load_limit_reboot"
+    for what, counts in (("is loaded", True), ("is loaded anew", False)):
+        limit.unlink(missing_ok=True)
+        if counts:
+            box.counts_calls()
+        subprocess.run([*run, "unstage"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*run, "stage"], check=True, stdout=subprocess.DEVNULL)
+        cpu, wall = zip(*(_cost([*run, "finalize"]) for _ in range(runs)))
+        took = f"{ms(statistics.median(wall))} {ms(statistics.median(cpu))} of CPU"
+        yield f"{f'finalize, what GRUB would boot {what}':44} {took}"
+
+
+def _cost(argv: list[str]) -> tuple[float, float]:
+    """Seconds of CPU, its children's included, and of the clock."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+
+
 def apt_row(runs: int, scratch: Path) -> tuple[str, bool]:
     """apt's whole run, with the package's glue, where nothing has changed that boots; and whether it takes too long."""
     what, limit = "apt-get install --reinstall of a small package", 1.1
@@ -380,6 +404,7 @@ def main() -> int:
         copies = [words for words in loads if f"--initrd={box / INITRD}" not in words]
         over = over or bool(copies) or not loads
         print(f"{'stage, a single initrd':44} {len(copies)} copies in {len(loads)} stages")
+        print(*finalize_lines(box, run, args.runs), sep="\n")
         line, slow = apt_row(max(args.runs, 20), scratch)
         print(line)
         over = over or slow
