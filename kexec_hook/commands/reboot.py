@@ -94,20 +94,29 @@ def reboot(host: Host, args: Namespace) -> int:
         if not _agreed("Reboot this machine now? [y/N] "):
             print("not rebooted")
             return DECLINED
-    from kexec_hook.state import names, record
+    from kexec_hook.state import names
+
+    code = FAILED
+    with host.state() as state:
+        with state.lock() as held:
+            held.write(names.ASKED, b"")
+        try:
+            _stage_if_needed(host)
+            code = _reboot(host, {})
+        finally:
+            if code != OK:  # the next reboot is another one
+                state.remove(names.ASKED)
+    return code
+
+
+def _stage_if_needed(host: Host) -> None:
+    from kexec_hook.state import record
     from kexec_hook.system.kexec import Kexec
 
-    with host.state() as state, state.lock() as held:
-        held.write(names.ASKED, b"")
     if not (isinstance(_look(host), record.Staged) and Kexec(host).loaded()):
         done = stage_now(host, Namespace(entry=None, dry_run=False, force=False, running=False))
         journal_done(host, done, say_done(done))
         print(f"kexec-hook: {say_done(done)}")
-    code = _reboot(host, {})
-    if code != OK:  # the next reboot is another one
-        with host.state() as state:
-            state.remove(names.ASKED)
-    return code
 
 
 def _agreed(question: str) -> bool:

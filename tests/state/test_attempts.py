@@ -138,6 +138,16 @@ def test_reboot_that_was_refused_asks_for_nothing(
     assert declined(box, capsys)
 
 
+def test_reboot_that_ended_in_an_error_asks_for_nothing(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    want_trial(box)
+    box.write("etc/kexec-hook.conf.d/wrong.conf", "load = perhaps\n")
+    assert box.run("reboot", "--yes") == 1
+    (box / "etc/kexec-hook.conf.d/wrong.conf").unlink()
+    assert declined(box, capsys)
+
+
 def test_trial_is_not_forgotten_for_the_jumps_after_it(box: Box) -> None:
     reboots(box, "reboot", "--yes")
     for number in range(12):
