@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.system.journal import MESSAGE_IDS, SOCKET, send
-from tests.machine import Box
+from tests.machine import PROJECT, Box
 
 
 @pytest.fixture
@@ -108,3 +108,13 @@ def test_message_ids_are_ids_and_differ() -> None:
     ids = list(MESSAGE_IDS.values())
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
     assert len(set(ids)) == len(ids)
+
+
+def test_fields_and_ids_are_documented(box: Box, journal: socket.socket) -> None:
+    box.run("run", "--source=apt")
+    (box / "boot/initrd.img-6.1.0-39-amd64").unlink()
+    box.run("stage", "-q")
+    chapter = (PROJECT / "docs/json.md").read_text().partition("## The journal")[2]
+    fields = {name for entry in entries(journal) for name in entry} - {"MESSAGE"}
+    assert [name for name in fields - {"SYSLOG_IDENTIFIER"} if f"`{name}`" not in chapter] == []
+    assert [one for one in MESSAGE_IDS.values() if f"`{one}`" not in chapter] == []
