@@ -17,8 +17,10 @@ from kexec_hook.plugins.builtin.start import (
     OPEN_FIRMWARE,
     Start,
     architecture,
+    built_in,
     find_start,
-    is_rhboots,
+    flavour_of,
+    is_another,
 )
 from kexec_hook.system.distribution import os_release, system_ids
 from kexec_hook.system.reach import join, parts_of
@@ -26,6 +28,7 @@ from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, Sy
 
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks
+    from kexec_hook.system.efi import BootOption
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
@@ -73,8 +76,8 @@ def _at(config: BootConfig, place: GrubPath, disks: RootDisks) -> BootConfig:
         mount = disks.mounts.at(disks.sysroot.resolve(config.path))
         path = join(parts_of(path)[len(mount.root) if mount else 0 :])
     prefix = f"({disks.lasting_name(place.device)}){path}"
-    if is_rhboots(place):
-        config = config._replace(flavour="rhboot")
+    others = flavour_of(place, os_release(disks.sysroot))
+    config = config._replace(flavour=others or config.flavour)
     return config._replace(config=f"{prefix}/grub.cfg", prefix=prefix)
 
 
@@ -140,15 +143,30 @@ def _out_of_sight(decision: Decision) -> Iterator[Objection]:
     why, fix = f"the partition {loader.partuuid} is not there", ""
     for device in bootorder.partitions(disks, loader):
         try:
-            disks.stat(GrubPath(device.name, f"{loader.directory}/grub.cfg"))
-            return
+            stub = disks.stat(GrubPath(device.name, f"{loader.directory}/grub.cfg"))
         except Unseen as unseen:
             why, fix = unseen.reason, unseen.fix
+            continue
+        if not stub and _is_unknown(decision, loader):
+            yield Objection(
+                f"the firmware starts {loader.path}, which is another system's, and no grub.cfg beside it "
+                "tells which configuration that reads",
+                code="cannot-be-known",
+            )
+        return
     yield Objection(
         f"the firmware starts {loader.path}, and which configuration that reads cannot be known: {why}",
         code="not-mounted",
         fix=fix,
     )
+
+
+def _is_unknown(decision: Decision, loader: BootOption) -> bool:
+    """Is this another distribution's GRUB, and its image tells nothing?"""
+    evaluation = decision.evaluation
+    if evaluation is None or not is_another(loader, os_release(decision.sysroot)):
+        return False
+    return built_in(decision.disks, loader, evaluation.config.cpu) is None
 
 
 def _architecture(decision: Decision) -> Iterator[Objection]:

@@ -27,7 +27,12 @@ _VENDORS = {
     "opensuse-leap": "opensuse",
     "opensuse-tumbleweed": "opensuse",
 }
-_RHBOOTS = "fedora|redhat|centos|rocky|almalinux"
+# Directories there -> whose GRUB they hold; other names are those that somebody gave to grub-install.
+_FLAVOURS = {
+    **dict.fromkeys(("fedora", "redhat", "centos", "rocky", "almalinux"), "rhboot"),
+    **dict.fromkeys(("opensuse", "sles", "sled"), "suse"),
+    **dict.fromkeys(("debian", "ubuntu", "kali", "arch", "manjaro", "gentoo"), "upstream"),
+}
 # GRUB's name of a processor -> what EFI calls it in names of loaders; and how many bits its firmware has.
 CPUS = {
     "x86_64": ("x64", 64),
@@ -82,7 +87,7 @@ def find_start(
         return _unmounted(sysroot, disks, release, modules, loader)
     start = _mounted(sysroot, disks, release, modules, loader)
     if start.place is None and loader and loader.path:
-        return start._replace(place=_built_in(disks, loader, start.cpu))
+        return start._replace(place=built_in(disks, loader, start.cpu))
     return start
 
 
@@ -94,9 +99,20 @@ def architecture(sysroot: Sysroot) -> str:
         return os.uname().machine if str(sysroot.root) == "/" else ""
 
 
-def is_rhboots(place: GrubPath) -> bool:
-    """Is this a directory of Fedora's or RHEL's on an EFI system partition?"""
-    return re.fullmatch(f"(?i)/EFI/({_RHBOOTS})", place.path) is not None
+def flavour_of(place: GrubPath, release: dict[str, str]) -> str:
+    """The flavour of another distribution's GRUB, by its directory on an EFI system partition; else empty."""
+    found = re.fullmatch("(?i)/EFI/([^/]+)", place.path)
+    return _others_flavour(found[1], release) if found else ""
+
+
+def is_another(loader: BootOption, release: dict[str, str]) -> bool:
+    """Is this by its directory another distribution's?"""
+    return _others_flavour(loader.directory.rpartition("/")[2], release) != ""
+
+
+def _others_flavour(directory: str, release: dict[str, str]) -> str:
+    own = (_VENDORS.get(name, name) for name in system_ids(release))
+    return "" if directory.lower() in own else _FLAVOURS.get(directory.lower(), "")
 
 
 # BIOS
@@ -145,6 +161,8 @@ def _is_mounted(disks: RootDisks, loader: BootOption) -> bool:
 def _directories(release: dict[str, str], loader: BootOption | None) -> list[str]:
     """Where on the ESP the first grub.cfg may be: beside what was started, else where the distribution puts it."""
     found = [loader.directory] if loader and loader.directory else []
+    if loader and is_another(loader, release):
+        return found
     return found + [f"/EFI/{_VENDORS.get(name, name)}" for name in system_ids(release) if name]
 
 
@@ -168,7 +186,7 @@ def _unmounted(
                 return start
             if stub:
                 return start._replace(place=GrubPath(device.name, directory), signed=True)
-    return start._replace(place=_built_in(disks, loader, start.cpu))
+    return start._replace(place=built_in(disks, loader, start.cpu))
 
 
 def _mounted(
@@ -207,7 +225,7 @@ def _is_denied(sysroot: Sysroot, path: str) -> bool:
     return False
 
 
-def _built_in(disks: RootDisks, loader: BootOption, cpu: str) -> GrubPath | None:
+def built_in(disks: RootDisks, loader: BootOption, cpu: str) -> GrubPath | None:
     """The prefix that grub-install has built into the image, where that can be read and understood."""
     from kexec_hook.grub import image
     from kexec_hook.plugins.builtin import bootcode, bootorder

@@ -225,6 +225,49 @@ def test_another_distributions_grub_is_followed_to_its_configuration(
     assert "/dev/sda3" in said["objections"][0]["reason"]
 
 
+@pytest.mark.parametrize(("release", "taken"), [("debian", False), ("arch", True)])
+def test_another_distributions_grub_without_a_stub_does_not_read_ours(
+    uefi: Tree, capsys: pytest.CaptureFixture[str], release: str, taken: bool
+) -> None:
+    """Its image tells nothing here; beside Debian's own shim is a stub that GRUB never sees."""
+    uefi.write("etc/os-release", f"ID={release}\n")
+    uefi.option(1, "arch", ESP_PART, "\\EFI\\Arch\\grubx64.efi")
+    mounted_nowhere(uefi, {"EFI/Arch/grubx64.efi": "x", "EFI/debian/grub.cfg": STUB.format(UUID)})
+    said = stage(uefi, capsys)
+    assert (said["outcome"] == "would-stage") is taken
+    if not taken:
+        assert codes(said) == ["cannot-be-known"]
+        assert (
+            "which is another system's, and no grub.cfg beside it"
+            in said["objections"][0]["reason"]
+        )
+
+
+FLAVOURS = {
+    "debian": "Plain",  # it knows no blscfg
+    "fedora": "Snippet",
+    "opensuse": "Plain",
+}
+
+
+@pytest.mark.parametrize("vendor", FLAVOURS)
+@pytest.mark.parametrize("release", ["debian", "fedora"])
+def test_whose_grub_it_is_the_directory_tells(
+    uefi: Tree, capsys: pytest.CaptureFixture[str], vendor: str, release: str
+) -> None:
+    """Fedora's blscfg puts its entries where it stands, the others go on without it."""
+    uefi.write("etc/os-release", f"ID={release}\nVERSION_ID=12\n")
+    uefi.option(1, "x", ESP_PART, f"\\EFI\\{vendor}\\shimx64.efi")
+    snippet = (
+        "title Snippet\nlinux /boot/vmlinuz\ninitrd /boot/initrd.img\noptions root=/dev/sda2\n"
+    )
+    uefi.write("loader/entries/a.conf", snippet)
+    uefi.grubcfg("set root=hd0,msdos2\nblscfg\n" + linux().replace("Linux", "Plain"))
+    mounted_nowhere(uefi, {f"EFI/{vendor}/grub.cfg": STUB.format(UUID)})
+    said = stage(uefi, capsys)
+    assert said["entry"]["titles"] == [FLAVOURS[vendor]]
+
+
 # --- BIOS ---
 
 
