@@ -1,8 +1,9 @@
-"""What running makes: variables with their evidence, calls, entries, what is loaded, and what went wrong."""
+"""What running makes: variables with their evidence, calls, entries, what is loaded, and what went wrong.
 
-from __future__ import annotations
+Annotations are no text here, as in script/syntax.py.
+"""
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Union
 
 from kexec_hook.grub.disks import GrubPath
 from kexec_hook.grub.errors import CommandError
@@ -14,8 +15,8 @@ class Read(NamedTuple):
     """One use of a variable, with what it held at that moment."""
 
     name: str
-    binding: Binding | None  # None: unset, and expanded to nothing
-    place: Place | Span
+    binding: Optional["Binding"]  # None: unset, and expanded to nothing
+    place: Union[Place, Span]
 
     @property
     def span(self) -> Span:
@@ -26,7 +27,7 @@ class Binding(NamedTuple):
     """A variable's value and where it came from: the command that set it, and what that command read."""
 
     value: str
-    origin: Span | None = None
+    origin: Optional[Span] = None
     via: tuple[Read, ...] = ()
     exported: bool = False
     evidence: int = 0  # how many reads stand behind each other
@@ -36,7 +37,7 @@ class Problem(NamedTuple):
     """An error that GRUB would print, or a thing we could not follow; the script went on."""
 
     message: str
-    span: Span | None
+    span: Optional[Span]
     errno: int
 
 
@@ -44,7 +45,7 @@ class Refusal(NamedTuple):
     """A command whose effect no kexec can bring about, in the words the user reads."""
 
     reason: str
-    span: Span | None
+    span: Optional[Span]
     code: str = ""  # empty: the one of its kind
     fix: str = ""  # what to do about it
 
@@ -52,7 +53,7 @@ class Refusal(NamedTuple):
 class Halted(Exception):
     """GRUB stops running scripts here: it boots, reboots, exits, or waits for somebody."""
 
-    def __init__(self, how: str, span: Span | None = None) -> None:
+    def __init__(self, how: str, span: Optional[Span] = None) -> None:
         super().__init__(how)
         self.how = how  # boot, menu, or the command's name
         self.span = span
@@ -85,37 +86,22 @@ class Call(NamedTuple):
         return CommandError(errno, message, self.arg_span(arg) if arg >= 0 else self.span)
 
 
-class Loaded(NamedTuple):
-    """What a loader command put in place; `kind` is linux, or the name of a loader that kexec cannot stand in for."""
-
-    kind: str
-    path: GrubPath | None
-    words: tuple[str, ...]  # as the command got them, the path first
-    kcmdline: str
-    initrds: tuple[Initrd, ...]
-    devicetree: GrubPath | None
-    call: Call
-    initrd_call: Call | None = None
-
-
 class Initrd(NamedTuple):
     path: GrubPath
     newc: str = ""  # initrd newc:NAME:PATH: the file becomes this member of a cpio archive
 
 
-class Entry(NamedTuple):
-    """One item of a menu."""
+class Loaded(NamedTuple):
+    """What a loader command put in place; `kind` is linux, or the name of a loader that kexec cannot stand in for."""
 
-    title: str
-    id: str
-    args: tuple[str, ...]
-    classes: tuple[str, ...]
-    users: str | None  # None: anyone may boot it; otherwise users beside the superusers
-    hotkey: str
-    submenu: bool
-    code: Code
-    span: Span
-    reads: tuple[Read, ...] = ()
+    kind: str
+    path: Optional[GrubPath]
+    words: tuple[str, ...]  # as the command got them, the path first
+    kcmdline: str
+    initrds: tuple[Initrd, ...]
+    devicetree: Optional[GrubPath]
+    call: Call
+    initrd_call: Optional[Call] = None
 
 
 class Code(NamedTuple):
@@ -130,10 +116,25 @@ class Code(NamedTuple):
         return self.source.cut(self.start, self.end, self.prefix)
 
 
+class Entry(NamedTuple):
+    """One item of a menu."""
+
+    title: str
+    id: str
+    args: tuple[str, ...]
+    classes: tuple[str, ...]
+    users: Optional[str]  # None: anyone may boot it; otherwise users beside the superusers
+    hotkey: str
+    submenu: bool
+    code: Code
+    span: Span
+    reads: tuple[Read, ...] = ()
+
+
 class EnvWrite(NamedTuple):
     """A variable that save_env would write to an environment block; None deletes it."""
 
     path: GrubPath
     name: str
-    value: str | None
+    value: Optional[str]
     span: Span

@@ -1,8 +1,9 @@
-"""What a GRUB script is made of, once parsed."""
+"""What a GRUB script is made of, once parsed.
 
-from __future__ import annotations
+Its annotations are no text: for each one that is, NamedTuple compiles an expression, at every start.
+"""
 
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
 
 from kexec_hook.grub.script.source import ScriptError, Source, Span
 
@@ -34,7 +35,7 @@ class Word(NamedTuple):
     """One word of a command line; `constant` is its value where no variable, escape or wildcard is in it."""
 
     parts: tuple[Part, ...]
-    constant: str | None
+    constant: Optional[str]
 
 
 class Words(NamedTuple):
@@ -75,7 +76,7 @@ class Command(NamedTuple):
     """`word word... [block]`; menuentry is such a command, not a keyword."""
 
     words: Words
-    block: Block | None
+    block: Optional[Block]
 
     @property
     def span(self) -> Span:
@@ -84,23 +85,23 @@ class Command(NamedTuple):
 
 
 class If(NamedTuple):
-    condition: tuple[Statement, ...]
-    then: tuple[Statement, ...]
-    orelse: tuple[Statement, ...] | If | None
+    condition: tuple["Statement", ...]
+    then: tuple["Statement", ...]
+    orelse: Union[tuple["Statement", ...], "If", None]
 
 
 class For(NamedTuple):
     name: str
     words: Words
-    body: tuple[Statement, ...]
+    body: tuple["Statement", ...]
 
 
 class Loop(NamedTuple):
     """`while` and, with `until`, its opposite."""
 
     until: bool
-    condition: tuple[Statement, ...]
-    body: tuple[Statement, ...]
+    condition: tuple["Statement", ...]
+    body: tuple["Statement", ...]
 
 
 Statement = Union[Command, If, For, Loop]
@@ -124,4 +125,4 @@ class Script(NamedTuple):
 
     functions: tuple[Function, ...]
     statements: tuple[Statement, ...]
-    broken: Broken | None
+    broken: Optional[Broken]
