@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tests.kills import units
-from tests.kills.computer import Computer
+from tests.kills.computer import Block, Computer
 from tests.kills.tracing import Blow, Tree
 
 INITRD = "boot/initrd.img-6.1.0-39-amd64"
@@ -122,11 +122,8 @@ def _jump_failed(computer: Computer) -> None:
 
 def _unwritten(computer: Computer) -> None:
     """Finalize is killed so that the jump comes with grubenv as it was."""
-    _shutting_down(computer)
-    before = computer.block
-    for at in _UNWRITTEN or range(len(_killed(computer, 0).calls), 0, -1):
-        computer.__init__(computer.directory, "debian-12-next")  # type: ignore[misc]
-        _shutting_down(computer)
+    for at in _numbers(computer):
+        before = _made_again(computer)
         _killed(computer, at)
         if (
             computer.last_second(units.KEXEC) == "kexec"
@@ -136,6 +133,19 @@ def _unwritten(computer: Computer) -> None:
             computer.power_on("kexec")
             return
     raise NothingToStrike("no kill of finalize leaves a jump whose write is to be completed")
+
+
+def _numbers(computer: Computer) -> Iterator[int]:
+    """Of finalize's calls: the one that it was, and then all, since two processes take turns as they like."""
+    yield from list(_UNWRITTEN)
+    _made_again(computer)
+    yield from range(len(_killed(computer, 0).calls) + 2, 0, -1)
+
+
+def _made_again(computer: Computer) -> Block:
+    computer.__init__(computer.directory, "debian-12-next")  # type: ignore[misc]
+    _shutting_down(computer)
+    return computer.block
 
 
 _UNWRITTEN: list[int] = []  # at which call, once it is known
