@@ -973,9 +973,9 @@ def test_reboot_asks_first(box: Box, typed: bytes, reboots: bool) -> None:
     # Where the tests run in the background of a script, they begin with SIGINT ignored.
     stdin += "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     process = box.start("reboot", limits=f"{stdin}fcntl.ioctl(0, termios.TIOCSCTTY, 0)")
-    assert process.stdout
+    assert process.stderr
     question = "Reboot this machine now? [y/N] "
-    assert process.stdout.read(len(question)) == question
+    assert process.stderr.read(len(question)) == question
     time.sleep(0.1)  # it reads by now; a signal that comes before is no answer
     os.write(terminal, typed)
     _, error = process.communicate(timeout=60)
