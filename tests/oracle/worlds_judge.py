@@ -23,7 +23,12 @@ RIGHT = ("staged alike", "neither boots", "declined by rule", "declined unseen")
 WRONG = ("differs", "false sentence", "no need to decline")
 
 # Codes of objections: what cannot be seen; what must not be said of something that GRUB boots; what GRUB cannot write.
-_UNSEEN = frozenset(["not-mounted", "cannot-be-known", "files-unreachable"])
+_UNSEEN = frozenset(
+    [
+        *("not-mounted", "cannot-be-known", "files-unreachable"),
+        *("kernel-unreadable", "initrd-unreadable"),
+    ]
+)
 _NO_INITRD = frozenset(["initrd-needed"])
 _FALSE = _NO_INITRD | {
     *("entry-fails", "no-entry", "no-such-entry", "config-unreadable", "leaves-without-menu"),
