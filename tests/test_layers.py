@@ -233,6 +233,26 @@ def test_only_process_runs_programs(path: Path) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in modules()
+        if not below(
+            name_of(path), [f"kexec_hook.{room}" for room in ("commands", "cli", "__main__")]
+        )
+    ],
+    ids=name_of,
+)
+def test_only_commands_print_and_exit(path: Path) -> None:
+    called = [node.func for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+    assert [
+        f"{path.relative_to(ROOT)}:{function.lineno}"
+        for function in called
+        if ast.unparse(function) in {"print", "sys.exit", "exit", "sys.stdout.write"}
+    ] == []
+
+
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_first_line_says_what_a_module_knows(path: Path) -> None:
     first = path.read_text(encoding="utf-8").partition("\n")[0]

@@ -221,6 +221,8 @@ def _nothing(_: Parser) -> None:
 
 
 def _grub_eval(parser: Parser) -> None:
+    from kexec_hook.grub.flavours import FLAVOURS
+
     parser.add_argument("directory", metavar="DIR", help="stands for the partition")
     parser.add_argument(
         "--uuid", default="", help="UUID of DIR's file system (default: it answers to none)"
@@ -239,7 +241,7 @@ def _grub_eval(parser: Parser) -> None:
     parser.add_argument(
         "--flavour",
         default="upstream",
-        choices=("upstream", "upstream-2.14", "rhboot", "suse"),
+        choices=tuple(FLAVOURS),
         help="whose GRUB (default: upstream)",
     )
     parser.add_argument("--platform", default="pc", help="$grub_platform (default: pc)")

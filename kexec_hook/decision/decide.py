@@ -51,7 +51,7 @@ def decide(
         decision = decision._replace(objections=(*decision.objections, _CONTRADICTION))
     if sysroot.is_host:
         for file in plugins.files:
-            sysroot.stat(file)  # a changed plugin may decide otherwise
+            sysroot.note(file)  # a changed plugin may decide otherwise
     objections = [
         *decision.objections,
         *_unwritable(decision),

@@ -19,7 +19,14 @@ _ESCAPE = re.compile(rb"\\([\s\S])")
 
 
 class BadBlock(Exception):
-    """Not an environment block, or one without room for a value."""
+    """An environment block without room for a value, or that is none."""
+
+
+class NoBlock(BadBlock):
+    """It lacks the signature."""
+
+    def __init__(self) -> None:
+        super().__init__("invalid environment block")
 
 
 def variables(block: bytes, *, skip_blank: bool = False) -> Iterator[tuple[str, str]]:
@@ -78,7 +85,7 @@ def _fit(old: bytes, new: bytes, space: int) -> bytes:
 
 def _check(block: bytes) -> None:
     if not block.startswith(SIGNATURE) or len(block) == len(SIGNATURE):
-        raise BadBlock("invalid environment block")
+        raise NoBlock
 
 
 def _next_line(block: bytes, at: int) -> int:

@@ -30,7 +30,6 @@ from kexec_hook.system.systemd import UNIT
 
 # Linux' Documentation/arch/x86/boot.rst and what its users write there; no other architecture has it.
 # By its EFI stub Linux is started by newer GRUBs, too.
-_LOADERS = {"208": "kexec", "114": "GRUB", "33": "EFI stub"}
 # systemctl's `reboot` verb chooses a kexec by itself since this version.
 _AUTO_KEXEC = 255
 
@@ -58,7 +57,7 @@ def status_json(
         "running": {
             "release": host.running,
             "cmdline": host.cmdline,
-            "booted_by": _LOADERS.get(host.fact("/proc/sys/kernel/bootloader_type"), "unknown"),
+            "booted_by": host.booted_by or "unknown",
         },
         "grub": {
             "outcome": "declined" if decision.declined else "would-stage",

@@ -188,6 +188,8 @@ def when(text: str) -> str:
 
 
 def flavour(text: str) -> str:
+    from kexec_hook.grub.flavours import FLAVOURS
+
     if text not in FLAVOURS:
         raise WrongValueError(f"`{text}` is none of {', '.join(FLAVOURS)}", text)
     return text
@@ -195,7 +197,6 @@ def flavour(text: str) -> str:
 
 SELECT = ("grub", "newest", "running", "kexec-default")
 WHEN = ("upgrade", "always")
-FLAVOURS = ("upstream", "upstream-2.14", "rhboot", "suse")
 KEYS: Mapping[str, Callable[[str], object]] = {
     "load": yes_or_no,
     "when": when,

@@ -9,10 +9,10 @@ from kexec_hook.disks.root import RootDisks
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.plugins.api import Decision, Note, Objection, Trigger
+from kexec_hook.plugins.builtin.host import no_kexec
 from kexec_hook.settings.conf import Settings
 from kexec_hook.settings.kdump import KdumpSettings, load_kdump, panic_cmdline, panic_files
 from kexec_hook.staging.load import Staging, initrd_argument
-from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import Kexec, KexecError
 from kexec_hook.system.process import ProcessError
@@ -91,12 +91,7 @@ def _machine(host: Host, trigger: Trigger) -> Iterator[Objection]:
             code="crash-kernel-loaded",
             fix="kexec-hook stage --panic --force",
         )
-    if host.programs.find("kexec") is None:
-        yield Objection(
-            f"the program kexec is not installed (looked in {':'.join(host.programs.path)})",
-            code="kexec-missing",
-            fix=Distribution(host.sysroot()).install("kexec-tools"),
-        )
+    yield from no_kexec(host.programs, host.sysroot())
     for service in _SERVICES:
         if _enabled(host, service):
             yield Objection(

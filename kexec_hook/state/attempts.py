@@ -18,8 +18,6 @@ from kexec_hook.state.names import ATTEMPT, FAILED, JUMPED, JUMPS
 from kexec_hook.system.directory import Directory, LockedDirectory
 from kexec_hook.system.host import VAR, Host
 
-# /proc/sys/kernel/bootloader_type: Linux' Documentation/arch/x86/boot.rst, 0xD for kexec.
-_KEXEC = "208"
 _KEPT = 10  # jumps
 
 Judgement = Literal["none", "pending", "jumped", "failed"]
@@ -84,9 +82,8 @@ def withdraw(host: Host) -> None:
 
 
 def came_by_kexec(host: Host) -> bool | None:
-    """How was this kernel started?  None where nothing tells: bootloader_type is of x86 alone."""
-    kind = host.fact("/proc/sys/kernel/bootloader_type")
-    return kind == _KEXEC if kind else None
+    """How was this kernel started?  None where nothing tells."""
+    return host.booted_by == "kexec" if host.booted_by else None
 
 
 def judge(host: Host) -> tuple[Judgement, Attempt | None]:

@@ -17,12 +17,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kexec_hook.state.names import GAPS
-from kexec_hook.system.host import VAR, Host
+from kexec_hook.system.host import KEXEC, VAR, Host
 
 _KEPT = 5
 _MOST = 3600.0  # seconds; longer than any firmware, and shorter than any zone is apart
 _APART = 3.0  # seconds between two clocks, each of which counts whole ones
-_KEXEC = "208"
 
 
 class Gap(NamedTuple):
@@ -71,7 +70,7 @@ def parse_gap(line: str) -> Gap | None:
     except ValueError:
         return None
     seconds = clock - uptime - then
-    is_jump = loader == _KEXEC
+    is_jump = loader == KEXEC
     right = kind in Gain._fields and before != boot and is_jump == (kind == "jump")
     if not right or not 0 <= seconds <= _MOST or abs(btime - wall - seconds) > _APART:
         return None

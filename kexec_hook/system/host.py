@@ -16,6 +16,10 @@ RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
 # There from before kexec is started until the kernel is known to hold nothing.  It is not in the
 # directory beside it, which somebody may remove: without the mark, an image is the administrator's.
 MARK = "/run/kexec-hook.loaded"
+BOOTLOADER_TYPE = "/proc/sys/kernel/bootloader_type"
+KEXEC = "208"
+# Linux' Documentation/arch/x86/boot.rst, type_of_loader: 0xD is kexec, 7 with the version 2 GRUB.
+_LOADERS = {KEXEC: "kexec", "114": "GRUB", "33": "EFI stub"}
 VAR = "/var/lib/kexec-hook"  # over boots: jumps that were tried
 
 
@@ -80,6 +84,12 @@ class Host(NamedTuple):
     def cmdline(self) -> str:
         """The command line of the running kernel."""
         return self.fact("/proc/cmdline")
+
+    @property
+    def booted_by(self) -> str:
+        """kexec, GRUB, EFI stub or unknown; empty where nothing tells: bootloader_type is of x86 alone."""
+        kind = self.fact(BOOTLOADER_TYPE)
+        return _LOADERS.get(kind, "unknown") if kind else ""
 
     @property
     def boot_id(self) -> str:

@@ -128,6 +128,10 @@ class Sysroot:
             self._absent(path, error)
         return None
 
+    def note(self, path: str) -> None:
+        """What it says counts: a file that is read by others, as a plugin's module is."""
+        self.stat(path)
+
     def exists(self, path: str) -> bool:
         """Is something there?  Where we are not permitted to know, `denied` names it and the answer is no."""
         return self._kind(path) is not None

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from kexec_hook.grub.flavours import FLAVOURS
 from kexec_hook.settings.conf import (
     COMMAND_LINE,
     CONF,
     DEFAULT,
-    FLAVOURS,
     KEYS,
     SELECT,
     WHEN,

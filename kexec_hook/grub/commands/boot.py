@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kexec_hook.grub.commands.registry import command
-from kexec_hook.grub.errors import BAD_ARGUMENT, NO_KERNEL, OK
+from kexec_hook.grub.errors import BAD_ARGUMENT, NO_KERNEL, OK, CommandError
 from kexec_hook.grub.flavours import Flavour
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.values import Call, Halted, Initrd, Loaded, Refusal
@@ -48,8 +48,8 @@ def initrd(m: Machine, call: Call) -> int:
                 name, newc = rest, member
         try:
             initrds.append(Initrd(m.open(name), newc))
-        except Exception as error:
-            if hasattr(error, "span") and error.span is None:
+        except CommandError as error:
+            if error.span is None:
                 error.span = call.arg_span(number)
             raise
     m.loaded = m.loaded._replace(initrds=tuple(initrds), initrd_call=call)

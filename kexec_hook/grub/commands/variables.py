@@ -123,7 +123,7 @@ def save_env(m: Machine, call: Call) -> int:
         try:
             block = grubenv.replace(block, variable, value)
         except grubenv.BadBlock as error:
-            errno = BAD_FILE_TYPE if "invalid" in str(error) else BAD_ARGUMENT
+            errno = BAD_FILE_TYPE if isinstance(error, grubenv.NoBlock) else BAD_ARGUMENT
             raise call.error(errno, str(error)) from None
         writes[variable] = value
     m.write_env(path, before, block, writes, call)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.checks import Checks, ask
+from kexec_hook.system.efi import GLOBAL, VARIABLES
+from kexec_hook.system.host import BOOTLOADER_TYPE, KEXEC
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_VARIABLES = "/sys/firmware/efi/efivars"
-_GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"  # systemd's BOOT_LOADER_INTERFACE
 _FWUPD = "0abba7dc-e516-4167-bbf5-4d9d1c739416"
 _ASKS = {
@@ -23,7 +23,7 @@ _ASKS = {
     6: "start a recovery",
 }  # UEFI 2.10, 8.5.4
 # Linux' Documentation/arch/x86/boot.rst, type_of_loader: 7 is GRUB, and its version 2; D is kexec
-_GRUB, _KEXEC = 0x72, 0xD
+_GRUB, _KEXEC = 0x72, int(KEXEC) >> 4
 _TYPES = {
     0: "LILO",
     3: "Syslinux",
@@ -40,7 +40,7 @@ def objections(decision: Decision) -> Iterator[Objection]:
 
 
 def _asked(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
-    asked = int.from_bytes(_variable(facts, f"OsIndications-{_GLOBAL}"), "little")
+    asked = int.from_bytes(_variable(facts, f"OsIndications-{GLOBAL}"), "little")
     for bit, what in _ASKS.items():
         if asked >> bit & 1:
             yield Objection(
@@ -51,7 +51,7 @@ def _asked(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
 
 
 def _update(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
-    for name in facts.listdir(_VARIABLES):
+    for name in facts.listdir(VARIABLES):
         # version 4, guid 16, flags 4, hardware 8, time 16, and then what is to be done: 1 is to try
         if (
             name.startswith("fwupd-")
@@ -80,7 +80,7 @@ def _not_by_grub(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
             yield _not_grub(loader)
         return
     try:
-        kind = facts.text("/proc/sys/kernel/bootloader_type", 1 << 12).strip()
+        kind = facts.text(BOOTLOADER_TYPE, 1 << 12).strip()
     except SysrootError:
         return
     number = int(kind) if re.fullmatch("[0-9]{1,4}", kind) else _GRUB
@@ -102,6 +102,6 @@ CHECKS: Checks = (_asked, _update, _not_by_grub)
 def _variable(facts: Sysroot, name: str) -> bytes:
     """Its value, behind four bytes of attributes; empty where there is none."""
     try:
-        return facts.read(f"{_VARIABLES}/{name}", 1 << 16)[4:]
+        return facts.read(f"{VARIABLES}/{name}", 1 << 16)[4:]
     except SysrootError:
         return b""

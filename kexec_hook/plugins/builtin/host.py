@@ -12,7 +12,8 @@ from kexec_hook.plugins.builtin import known, watchdog
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.facts import Facts
-from kexec_hook.system.sysroot import SysrootError
+from kexec_hook.system.process import Programs
+from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,11 +187,16 @@ def _no_support(decision: Decision, facts: Facts) -> Iterator[Objection]:
             code="no-kexec-support",
             fix="boot a kernel with CONFIG_KEXEC_FILE",
         )
-    if decision.programs.find("kexec") is None:
+    yield from no_kexec(decision.programs, decision.sysroot)
+
+
+def no_kexec(programs: Programs, sysroot: Sysroot) -> Iterator[Objection]:
+    """Is the program missing?"""
+    if programs.find("kexec") is None:
         yield Objection(
-            f"the program kexec is not installed (looked in {':'.join(decision.programs.path)})",
+            f"the program kexec is not installed (looked in {':'.join(programs.path)})",
             code="kexec-missing",
-            fix=Distribution(decision.sysroot).install("kexec-tools"),
+            fix=Distribution(sysroot).install("kexec-tools"),
         )
 
 
