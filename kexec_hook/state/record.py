@@ -97,10 +97,6 @@ def approve(held: LockedDirectory) -> None:
     held.write(APPROVED, b"")
 
 
-def approved(state: Directory) -> bool:
-    return state.read(APPROVED) is not None
-
-
 def withdraw(state: Directory) -> bool:
     """Make the next reboot an ordinary one; whether it was approved.  Needs no lock: no must always get through."""
     return state.remove(APPROVED)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from kexec_hook.kernel.plan import InitrdFile, Plan
+from kexec_hook.state.names import APPROVED
 from kexec_hook.state.record import (
     EnvBlock,
     NoRecord,
     Staged,
     approve,
-    approved,
     format_staged,
     look,
     parse_staged,
@@ -173,15 +173,15 @@ def test_what_is_no_record(path: Path, data: bytes, why: str) -> None:
 
 def test_the_approval(path: Path) -> None:
     with Directory.open(path) as state:
-        assert not approved(state)
+        assert state.read(APPROVED) is None
         assert withdraw(state) is False
         with state.lock() as held:
             approve(held)
-        assert approved(state)
+        assert state.read(APPROVED) is not None
         assert (path / "approved").is_file()  # the name that the drop-ins know
         with state.lock():
             assert withdraw(state) is True  # also while another run is at work
-        assert not approved(state)
+        assert state.read(APPROVED) is None
 
 
 def test_looking_into_a_directory_of_somebody_else_is_an_error(path: Path) -> None:
