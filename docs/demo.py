@@ -41,6 +41,7 @@ def play() -> None:
             print(flush=True)
 
         run("kexec-hook list", f"GRUB's menu; this machine runs {OLD}")
+        run("kexec-hook stage --dry-run", "what would be staged, and why")
         shell("apt upgrade", why="ends with a line from kexec-hook")
         box.run("run", "--source=apt")
         print(flush=True)
