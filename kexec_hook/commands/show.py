@@ -92,7 +92,7 @@ def grub_eval(host: Host, args: Namespace) -> int:
     from kexec_hook.disks.directories import Partition
     from kexec_hook.grub.fuel import Limit
     from kexec_hook.grub.script.source import ScriptError
-    from kexec_hook.report import grubeval, listing
+    from kexec_hook.report import grubeval
     from kexec_hook.system.sysroot import SysrootError
 
     partitions = [
@@ -116,7 +116,12 @@ def grub_eval(host: Host, args: Namespace) -> int:
         return fail(f"{args.script}: {error.reason}")
     except (Limit, ScriptError) as error:
         return fail(str(error))
-    print(as_json(answer) if args.json else listing.grub_eval_text(answer))
+    if args.json:
+        print(as_json(answer))
+    else:
+        from kexec_hook.report import listing
+
+        print(listing.grub_eval_text(answer))
     return OK
 
 
