@@ -88,6 +88,9 @@ class Sight:
         """The device with what GRUB tells of its file system.  Unseen"""
         try:
             info = self.image(system).info()
+            unknown = fstest.NoAnswer(fstest.UNKNOWN)
+            if not info.kind and not self.is_none(system, unknown):
+                raise unknown
         except fstest.NoAnswer as unseen:
             self.unwatched = True
             raise _unseen(system, NOT_MOUNTED, unseen, None) from None

@@ -376,6 +376,12 @@ def test_file_system_that_is_cut_off_may_hold_the_file(question: str, disk: Disk
     assert "/dev/sda3 (label DATA) is not mounted, and it cannot be read" in disk.reason()
 
 
+def test_what_a_file_system_that_is_cut_off_is_called_is_not_known(disk: Disk) -> None:
+    disk.config("if probe --set=x --fs (hd0,gpt3); then set default=1; fi\n").image()
+    os.truncate(disk / "dev/sda3", 40_000)
+    assert "/dev/sda3 (label DATA) is not mounted, and it cannot be read" in disk.reason()
+
+
 def test_the_kernel_that_grub_named_may_be_where_no_mount_shows_it(disk: Disk) -> None:
     """/ is the subvolume @ of sda2, and sda1 has a file of that name, too."""
     disk.mounts = []
