@@ -382,6 +382,13 @@ def test_what_a_file_system_that_is_cut_off_is_called_is_not_known(disk: Disk) -
     assert "/dev/sda3 (label DATA) is not mounted, and it cannot be read" in disk.reason()
 
 
+def test_the_time_of_a_link_to_a_directory_is_not_known(disk: Disk) -> None:
+    """`ls -l` leaves it out, while GRUB's `test` knows the time of the link itself."""
+    disk.files.write("old", "x").write("d/x", "x").link("link", "d")
+    disk.config("if [ (hd0,gpt3)/link -nt (hd0,gpt3)/old ]; then set default=1; fi\n").image()
+    assert "it does not tell when that was changed" in disk.reason()
+
+
 def test_the_kernel_that_grub_named_may_be_where_no_mount_shows_it(disk: Disk) -> None:
     """/ is the subvolume @ of sda2, and sda1 has a file of that name, too."""
     disk.mounts = []
