@@ -909,6 +909,8 @@ def test_an_assumed_disk_is_noted(disk: Disk) -> None:
 
 def test_assumptions_about_disks_are_noted(disk: Disk) -> None:
     (disk.root / "proc/self/mountinfo").unlink()
+    for unnamed in (disk.root / "dev").glob("sd?[0-9]"):
+        unnamed.unlink()
     disk.config(f"search --fs-uuid --set=root {UUID[:-1]}2\n" + MENUENTRY)
     (note,) = disk.notes()
     assert (
