@@ -42,7 +42,7 @@ ROWS = [
     Row("Debian 12", "BIOS", "/ is the btrfs subvolume @", "served", "debian-12-btrfs", "GRUB"),
     Row("Debian 12", "UEFI", "stub on the EFI system partition", "served", "debian-12-efi", "GRUB"),
     Row("Debian 13", "BIOS", "/boot on /; btrfs (@rootfs)", "served", "debian-13 debian-13-btrfs", "GRUB"),
-    Row("Debian 13", "UEFI", "Secure Boot", "served", "debian-13-efi", "GRUB"),
+    Row("Debian 13", "UEFI", "Secure Boot", "served", "debian-13-efi test_a_jump_keeps_all_of_it", "GRUB, in a virtual machine"),
     Row("Debian testing", "BIOS", "GRUB 2.14's blscfg", "served", "bls-2.14", "GRUB 2.14, once"),
     Row("Ubuntu", "BIOS", "recordfail", "served", "ubuntu-like", "GRUB"),
     Row("Fedora Server", "UEFI", "BLS snippets, /boot of its own", "served", "fedora-bls"),
