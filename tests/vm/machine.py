@@ -407,6 +407,12 @@ class VirtualMachine:
         """Type this into the shell, and wait for nothing."""
         self._ask(command)
 
+    def wait(self, seconds: float) -> None:
+        """Let it go on for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._poll(float("inf"), "waiting")
+
     def wait_for_console(self, text: str, since: Mark, timeout: float = BOOT_SECONDS) -> None:
         end = time.monotonic() + timeout
         while text not in self.console(since.console):
