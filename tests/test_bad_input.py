@@ -366,7 +366,7 @@ def test_the_body_of_an_entry_without_end_is_declined_and_points(boot: Tree, ask
     boot.grubcfg(TWO.replace("    linux", "    while true; do true; done\n    linux", 1))
     told = ask(boot, "stage", "--dry-run")
     assert told.status == 3
-    assert "this runs for ever" in told.text
+    assert "this runs for ever" in told.text or BUSY in told.text
     assert "(/boot/grub/grub.cfg:2)" in told.text
     assert (
         json.loads(ask(boot, "stage", "--dry-run", "--entry", "two", "--json").out)["outcome"]
