@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests import images
+from tests import grubcfg, images
 from tests.bootfiles import bzimage, cpio
+from tests.grubcfg import one_time_entry
 from tests.tree import Tree
 
 ROOT = "6a0f2f7b-8a9e-4c59-9f2e-3d1c5b7a9e66"
@@ -41,6 +42,19 @@ class Layout:
     make: Callable[[Machine], Answer]
     judged: bool = False  # by grub-emu
     code: str = ""  # of the one objection; empty: it is served
+
+
+def booted(
+    version: str,
+    words: str,
+    at: str = "/boot",
+    initrd: str = "initramfs-{}.img",
+    **writes: str | None,
+) -> Answer:
+    """This version's kernel and initrd in /boot, which GRUB has found at another path perhaps."""
+    kernel, of_it = f"vmlinuz-{version}", initrd.format(version)
+    cmdline = f"BOOT_IMAGE={at}/{kernel} {words}"
+    return Answer(f"/boot/{kernel}", (f"/boot/{of_it}",), cmdline, writes)
 
 
 LAYOUTS: list[Layout] = []
@@ -101,30 +115,11 @@ if [ -s $prefix/grubenv ]; then
   set have_grubenv=true
   load_env
 fi
-if [ "${next_entry}" ] ; then
-   set default="${next_entry}"
-   set next_entry=
-   save_env next_entry
-   set boot_once=true
-else
-   set default="@DEFAULT@"
-fi
 """
-FEDORAS = """\
+FEDORAS = f"""\
 set pager=1
-if [ -f ${config_directory}/grubenv ]; then
-  load_env -f ${config_directory}/grubenv
-elif [ -s $prefix/grubenv ]; then
-  load_env
-fi
-if [ "${next_entry}" ] ; then
-   set default="${next_entry}"
-   set next_entry=
-   save_env next_entry
-   set boot_once=true
-else
-   set default="${saved_entry}"
-fi
+{grubcfg.FEDORAS}"""
+FEDORAS += """\
 search --no-floppy --fs-uuid --set=root @BOOT@
 set boot="${root}"
 insmod blscfg
@@ -155,28 +150,21 @@ menuentry 'Amazon Linux 2 ({version})' --class amzn --unrestricted 'gnulinux-{ve
 	initrd /boot/initramfs-{version}.img
 }}
 """
-    m.config(HEADER.replace("@DEFAULT@", "0") + entries).grubenv(path="boot/grub2/grubenv")
-    version = "5.10.230-223.885.amzn2.x86_64"
-    return Answer(
-        f"/boot/vmlinuz-{version}",
-        (f"/boot/initramfs-{version}.img",),
-        f"BOOT_IMAGE=/boot/vmlinuz-{version} root=UUID={ROOT} ro console=tty0 console=ttyS0,115200n8",
-    )
+    m.config(HEADER + one_time_entry("0") + entries).grubenv(path="boot/grub2/grubenv")
+    words = f"root=UUID={ROOT} ro console=tty0 console=ttyS0,115200n8"
+    return booted("5.10.230-223.885.amzn2.x86_64", words)
 
 
 @layout("Amazon Linux 2023", "BIOS", "/boot on /, xfs; snippets in /boot/loader", judged=False)
 def amazon_linux_2023(m: Machine) -> Answer:
     m.release("amzn", "2023", "fedora").part(1, "/", "xfs", ROOT, "/")
     old, new = "6.1.112-122.189.amzn2023.x86_64", "6.1.115-126.197.amzn2023.x86_64"
+    words = f"root=UUID={ROOT} ro console=tty0 nvme_core.io_timeout=60"
     for version in (old, new):
-        m.snippet(version, f"root=UUID={ROOT} ro console=tty0 nvme_core.io_timeout=60", "/boot")
+        m.snippet(version, words, "/boot")
     m.config(FEDORAS.replace("@BOOT@", ROOT))
     m.grubenv(f"saved_entry={MACHINE}-{old}", path="boot/grub2/grubenv")
-    return Answer(
-        f"/boot/vmlinuz-{old}",
-        (f"/boot/initramfs-{old}.img",),
-        f"BOOT_IMAGE=(hd0,gpt1)/boot/vmlinuz-{old} root=UUID={ROOT} ro console=tty0 nvme_core.io_timeout=60",
-    )
+    return booted(old, words, "(hd0,gpt1)/boot")
 
 
 @layout("Oracle Linux 9, UEK", "BIOS", "/boot of its own, xfs on LVM; snippets", judged=False)
@@ -184,15 +172,11 @@ def oracle_linux_9(m: Machine) -> Answer:
     m.release("ol", "9.5", "fedora").part(1, "/boot", "xfs", BOOT)
     m.mount("/", "/dev/mapper/ol-root", "xfs", device="252:0").write("dev/mapper/ol-root")
     uek, rhck = "5.15.0-303.171.5.2.el9uek.x86_64", "5.14.0-503.11.1.el9_5.x86_64"
-    for version in (rhck, uek):
-        m.snippet(version, "root=/dev/mapper/ol-root ro crashkernel=1G-64G:448M rd.lvm.lv=ol/root")
-    m.config(FEDORAS).grubenv(f"saved_entry={MACHINE}-{uek}", path="boot/grub2/grubenv")
     words = "root=/dev/mapper/ol-root ro crashkernel=1G-64G:448M rd.lvm.lv=ol/root"
-    return Answer(
-        f"/boot/vmlinuz-{uek}",
-        (f"/boot/initramfs-{uek}.img",),
-        f"BOOT_IMAGE=(hd0,gpt1)/vmlinuz-{uek} {words}",
-    )
+    for version in (rhck, uek):
+        m.snippet(version, words)
+    m.config(FEDORAS).grubenv(f"saved_entry={MACHINE}-{uek}", path="boot/grub2/grubenv")
+    return booted(uek, words, "(hd0,gpt1)")
 
 
 @layout("Rocky Linux, AlmaLinux, RHEL 9", "BIOS", "boot_counter has run out", judged=False)
@@ -200,15 +184,11 @@ def rhel_9_boot_counter(m: Machine) -> Answer:
     m.release("rocky", "9.3", "rhel centos fedora").part(1, "/boot", "xfs", BOOT)
     m.part(2, "/", "xfs", ROOT)
     old, new = "5.14.0-284.11.1.el9_2.x86_64", "5.14.0-284.30.1.el9_2.x86_64"
+    words = f"root=UUID={ROOT} ro rhgb quiet"
     for version in (old, new):
-        m.snippet(version, f"root=UUID={ROOT} ro rhgb quiet")
+        m.snippet(version, words)
     m.config(FEDORAS).grubenv("boot_counter=0", "boot_success=0", path="boot/grub2/grubenv")
-    return Answer(
-        f"/boot/vmlinuz-{old}",
-        (f"/boot/initramfs-{old}.img",),
-        f"BOOT_IMAGE=(hd0,gpt1)/vmlinuz-{old} root=UUID={ROOT} ro rhgb quiet",
-        {"boot_counter": "-1"},
-    )
+    return booted(old, words, "(hd0,gpt1)", boot_counter="-1")
 
 
 _MARINER = """\
@@ -245,11 +225,8 @@ def azure_linux_2(m: Machine) -> Answer:
     config = _MARINER.replace("@PREFIX@", "/boot").replace("@BOOT@", ROOT)
     m.config(config.replace("@PART@", f"{PART}2")).grubenv(path="boot/grub2/grubenv")
     words = f"rd.auto=1 root=PARTUUID={PART}2 init=/lib/systemd/systemd ro loglevel=3"
-    return Answer(
-        f"/boot/vmlinuz-{version}",
-        (f"/boot/initrd.img-{version}",),
-        f"BOOT_IMAGE=/boot/vmlinuz-{version} {words} lockdown=integrity net.ifnames=0",
-    )
+    words += " lockdown=integrity net.ifnames=0"
+    return booted(version, words, initrd="initrd.img-{}")
 
 
 @layout("Photon OS", "BIOS", "/boot on /; kernel named by photon.cfg, a link; no grubenv")
@@ -281,18 +258,11 @@ menuentry "Photon" {{
 }}
 """)
     words = f"root=PARTUUID={PART}3 init=/lib/systemd/systemd ro loglevel=3 net.ifnames=0"
-    return Answer(
-        f"/boot/vmlinuz-{version}",
-        (f"/boot/initrd.img-{version}",),
-        f"BOOT_IMAGE=/boot/vmlinuz-{version} {words}",
-    )
+    return booted(version, words, initrd="initrd.img-{}")
 
 
-_UBUNTU = """\
-if [ -s $prefix/grubenv ]; then
-  set have_grubenv=true
-  load_env
-fi
+_UBUNTU = HEADER
+_UBUNTU += """\
 if [ "${initrdfail}" = 2 ]; then
    set initrdfail=
 elif [ "${initrdfail}" = 1 ]; then
@@ -303,14 +273,9 @@ elif [ "${initrdfail}" = 1 ]; then
       set initrdfail=2
    fi
 fi
-if [ "${next_entry}" ] ; then
-   set default="${next_entry}"
-   set next_entry=
-   save_env next_entry
-   set boot_once=true
-else
-   set default="0"
-fi
+"""
+_UBUNTU += one_time_entry("0")
+_UBUNTU += """\
 function initrdfail {
     if [ -n "${have_grubenv}" ]; then if [ -n "${partuuid}" ]; then
       if [ -z "${initrdfail}" ]; then

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.grubcfg import LOADED, SAVEDEFAULT, one_time_entry
 from tests.oracle.envblock import SIGNATURE
 from tests.oracle.world import BLOCK_FOLLOWS
 
@@ -886,17 +887,8 @@ class Blocks:
         return HELPER.encode() + "\n".join(lines).encode() + b"\n" + BLOCK_FOLLOWS + self.block()
 
 
-HEADER = """if [ -s $prefix/grubenv ]; then
-  load_env
-fi
-if [ "${next_entry}" ] ; then
-   set default="${next_entry}"
-   set next_entry=
-   save_env next_entry
-   set boot_once=true
-else
-   set default="%s"
-fi
+HEADER = LOADED + one_time_entry("%s")
+HEADER += """\
 if [ x"${feature_menuentry_id}" = xy ]; then
   menuentry_id_option="--id"
 else
@@ -910,12 +902,9 @@ if [ "${prev_saved_entry}" ]; then
   save_env prev_saved_entry
   set boot_once=true
 fi
-function savedefault {
-  if [ -z "${boot_once}" ]; then
-    saved_entry="${chosen}"
-    save_env saved_entry
-  fi
-}
+"""
+HEADER += SAVEDEFAULT
+HEADER += """\
 function load_video {
   insmod all_video
 }

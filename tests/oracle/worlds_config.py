@@ -5,28 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from tests.grubcfg import LOADED, SAVEDEFAULT, one_time_entry
 from tests.oracle.world import environment_block
 from tests.oracle.worlds import BLOCK, DATASETS, FLAGS, FRAGMENT, MENU, Part, World, known_disks
 
 Lines = list[str]
 HOW = {"fs_uuid": ("--fs-uuid", "-u"), "fs_label": ("--label", "-l"), "file": ("--file", "-f")}
-HEADER = """if [ -s $prefix/grubenv ]; then
-  load_env
-fi
-if [ "${next_entry}" ] ; then
-   set default="${next_entry}"
-   set next_entry=
-   save_env next_entry
-   set boot_once=true
-else
-   set default="${saved_entry}"
-fi
-function savedefault {
-  if [ -z "${boot_once}" ]; then
-    saved_entry="${chosen}"
-    save_env saved_entry
-  fi
-}"""
+HEADER = (LOADED + one_time_entry("${saved_entry}") + SAVEDEFAULT).rstrip()
 
 
 class Configuration:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import grubcfg
 from tests.packages.chroot import ROOT, Chroot, Done, Recipe
 from tests.packages.rpm_lab import BUILDER
 
@@ -32,20 +33,7 @@ RECIPES = {
 
 # grub.cfg of Fedora 41, as its 00_header, 01_users, 10_linux and 14_menu_show_once make it, less what hides the menu.
 GRUB_CFG = f"""\
-if [ -f ${{config_directory}}/grubenv ]; then
-  load_env -f ${{config_directory}}/grubenv
-elif [ -s $prefix/grubenv ]; then
-  load_env
-fi
-if [ "${{next_entry}}" ] ; then
-   set default="${{next_entry}}"
-   set next_entry=
-   save_env next_entry
-   set boot_once=true
-else
-   set default="${{saved_entry}}"
-fi
-menuentry_id_option="--id"
+{grubcfg.FEDORAS}menuentry_id_option="--id"
 export menuentry_id_option
 set timeout=5
 insmod part_gpt
