@@ -358,6 +358,16 @@ def test_package_takes_over_without_a_question(box: Box, settings: str) -> None:
     assert left == (local if settings else set())
 
 
+@pytest.mark.parametrize("word", ["--remove-hooks", "--hand-over"])
+def test_hooks_that_are_taken_away_decide_nothing_where_systemd_refuses(
+    box: Box, word: str
+) -> None:
+    box.run("hooks", "install")
+    box.programs("systemctl", "#!/bin/sh\nexit 1\n")
+    said = left_behind(box, "sh", word)
+    assert [line for line in said.splitlines() if not line.startswith("removed ")] == []
+
+
 def test_systemd_that_refuses_is_a_failure(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     box.programs("systemctl", "#!/bin/sh\necho no such bus >&2\nexit 4\n")
     assert box.run("hooks", "install") == 1
