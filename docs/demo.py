@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What `make demo` shows: an upgrade, a one-time `grub-reboot`, a damaged initrd, in a directory.
+"""What `make demo` shows: what would be staged, an upgrade, a one-time `grub-reboot`, a damaged initrd.
 
-It stands for a machine: a copy of a Debian 12 from tests/roots, with programs of its own in the place of kexec and
-systemctl.  Nothing is loaded and nothing of this machine is changed.  `demo.py --svg FILE` records a run as a picture.
+A directory stands for the machine: a copy of a Debian 12 from tests/roots, with programs of its own in the place of
+kexec and systemctl.  Nothing is loaded and nothing of this machine is changed.  `demo.py --svg FILE` records a run as
+a picture.
 """
 
 from __future__ import annotations

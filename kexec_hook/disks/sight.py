@@ -102,14 +102,16 @@ class Sight:
             if len(system.nodes) != 1:
                 raise fstest.NoAnswer("is not the only device of its file system")
             self.image(system)  # may it be looked at?
-            data = b""
+            runs = [
+                (int(start or 0) * _SECTOR, int(count) * _SECTOR)
+                for start, count in re.findall(r"(\d*)\+(\d+)", text)
+            ]
+            whole = sum(size for _, size in runs)
+            if whole > _MOST_BLOCKS:
+                raise fstest.NoAnswer(f"is read up to {_MOST_BLOCKS} bytes only")
             with self._sysroot.unnoted.window(f"/dev/{system.nodes[0]}", block=True) as file:
-                for start, count in re.findall(r"(\d*)\+(\d+)", text):
-                    size = int(count) * _SECTOR
-                    data += file.at(int(start or 0) * _SECTOR, min(size, _MOST_BLOCKS + 1))
-                    if len(data) > _MOST_BLOCKS:
-                        raise fstest.NoAnswer(f"is read up to {_MOST_BLOCKS} bytes only")
-            if len(data) != sum(int(n) for n in re.findall(r"\+(\d+)", text)) * _SECTOR:
+                data = b"".join(file.at(start, size) for start, size in runs)
+            if len(data) != whole:
                 raise fstest.NoAnswer("ends before them")
         except (fstest.NoAnswer, SysrootError) as unseen:
             self.unwatched = True

@@ -28,8 +28,6 @@ from kexec_hook.system.process import ProcessError
 from kexec_hook.system.sysroot import SysrootError
 from kexec_hook.system.systemd import UNIT
 
-# Linux' Documentation/arch/x86/boot.rst and what its users write there; no other architecture has it.
-# By its EFI stub Linux is started by newer GRUBs, too.
 # systemctl's `reboot` verb chooses a kexec by itself since this version.
 _AUTO_KEXEC = 255
 

@@ -83,16 +83,13 @@ def _is_right(host: Host, before: Staged | NoRecord, wanted: Staged) -> bool:
     return isinstance(before, Staged) and still(before, wanted) and Kexec(host).loaded()
 
 
-def _is_surely_right(
-    host: Host, held: LockedDirectory, before: Staged | NoRecord, wanted: Staged
-) -> bool:
-    """The same, and nobody has, since the kernel counts; nor will a kexec of ours whose caller was killed."""
-    left = before.calls_left if isinstance(before, Staged) and host.mark.is_there else None
-    if left is None:
+def _nobody_has_loaded_since(host: Host, held: LockedDirectory, before: Staged) -> bool:
+    """The kernel counts, if it can; nor will a kexec of ours whose caller was killed."""
+    if before.calls_left is None or not host.mark.is_there:
         return False
     try:
         with held.loader():
-            return _is_right(host, before, wanted) and Kexec(host).calls_left() == left
+            return Kexec(host).calls_left() == before.calls_left
     except Busy:
         return False
 
@@ -110,9 +107,11 @@ def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool =
                 forget(host, held)
             return Staging("declined", decision, image_loaded=theirs or Kexec(host).loaded())
         wanted = staged(decision, plan)
-        known = _is_surely_right(host, held, before, wanted) if reload else True
-        if known and _is_right(host, before, wanted):
-            assert isinstance(before, Staged)
+        if (
+            isinstance(before, Staged)
+            and _is_right(host, before, wanted)
+            and (not reload or _nobody_has_loaded_since(host, held, before))
+        ):
             wanted = wanted._replace(calls_left=before.calls_left)
             if before._replace(time=wanted.time) != wanted:
                 record.write_staged(held, wanted)

@@ -18,7 +18,8 @@ RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
 MARK = "/run/kexec-hook.loaded"
 BOOTLOADER_TYPE = "/proc/sys/kernel/bootloader_type"
 KEXEC = "208"
-# Linux' Documentation/arch/x86/boot.rst, type_of_loader: 0xD is kexec, 7 with the version 2 GRUB.
+# Linux' Documentation/arch/x86/boot.rst, type_of_loader: 0xD is kexec, 7 with the version 2 GRUB.  Newer GRUBs start
+# Linux by its EFI stub, too.
 _LOADERS = {KEXEC: "kexec", "114": "GRUB", "33": "EFI stub"}
 VAR = "/var/lib/kexec-hook"  # over boots: jumps that were tried
 

@@ -103,7 +103,7 @@ class Programs(NamedTuple):
                 confinement.program if confinement else program,
                 argv,
                 stdin is not None,
-                {"PATH": ":".join(self.path), "LC_ALL": "C", **(env or {})},
+                self._environment(env or {}),
                 tuple(pass_fds),
                 stdout,
                 _preparation(confinement, undisturbed),
@@ -120,11 +120,11 @@ class Programs(NamedTuple):
         """Run a program on our own terminal, where it may ask; its exit status.  ProcessError."""
         import subprocess
 
-        program = self.find(argv[0])
-        if program is None:
-            raise ProgramNotFound(tuple(argv), "is not installed")
-        environment = {"PATH": ":".join(self.path), "LC_ALL": "C", **env}
-        return subprocess.call(list(argv), executable=program, cwd="/", env=environment)
+        program = self._program(tuple(argv))
+        return subprocess.call(list(argv), executable=program, cwd="/", env=self._environment(env))
+
+    def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        return {"PATH": ":".join(self.path), "LC_ALL": "C", **env}
 
     def _program(self, argv: tuple[str, ...]) -> str:
         """ProgramNotFound"""

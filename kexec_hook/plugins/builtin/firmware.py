@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.checks import Checks, ask
-from kexec_hook.system.efi import GLOBAL, VARIABLES
+from kexec_hook.system.efi import GLOBAL, VARIABLES, variable
 from kexec_hook.system.host import BOOTLOADER_TYPE, KEXEC
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
@@ -40,7 +40,7 @@ def objections(decision: Decision) -> Iterator[Objection]:
 
 
 def _asked(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
-    asked = int.from_bytes(_variable(facts, f"OsIndications-{GLOBAL}"), "little")
+    asked = int.from_bytes(variable(facts, f"OsIndications-{GLOBAL}"), "little")
     for bit, what in _ASKS.items():
         if asked >> bit & 1:
             yield Objection(
@@ -56,7 +56,7 @@ def _update(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
         if (
             name.startswith("fwupd-")
             and name.endswith(_FWUPD)
-            and _variable(facts, name)[48:52] == b"\1\0\0\0"
+            and variable(facts, name)[48:52] == b"\1\0\0\0"
         ):
             yield Objection("fwupd has a firmware update for the next boot", code="firmware-update")
             return
@@ -74,7 +74,7 @@ def _not_by_grub(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
     """The entry that the firmware started is judged in builtin/grub.py."""
     if facts.is_dir("/sys/firmware/efi"):
         loader = (
-            _variable(facts, f"LoaderInfo-{_LOADER}").decode("utf-16-le", "replace").strip("\0 ")
+            variable(facts, f"LoaderInfo-{_LOADER}").decode("utf-16-le", "replace").strip("\0 ")
         )
         if loader and not loader.startswith("GRUB"):
             yield _not_grub(loader)
@@ -97,11 +97,3 @@ def _not_grub(loader: str) -> Objection:
 
 
 CHECKS: Checks = (_asked, _update, _not_by_grub)
-
-
-def _variable(facts: Sysroot, name: str) -> bytes:
-    """Its value, behind four bytes of attributes; empty where there is none."""
-    try:
-        return facts.read(f"{VARIABLES}/{name}", 1 << 16)[4:]
-    except SysrootError:
-        return b""
