@@ -16,7 +16,7 @@ import pytest
 
 from kexec_hook import __version__
 from kexec_hook.cli import main
-from kexec_hook.commands.options import COMMANDS, PLUMBING, make_parser
+from kexec_hook.commands.options import COMMANDS, PLUMBING, VALUED, make_parser
 from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.report.byhand import shell_line
 from kexec_hook.report.terminal import width
@@ -470,3 +470,9 @@ def test_full_disk_behind_standard_output_fails_no_package_manager(
     said = "kexec-hook: standard output cannot be written: no space left on device\n"
     assert (done.stderr, done.returncode) == (said, status)
     assert box.loaded == (words[0] == "run")
+
+
+def test_every_option_that_takes_a_word_is_known_before_its_command_is() -> None:
+    actions = [action for name in COMMANDS for action in make_parser(name)._actions]
+    taking = {name for action in actions if action.nargs != 0 for name in action.option_strings}
+    assert taking == set(VALUED)

@@ -9,18 +9,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-PYTHON = ("kexec_hook", "tests", "tests/roots/make-roots", "bench", "man", "hooks", "setup.py")
+PYTHON = (
+    *("kexec_hook", "tests", "tests/roots/make-roots", "bench", "docs", "man", "hooks", "setup.py"),
+)
 SHELL = (
     *(
         ".ci/run",
         "hooks/run",
+        "hooks/boot",
+        "hooks/gap",
+        "hooks/watchdog",
         "hooks/apt/zzz-kexec-hook",
         "hooks/dnf/99-kexec-hook.install",
         "packaging/rpm/coldreboot",
     ),
     *(
         f"packaging/debian/{name}"
-        for name in ("postinst", "postrm", "prerm", "tests/smoke", "tests/upgrades")
+        for name in ("preinst", "postinst", "postrm", "prerm", "tests/smoke", "tests/upgrades")
     ),
 )
 

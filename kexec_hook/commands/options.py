@@ -12,8 +12,8 @@ from kexec_hook.commands import USAGE, fail
 DEFAULT = "status"  # of `kexec-hook` alone
 LOOK, ACT, SET_UP = "Look, and change nothing", "Act, as root", "Set up, and learn more"
 PLUMBING = "For scripts and units"
-# An option of these takes the word behind it, which is then no command.
-_VALUED = (
+# An option of these takes the word behind it, which is then no command.  Written out, since only one parser is made.
+VALUED = (
     *("--root", "--entry", "--source"),
     *("--uuid", "--label", "--extra", "--prefix", "--flavour", "--platform", "--cpu", "--set"),
     "--script",
@@ -88,7 +88,7 @@ def _command_at(words: Sequence[str]) -> int | None:
         if not value and not word.startswith("-"):
             return number
         # As argparse has it, the beginning of an option's name stands for the option.
-        value = not value and len(word) > 2 and any(name.startswith(word) for name in _VALUED)
+        value = not value and len(word) > 2 and any(name.startswith(word) for name in VALUED)
     return None
 
 
