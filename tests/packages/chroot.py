@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "chroots"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITES = ("bookworm", "trixie", "testing")
+ROLLING = ("testing", "unstable")
 # Programs or files that a chroot is made and entered with, and the packages they come in.
 NEEDED = {
     "mmdebstrap": "mmdebstrap",
@@ -93,7 +94,7 @@ class ChrootError(Exception):
 class Recipe:
     """What a root is made of.  Two equal recipes are one tarball, until it is deleted."""
 
-    suite: str  # bookworm | trixie | testing
+    suite: str  # bookworm | trixie | testing | unstable
     include: tuple[str, ...] = ()
     before: str = (
         ""  # run by sh in the chroot when the essential packages are there, before the others
@@ -199,8 +200,8 @@ def _make(recipe: Recipe, path: Path) -> None:
             options.append(
                 f'{hook}=cp {shlex.quote(str(file))} {inside} && chroot "$1" sh -e /root/hook.sh && rm {inside}'
             )
-    if recipe.suite == "testing":
-        # Its Release file is valid for a week only; a mirror that stands still is no reason not to test.
+    if recipe.suite in ROLLING:
+        # Their Release files are valid for a week only; a mirror that stands still is no reason not to test.
         options.append('--aptopt=Acquire::Check-Valid-Until "false"')
     new = path.with_suffix(".new")
     log = path.with_suffix(".log")
@@ -241,7 +242,7 @@ def sources(suite: str) -> list[str]:
     pockets = sorted(
         (codename[len(ours) :], uri) for _, uri, codename, _ in targets if codename.startswith(ours)
     )
-    wanted = ("",) if suite == "testing" else ("", "-updates", "-security")
+    wanted = ("",) if suite in ROLLING else ("", "-updates", "-security")
     lines = [
         f"deb [signed-by={KEYRING}] {uri} {suite}{pocket} main"
         for pocket, uri in pockets

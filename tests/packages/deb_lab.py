@@ -33,7 +33,7 @@ BUILD_TOOLS = (
         "dh-python",
         "dpkg-dev",
         "pybuild-plugin-pyproject",
-        "python3-all",
+        "python3",
         "python3-setuptools",
     ),
     *("lintian", "piuparts"),
@@ -155,8 +155,13 @@ echo "${older#linux-image-} ${newer#linux-image-}" > /srv/kernels
 """
 
 
+# What judges packages, in their newest versions: those of unstable.
+JUDGES = ("autopkgtest", "python3-all", "rpmlint")
+
+
 def builder(suite: str) -> Recipe:
-    return Recipe(suite, BUILD_TOOLS, name="builder")
+    more = JUDGES if suite == "unstable" else ()
+    return Recipe(suite, (*BUILD_TOOLS, *more), name="builder")
 
 
 def base(suite: str) -> Recipe:
@@ -222,19 +227,24 @@ def upstream() -> str:
     return version[1]
 
 
-def build(chroot: Chroot, *, check: bool = True) -> Path:
+def build(
+    chroot: Chroot, *, check: bool = True, directory: str = "build", umask: str = "0022"
+) -> Path:
     """Build the package; its .changes file."""
-    source(chroot / "build", () if check else CONTENT)
+    source(chroot / directory, () if check else CONTENT)
     # As a user: what a package's build may not do, root would not notice.
-    chroot.run("chown", "-R", "1000:1000", "/build").check()
+    chroot.run("chown", "-R", "1000:1000", f"/{directory}").check()
     options = "" if check else "nocheck"
-    command = f"cd /build/kexec-hook-{upstream()} && dpkg-checkbuilddeps -I && dpkg-buildpackage -d -us -uc"
+    tree = f"/{directory}/kexec-hook-{upstream()}"
+    command = (
+        f"umask {umask} && cd {tree} && dpkg-checkbuilddeps -I && dpkg-buildpackage -d -us -uc"
+    )
     chroot.run(
-        *("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "env", "HOME=/build"),
+        *("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "env", f"HOME=/{directory}"),
         *(f"DEB_BUILD_OPTIONS={options}", "sh", "-c", command),
-        seconds=1200,
+        seconds=1800,
     ).check()
-    [changes] = (chroot / "build").glob("*.changes")
+    [changes] = (chroot / directory).glob("*.changes")
     return changes
 
 
