@@ -1,4 +1,5 @@
 """What pyproject.toml cannot say: hooks and units go into the package, man pages and completions beside it."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 import runpy
 import shutil

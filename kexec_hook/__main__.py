@@ -1,4 +1,5 @@
 """`python3 -m kexec_hook`, and what the installed command runs."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The command line: arguments in, a command's exit code out; 0 done, 1 failed, 2 usage, 3 declined."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@
 
 Who raises one names it in its docstring as `Raises X`.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

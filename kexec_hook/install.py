@@ -3,6 +3,7 @@
 Distributions' packages bring them by themselves.  For an installation by pip or pipx they are written from the same
 sources, with its own program in the place of /usr/bin/kexec-hook and a line at the end that says whose they are.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

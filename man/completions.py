@@ -1,4 +1,5 @@
 """Completions for bash, zsh and fish, from the command line's own parsers; entries and the like are asked for."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@
 kexec-hook(8) and the completions come from the command line's own table, kexec-hook.conf(5) and kexec-hook-plugins(7)
 from docs/.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

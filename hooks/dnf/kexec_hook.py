@@ -1,4 +1,5 @@
 """dnf 4: when a transaction is done, /usr/lib/kexec-hook/run looks whether what boots has changed."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Imports nothing of kexec_hook: dnf may run on another Python than kexec-hook does, and an old one (3.6 on EL 8).
 
 import logging

@@ -1,4 +1,5 @@
 """What the commands share: exit codes, a decision on this machine, the journal, and what came of it in one line."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

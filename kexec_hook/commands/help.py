@@ -1,4 +1,5 @@
 """help, and what shells complete: the commands in a few lines, one of them in full, the code of a reason."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """hooks list, install and remove: for those whose kexec-hook comes from pip or pipx, not from a package."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

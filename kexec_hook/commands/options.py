@@ -1,4 +1,5 @@
 """Every command: its options, an example, what it is for; help, man page and completions are made from this."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """finalize, reboot, coldreboot, and what is remembered of jumps: judge-boot and ack."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

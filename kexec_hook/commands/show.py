@@ -1,4 +1,5 @@
 """list, explain, status and grub-eval: they look, and change nothing."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

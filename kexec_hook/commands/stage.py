@@ -1,4 +1,5 @@
 """stage, unstage, and run, which the package managers call."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

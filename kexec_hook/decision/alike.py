@@ -1,4 +1,5 @@
 """Do two configurations that GRUB may read lead to the same boot?  Files are compared by their bytes."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

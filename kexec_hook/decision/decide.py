@@ -1,4 +1,5 @@
 """The story of one run: locate, evaluate, choose, enter, plan, object."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Plans in which GRUB has no say: the running kernel once more, and what /etc/default/kexec names."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """From what GRUB loaded to what kexec is told: host paths, and the command line as the settings change it."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Is what GRUB would boot what runs already?  In doubt it is not."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

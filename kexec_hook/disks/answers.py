@@ -1,4 +1,5 @@
 """The answers of all our disks: there, not there, or unseen; from mounts first, then from where GRUB alone looks."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

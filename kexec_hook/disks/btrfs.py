@@ -2,6 +2,7 @@
 
 The on-disk format: btrfs.readthedocs.io, dev/On-disk-format; Linux' include/uapi/linux/btrfs_tree.h.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

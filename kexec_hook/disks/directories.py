@@ -1,4 +1,5 @@
 """The disks of `grub-eval`: directories that stand for the partitions of one disk."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ GRUB numbers disks as the firmware shows them, which no file tells.  In order: t
 device in BOOT_IMAGE, which GRUB itself wrote at the last boot; the hint of a
 `search`; hd0 for the disk with /boot, and the partition's number.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """What is mounted where below a root, and which file systems these mounts show."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

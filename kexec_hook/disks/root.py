@@ -1,4 +1,5 @@
 """The disks of a root as GRUB would name them, and the way from a GRUB path to a file below the root and back."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

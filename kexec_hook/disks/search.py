@@ -1,4 +1,5 @@
 """Which of several devices does GRUB come to first when it searches, as far as that is known?"""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

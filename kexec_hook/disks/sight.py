@@ -1,4 +1,5 @@
 """What GRUB's own drivers see of the file systems of a root where no mount shows them; which may be asked at all."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

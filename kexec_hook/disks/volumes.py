@@ -3,6 +3,7 @@
 Read in GRUB 2.06: grub-core/fs/fshelp.c (grub_fshelp_find_file), fs/btrfs.c
 (find_path), fs/zfs/zfs.c (dnode_get_path), kern/file.c and kern/fs.c for the errors.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

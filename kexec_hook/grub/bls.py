@@ -4,6 +4,7 @@ rhboot's is commands/blscfg.c, upstream's commands/blsuki.c (since 2.14).
 
 snippet = { "#" text NL | key blank { blank } value NL }: a blank line or a bare key ends it, whatever follows.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """What a GRUB script can ask of disks: device names, paths on them, and the answers.  Types only."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """What GRUB remembers between reset and boot: variables, menus, messages; the one object that changes."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB's error numbers (include/grub/err.h), as `$?` shows them, and the exception that carries one."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

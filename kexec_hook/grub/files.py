@@ -1,4 +1,5 @@
 """Files as a script names them: paths, reading, and what save_env would write (kern/file.c)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

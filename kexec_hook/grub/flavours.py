@@ -1,4 +1,5 @@
 """Where GRUBs differ in what they boot, and the variables each of them starts with."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """How much an evaluation may spend: statements, characters, time."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ r"""GRUB's environment block: what load_env reads from it and what save_env leav
 A block is usually 1024 bytes, filled up with "#".  GRUB checks the signature only,
 and stops silently at the first thing that is broken.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

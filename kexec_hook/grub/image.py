@@ -3,6 +3,7 @@
 boot.img and core.img of a BIOS: grub-core/boot/i386/pc/{boot,diskboot}.S and startup_raw.S, include/grub/offsets.h;
 what grub-mkimage puts into an image: util/mkimage.c, include/grub/kernel.h.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 Follows grub-core/script/execute.c of GRUB 2.06, whose behaviour 2.12 and 2.14 share
 but for what Flavour names.  Commands come in as a table; nothing here knows one.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

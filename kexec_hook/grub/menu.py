@@ -1,4 +1,5 @@
 """Which menu entry does a GRUB `default` name, and what happens when an entry runs (grub-core/normal/menu.c)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

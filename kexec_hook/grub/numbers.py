@@ -1,4 +1,5 @@
 """Numbers as GRUB reads them from text (kern/misc.c:grub_strtoul), with their tails and failures."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """What GRUB makes of compressed files: it unpacks whatever it opens (grub-core/io/gzio.c, xzio.c, lzopio.c)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

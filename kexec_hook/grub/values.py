@@ -2,6 +2,7 @@
 
 Annotations are no text here, as in script/syntax.py.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from typing import NamedTuple, Optional, Union
 

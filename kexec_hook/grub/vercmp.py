@@ -1,4 +1,5 @@
 """How GRUB orders the file names of Boot Loader Specification entries: two rules, as sort keys, oldest first."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """How GRUB expands `*` and `?` in words that begin with / ( or * (grub-core/commands/wildcard.c)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

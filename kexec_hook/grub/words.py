@@ -1,4 +1,5 @@
 """Words as a command gets them: variables, quotes, splitting (execute.c:grub_script_arglist_to_argv)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

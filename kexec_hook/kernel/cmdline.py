@@ -7,6 +7,7 @@
 As the kernel has it (lib/cmdline.c, next_arg): a double quote anywhere in a word keeps blanks together,
 nothing escapes a quote, `-` and `_` in a name are the same, and what follows the word `--` is for init.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 Linux' Documentation/arch/x86/boot.rst, arch/arm64/booting.rst, arch/riscv/boot-image-header.rst,
 drivers/firmware/efi/libstub/zboot-header.S, and the headers of PE and ELF.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

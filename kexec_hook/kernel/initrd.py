@@ -3,6 +3,7 @@
 Linux' Documentation/driver-api/early-userspace/buffer-format.rst and init/initramfs.c; RFC 8878 (zstd),
 lib/decompress_unlz4.c (lz4's legacy frames, the only ones that the kernel unpacks), xz-file-format.txt.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

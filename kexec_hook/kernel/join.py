@@ -2,6 +2,7 @@
 
 Follows grub-core/loader/linux.c:grub_initrd_load.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """What kexec is told: files below the root, the command line, the argv.  Executes nothing."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

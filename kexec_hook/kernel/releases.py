@@ -1,4 +1,5 @@
 """Which of two kernel releases is the newer one?  Strings in, sort keys out."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 The format is UAPI.5, Unified Kernel Image, in a PE file (PE/COFF specification, section table).  What the stub does
 with the sections, and what it adds: systemd's src/boot/stub.c and systemd-stub(7).
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The parts of a unified kernel image as files that kexec can be given: they are copied out when they are looked at."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

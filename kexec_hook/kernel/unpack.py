@@ -3,6 +3,7 @@
 gzip, bzip2, xz and lzma are unpacked here, and the cpio archives in them are followed to their trailers;
 zstd, lz4 and lzo are left to their programs, which compare checksums.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """What plugins get and give: who asked, the configuration, the choice, the plan, and what speaks against it."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

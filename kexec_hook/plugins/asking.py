@@ -1,4 +1,5 @@
 """Loads plugins, asks them, and says which one failed; holds no answer of its own."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The questions plugins answer; docs/plugins.md has examples."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """A plan as a line for a shell, which loads by hand what kexec-hook would load."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """A finished run as text for people or as data for programs; decides nothing."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

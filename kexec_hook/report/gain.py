@@ -1,4 +1,5 @@
 """What jumps came to on this machine and what they save, as text and as JSON; nothing where it was not measured."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

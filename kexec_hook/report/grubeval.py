@@ -1,4 +1,5 @@
 """`grub-eval`: what GRUB makes of a directory's configuration or of a script, as data."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB's menu as a table or as data, and what grub-eval answers; decides nothing."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

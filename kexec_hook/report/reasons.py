@@ -1,4 +1,5 @@
 """Objections and notes, as lines for people and as data for programs."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

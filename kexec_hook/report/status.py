@@ -1,4 +1,5 @@
 """How things stand: what runs, what GRUB would boot, what is staged, and what each way to reboot would do."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Text on a terminal: harmless whatever it holds, and coloured where that is wanted."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

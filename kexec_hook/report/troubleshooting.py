@@ -1,4 +1,5 @@
 """What docs/troubleshooting.md has to say about the code of a reason."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

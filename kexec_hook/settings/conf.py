@@ -13,6 +13,7 @@ A later file replaces what an earlier one says of a key, also where it is a list
 /etc/default/kexec, /etc/default/kexec.d/*, /etc/kexec-hook.conf, /etc/kexec-hook.conf.d/*.conf, command line.
 No file is ever run.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

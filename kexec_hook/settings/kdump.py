@@ -3,6 +3,7 @@
 The file is a shell file (see shellvars); Fedora, RHEL and their kin ship it, and kdumpctl sources it.
 An empty KDUMP_KERNELVER is the running kernel's release, an empty KDUMP_COMMANDLINE its command line.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

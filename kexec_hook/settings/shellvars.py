@@ -10,6 +10,7 @@ escapes $ ` " and itself only.  A reference is to an assignment further up, or i
 nothing else is known here, so any other reference is an error, as is whatever a shell would run or
 expand: $(...), `...`, ${x:-y}, $((...)), ~, and commands.  That is what dash, bash and POSIX agree on.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 Its first act takes the approval away, and it approves when everything else is done but GRUB's writes (jump.py), so that
 whatever happens, a kill, a timeout, a full disk, ends in an ordinary reboot or in the right jump.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 Killed anywhere, it is one of two.  Not approved: nothing was written, GRUB boots and writes.  Approved: the jump comes,
 and what was not written yet is written by the system it leads into, before anything there reads GRUB's environment.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The act: what a run decided is loaded, kept, or unloaded, and the record says which; only under the lock."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """`stage --panic`: the kernel that takes over when the running one panics, as /etc/sysconfig/kdump asks for it."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

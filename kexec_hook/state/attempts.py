@@ -7,6 +7,7 @@ failed.json holds the releases that did not come up after a jump, until `kexec-h
 jumps.json holds the last jumps and what came of them.  Where one came up, hooks/boot only renames attempt.json to
 jumped.json, which counts as the last of them.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ The hardware's clock runs on in between and is read on both sides, before anythi
 set from it at the start, so both must show the same gap: they do not where somebody has set one of them, or where the
 zone of the hardware's clock is not what it was.  Then there is no number.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ Whoever is named is a module of kexec_hook, or a file of hooks/, systemd/ and pa
 mark is there before kexec is started, and goes last, when kexec_loaded reads 0 and no kexec of ours is alive; the
 approval goes first; stamp and changed go before a decision.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

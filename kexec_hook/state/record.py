@@ -4,6 +4,7 @@ A run takes the lock, writes a record in the state "loading" before it calls kex
 state "staged" after; it removes the record after unloading.  Wherever a run is killed, the next one
 finds either a whole record or none, and "loading" tells it that what is loaded is ours, but unsure.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

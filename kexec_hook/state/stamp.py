@@ -5,6 +5,7 @@ by the shell byte for byte, which takes longer than starting the shell.  Its own
 began.  `same` names what must be there and not be newer, `none` what must be missing, and `counted` how many writes
 to a disk the kernel had counted before it was read without being mounted.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

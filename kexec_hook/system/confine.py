@@ -4,6 +4,7 @@ Seen from inside there is a root of its own with /usr, the program and `/0`, `/1
 As root the child gets a mount, a network and an IPC namespace, and a uid that no process and
 no file of this machine has; an ordinary user's child keeps its rights as far as Landlock lets it.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The directory that holds our state: only we may enter, files appear whole or not at all, one writer at a time."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

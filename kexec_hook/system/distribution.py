@@ -1,4 +1,5 @@
 """What this distribution calls the commands that a message recommends: update-grub or grub2-mkconfig, and so on."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

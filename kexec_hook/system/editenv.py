@@ -3,6 +3,7 @@
 In place, not renamed: GRUB reads a file system without replaying its journal, and after a power cut finds the file
 where it was.  Link, mode, owner and labels stay, and a block is never half there, whoever is killed: the kernel
 takes its 1024 bytes at once, where grub-editenv itself empties the file first."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ A variable is a file in efivarfs: four bytes of attributes, then its value.  A l
 (UEFI 2.10, 3.1.3) is: attributes, 4 bytes; length of the device path, 2; title, UTF-16 up to a
 zero; the device path: nodes of type, subtype and length (1, 1, 2 bytes) and data; optional data.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

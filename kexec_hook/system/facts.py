@@ -1,4 +1,5 @@
 """What the running system says of itself in /proc, /sys and /run: one line, one number, one name at a time."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """A file below a root: what tells it from another, its bytes piece by piece, and what can be wrong with it."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

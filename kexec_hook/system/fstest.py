@@ -4,6 +4,7 @@ Three answers: there, not there (None), and `NoAnswer` for everything else, with
 What the program prints is what GRUB's `ls` and `cat` print (grub-core/commands/ls.c,
 grub-core/normal/misc.c, util/grub-fstest.c; seen with 2.06).
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

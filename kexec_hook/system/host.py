@@ -1,4 +1,5 @@
 """The machine we act on: its root, its programs, and where we keep what we know; a directory may stand for one."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

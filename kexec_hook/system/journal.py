@@ -3,6 +3,7 @@
 Each datagram to the socket is one entry: `NAME=value` lines, or NAME, a newline, 8 bytes of length and the value
 (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

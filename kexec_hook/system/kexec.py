@@ -1,4 +1,5 @@
 """What kexec(8) is told: load, unload, and whether the kernel holds an image; by the file syscall first."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Which PCI devices does the machine have, in the words of GRUB's `hwmatch`?"""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """How programs are run: found on a fixed path, without a shell, without our environment, and never for ever."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

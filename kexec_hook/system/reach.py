@@ -1,4 +1,5 @@
 """The way from a root directory to a file below it, one name at a time, so that no link leads out of the root."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The default subvolume of a mounted btrfs, as the kernel tells it: Linux' include/uapi/linux/btrfs.h."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

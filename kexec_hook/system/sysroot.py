@@ -1,4 +1,5 @@
 """The files below one root directory: the one module that opens files, and symbolic links never leave the root."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

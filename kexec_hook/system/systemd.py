@@ -1,4 +1,5 @@
 """The systemd units: is the one that decides at shutdown at work, and are the drop-ins there that ask for its word?"""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Work in a process of its own, which may hang, and ends with the one who waits for it."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Every GRUB command and its fate: implemented, inert, refused; what is in no table is unknown."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from kexec_hook.grub.commands import (
     boot,

@@ -2,6 +2,7 @@
 
 Two programs share the name: rhboot's commands/blscfg.c (Fedora, RHEL) and upstream's commands/blsuki.c (since 2.14).
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB's Linux loaders: linux, initrd, devicetree and boot (grub-core/loader/i386/linux.c, loader/linux.c)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB's conditions: test, [ and regexp (grub-core/commands/test.c, regexp.c)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB commands that change what runs next: break, return, eval, source, configfile, exit and their kin."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB commands that put entries into the menu: menuentry, submenu (grub-core/commands/menuentry.c) and blscfg."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

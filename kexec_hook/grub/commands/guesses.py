@@ -1,4 +1,5 @@
 """Does a comparison hang on what GRUB calls a disk?  Its number is often a guess, and then so is the answer."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB commands that cannot change what boots: modules, terminals, pictures, sounds, pauses."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

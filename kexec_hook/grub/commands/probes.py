@@ -1,4 +1,5 @@
 """GRUB commands that ask the hardware, the network, a person or a file's contents what only GRUB could know."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB commands whose effect a kexec cannot reproduce: other loaders, and what changes hardware or memory."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

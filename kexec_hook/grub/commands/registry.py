@@ -1,4 +1,5 @@
 """The table of GRUB commands while it is being filled, and how their options are read (lib/arg.c)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

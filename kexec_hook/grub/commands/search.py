@@ -1,4 +1,5 @@
 """GRUB commands that look for devices: search and its short forms, probe, ls (commands/search*.c, probe.c)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """GRUB commands that read, write and print variables: set, export, load_env, save_env, echo, read and their kin."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,1 +1,2 @@
 """gnulib's regular expressions."""
+# SPDX-License-Identifier: GPL-3.0-or-later

@@ -5,6 +5,7 @@ the longest of the leftmost.  Where several ways lead to it, the groups are thos
 automaton happens to set, not the ones POSIX asks for: so the automaton here is numbered as gnulib numbers its own, and
 walked by the same rules.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

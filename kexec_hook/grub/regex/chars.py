@@ -1,4 +1,5 @@
 """Which characters a part of a regular expression accepts, in GRUB's ASCII."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

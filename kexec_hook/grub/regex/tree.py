@@ -12,6 +12,7 @@ r"""How gnulib reads a POSIX extended regular expression (lib/gnulib/regcomp.c),
 
 A ")" without "(" and a "}" stand for themselves; an operator with nothing to repeat is an error.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

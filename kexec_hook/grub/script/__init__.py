@@ -1,1 +1,2 @@
 """From text to statements."""
+# SPDX-License-Identifier: GPL-3.0-or-later

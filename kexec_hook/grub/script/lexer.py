@@ -9,6 +9,7 @@ r"""How GRUB cuts script text into tokens and words (grub-core/script/yylex.l).
 GRUB scans line by line and joins a line to the next where a quoted string or a
 backslash runs over its end.  Scanning the whole text gives the same tokens.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ Recovery: after any error GRUB drops what it has read of the unit, and goes on w
 the next line; the rest of a broken compound therefore runs at top level.  Functions
 that were complete before the error stay defined.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

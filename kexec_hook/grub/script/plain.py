@@ -2,6 +2,7 @@
 
 Whatever is not known here to parse, the parser reads as usual.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

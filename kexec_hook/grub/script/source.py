@@ -1,4 +1,5 @@
 """Where a piece of script came from: named text, spans in it, and errors that point."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

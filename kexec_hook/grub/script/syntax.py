@@ -2,6 +2,7 @@
 
 Its annotations are no text: for each one that is, NamedTuple compiles an expression, at every start.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from typing import NamedTuple, Optional, Union
 

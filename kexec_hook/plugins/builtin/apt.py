@@ -1,4 +1,5 @@
 """apt and dpkg: which files tell kexec-hook that an upgrade is done."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Which GRUB will a BIOS start: the disks that begin with GRUB's boot code, and the configuration it leads to."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

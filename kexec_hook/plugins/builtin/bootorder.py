@@ -3,6 +3,7 @@
 UEFI 2.10, 3.1.1: BootNext once, else the active entries of BootOrder, the first that can be loaded.
 What started the running system (BootCurrent) is the evidence for what the firmware passes over.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

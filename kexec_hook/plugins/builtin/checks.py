@@ -1,4 +1,5 @@
 """Asks several checks in their order; one that may not look at what it asks about is passed over, not the rest."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

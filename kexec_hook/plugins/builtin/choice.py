@@ -1,4 +1,5 @@
 """Objections to the entry itself and to how its words came about; and the plugin `checks` as a whole."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """dnf 4, dnf 5 and plain rpm: which files tell kexec-hook that a transaction is done."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

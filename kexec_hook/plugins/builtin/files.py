@@ -1,4 +1,5 @@
 """Objections to the files of a choice: kernel and initrds, the root file system, and where GRUB's files are."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Objections to passing over the firmware: it was asked for something, or GRUB does not boot this machine."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """What can be done about a boot entry: choose another one, correct it, write grub.cfg anew."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Where GRUB's configuration is, and which kind of GRUB reads it."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Objections to a kexec on this machine: where we run, and what its kernel allows."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """What jumps came to on this machine: a kernel that did not come up, and a machine on which none was tried by hand."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

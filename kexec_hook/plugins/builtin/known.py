@@ -5,6 +5,7 @@ Notes: of old kernels or firmware, of a part of such devices, or by one who does
 a report is not to have seen it; `allow_known_bad` in the settings allows each by its name.
 docs/how-it-decides.md has the same table, and what is known but not listed.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

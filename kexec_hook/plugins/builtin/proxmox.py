@@ -4,6 +4,7 @@ proxmox-kernel-helper, proxmox-boot-tool (init_bootloader) and zz-proxmox-boot: 
 proxmox-boot-uuids, one a line; on a BIOS grub-install gets the partition as --boot-directory, so that GRUB reads
 /grub/grub.cfg there.  /boot/grub/grub.cfg is not read.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

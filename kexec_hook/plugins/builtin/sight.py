@@ -1,4 +1,5 @@
 """What GRUB sees and we do not, and what only looks like a fault of the configuration: each gets its true name."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """How the GRUB that starts next was started, and in which directory its first grub.cfg lies."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

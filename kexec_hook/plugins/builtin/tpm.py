@@ -1,4 +1,5 @@
 """Is the root file system unlocked by a TPM whose registers (PCRs) differ after a kexec?"""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

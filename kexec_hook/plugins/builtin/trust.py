@@ -1,4 +1,5 @@
 """Could somebody else than root decide what is booted?  Owner and mode of everything that was read, and of kexec."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

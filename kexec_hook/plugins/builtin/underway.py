@@ -1,4 +1,5 @@
 """Objections to a kexec now: what else has plans for the next boot of this machine."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

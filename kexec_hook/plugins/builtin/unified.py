@@ -1,4 +1,5 @@
 """What a unified kernel image would get from systemd's stub, or from the firmware, and does not get by a kexec."""
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@ r"""Variables that nobody set: what a word was built from, and what is left of i
 GRUB drops an unquoted word that expands to nothing, so `initrd /a.img $more` loads one initrd where $more is not
 set.  Where text is left around such a variable (`/boot/$name.img`), a path is not the one that was meant.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 

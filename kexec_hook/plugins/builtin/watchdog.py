@@ -5,6 +5,7 @@ is set, a kernel that came up well is reset, too: systemd-system.conf(5).  And m
 kexec begins, since they hear of a reboot and it is one, unless Linux is told otherwise: its Documentation/watchdog/
 watchdog-parameters.rst, stop_on_reboot.
 """
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 
