@@ -20,7 +20,7 @@ MAY_LOAD = {
     "grub.script": "lexer parser source syntax",
     "kernel": "cmdline images initrd plan",
     "plugins": "api asking hookspecs",
-    "plugins.builtin": "apt bootcode checks choice dnf files fixes grub jumps proxmox sight start tpm unset",
+    "plugins.builtin": "bootcode checks choice files fixes grub jumps proxmox sight start tpm unset",
     "report": "byhand explain reasons terminal",
     "settings": "conf shellvars",
     "state": "",

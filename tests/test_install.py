@@ -238,7 +238,10 @@ def test_one_name_is_one_package_manager(box: Box, capsys: pytest.CaptureFixture
 
 def test_unknown_name_is_wrong_usage(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     assert box.run("hooks", "install", "portage") == 2
-    assert "portage has no hooks; there are those of systemd, apt, dnf" in capsys.readouterr().err
+    assert (
+        "portage has no hooks; there are those of systemd, apt, dnf, pacman, zypper"
+        in capsys.readouterr().err
+    )
 
 
 def test_glue_of_dnf_goes_beside_each_dnf(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,6 +267,49 @@ def test_glue_of_dnf_goes_beside_each_dnf(box: Box, capsys: pytest.CaptureFixtur
     assert picture(box) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "root", "path", "mode"),
+    [
+        (
+            "zypper",
+            ("usr/lib/sysimage/rpm/Packages.db", "usr/bin/zypper"),
+            "/usr/lib/zypp/plugins/commit/kexec-hook",
+            0o755,
+        ),
+        (
+            "pacman",
+            ("var/lib/pacman/local/ALPM_DB_VERSION", "usr/bin/pacman"),
+            "/usr/share/libalpm/hooks/zzz-kexec-hook.hook",
+            0o644,
+        ),
+    ],
+)
+def test_zypper_and_pacman_are_served_like_apt_and_dnf(
+    box: Box,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    root: tuple[str, str],
+    path: str,
+    mode: int,
+) -> None:
+    (box / "var/lib/dpkg/status").unlink()
+    assert listed(box, capsys, name) == {path: "unused"}
+    for file in root:
+        box.write(file, "")
+    before = picture(box)
+    assert listed(box, capsys, name) == {path: "missing"}
+    assert box.run("hooks", "install") == 0
+    assert listed(box, capsys, name) == {path: "installed"}
+    assert (box / path).stat().st_mode & 0o7777 == mode
+    assert not (box / APT).exists()
+    assert not (box / "etc/dnf").exists()
+    assert box.run("hooks", "remove") == 0
+    assert picture(box) == before
+    assert box.run("hooks", "install", name) == 0
+    assert f"removed {path}\n" in left_behind(box, "sh", "--remove-hooks")
+    assert not (box / path).exists()
+
+
 def test_rpm_without_dnf_has_no_use_for_the_files_of_dnf(
     box: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,7 +319,7 @@ def test_rpm_without_dnf_has_no_use_for_the_files_of_dnf(
     assert box.run("hooks", "install") == 0
     assert not (box / "etc/dnf").exists()
     assert (
-        "kexec-hook: there is no apt and no dnf here, so nothing calls kexec-hook after an upgrade\n"
+        "kexec-hook: there is no package manager here that calls kexec-hook after an upgrade\n"
         in capsys.readouterr().err
     )
 
@@ -408,6 +454,8 @@ def test_each_file_says_whose_it_is_in_its_own_comments(item: Glue, tmp_path: Pa
         subprocess.run(["sh", "-n", str(path)], check=True)
     elif path.suffix == ".py":
         py_compile.compile(str(path), doraise=True)
+    elif item.text.startswith("#!/bin/bash") and shutil.which("bash"):
+        subprocess.run(["bash", "-n", str(path)], check=True)
     elif "apt.conf.d" in item.path and shutil.which("apt-config"):
         dump = subprocess.run(
             ["apt-config", "-c", str(path), "dump"], capture_output=True, text=True, check=True

@@ -22,6 +22,7 @@ SHELL = (
         "hooks/watchdog",
         "hooks/apt/zzz-kexec-hook",
         "hooks/dnf/99-kexec-hook.install",
+        "hooks/zypper/kexec-hook",
         "packaging/rpm/coldreboot",
     ),
     *(

@@ -149,7 +149,7 @@ def _missing(host: Host, sysroot: Sysroot, present: set[str]) -> Iterator[tuple[
     if not sysroot.exists("/run/systemd/system"):
         yield "systemd does not run here, and only its units can approve a kexec", ""
     if present <= {"kexec-hook", "systemd"}:
-        yield "there is no apt and no dnf here, so nothing calls kexec-hook after an upgrade", ""
+        yield "there is no package manager here that calls kexec-hook after an upgrade", ""
 
 
 def _remove(host: Host, names: Sequence[str], present: set[str], everything: Items) -> int:

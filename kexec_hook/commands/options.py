@@ -209,7 +209,7 @@ def _run(parser: Parser) -> None:
         "--source",
         required=True,
         metavar="NAME",
-        help="who calls: apt, dpkg, kernel, dnf4, dnf5, rpm",
+        help="who calls: apt, dpkg, kernel, dnf4, dnf5, rpm, zypper, pacman",
     )
 
 

@@ -23,7 +23,7 @@ API_VERSION = "1.0"
 
 
 class Trigger(NamedTuple):
-    """Who asked for this run: `cli`, or the --source of the glue (apt, dpkg, kernel, dnf4, dnf5, rpm)."""
+    """Who asked for this run: `cli`, or a package manager's --source (apt, dpkg, dnf4, dnf5, rpm, zypper, ...)."""
 
     source: str = "cli"
     entry: str | None = None  # stage --entry: as GRUB's `default` would name it

@@ -86,8 +86,16 @@ class Plugins:
         return None
 
     def package_managers(self) -> list[PackageManager]:
-        calls = self._calls("kexec_hook_package_manager")
-        return [answer for name, call in calls if (answer := self._ask(name, call)) is not None]
+        """One of each name; an installed plugin's stands in for a built-in one."""
+        for name, plugin in _managers():
+            if not self._manager.has_plugin(name):
+                self._manager.register(plugin, name)
+        found: dict[str, PackageManager] = {}
+        for name, call in self._calls("kexec_hook_package_manager"):
+            answer = self._ask(name, call)
+            if answer is not None:
+                found.setdefault(answer.name, answer)
+        return list(found.values())
 
     def objections(self, decision: Decision, sysroot: Sysroot) -> list[Objection]:
         """Everything that speaks against a run, in the order of the plugins; fails closed."""
@@ -304,7 +312,14 @@ def _may_have_plugins(directory: str) -> bool:
 
 def _builtin() -> list[tuple[str, object]]:
     """Reached through hooks only, like any other plugin."""
-    from kexec_hook.plugins.builtin import apt, dnf, grub, jumps
     from kexec_hook.plugins.builtin import choice as checks
+    from kexec_hook.plugins.builtin import grub, jumps
 
-    return [("grub", grub), ("checks", checks), ("jumps", jumps), ("apt", apt), ("dnf", dnf)]
+    return [("grub", grub), ("checks", checks), ("jumps", jumps)]
+
+
+def _managers() -> list[tuple[str, object]]:
+    """Loaded where they are asked for, which few runs do; trylast puts them behind installed ones all the same."""
+    from kexec_hook.plugins.builtin import apt, dnf, pacman, zypper
+
+    return [("apt", apt), ("dnf", dnf), ("pacman", pacman), ("zypper", zypper)]

@@ -41,7 +41,7 @@ _MARKS = (
     "hooks/dnf/99-kexec-hook.install",
     "packaging/rpm/kexec-hook.spec",
 )
-_DNF = ("hooks/dnf/kexec-hook.actions", "hooks/dnf/kexec_hook.py")
+_ASK_LATER = ("hooks/dnf/kexec-hook.actions", "hooks/dnf/kexec_hook.py", "hooks/zypper/kexec-hook")
 _DEBIAN = "packaging/debian"
 _SPEC = "packaging/rpm/kexec-hook.spec"
 
@@ -125,10 +125,10 @@ NAMES = (
     ),
     Name(
         "/run/kexec-hook.asks-PID",
-        "dnf, whose process has that number, asks when its transaction is done",
-        _DNF,
-        (_SPEC,),
-        _DNF,
+        "dnf or zypper, whose process has that number, asks when its transaction is done",
+        _ASK_LATER,
+        (_RUN,),
+        _ASK_LATER,
     ),
     Name(f"{VAR}/{LOCK}", "its holder writes here", ("system.directory",), ("system.directory",)),
     Name(

@@ -36,6 +36,7 @@ class Glue:
         for line, value in {
             "state=/run/kexec-hook": f"state={self.state}",
             "mark=/run/kexec-hook.loaded": f"mark={self.mark}",
+            "asks=/run/kexec-hook.asks": f"asks={root}/asks",
             "cmdline=/proc/cmdline": f"cmdline={root}/cmdline",
             "init=/proc/1": f"init={root}/init",
             "loaded=/sys/kernel/kexec_loaded": f"loaded={root}/loaded",
@@ -114,6 +115,36 @@ def test_nothing_changed_is_silent_and_starts_nothing(glue: Glue, boot: Path) ->
     glue.stamp(reads(boot))
     done = glue.run()
     assert (done.stdout, done.stderr, done.returncode, glue.ran()) == ("", "", 0, [])
+
+
+@pytest.mark.parametrize("above", [0, 1, 3])
+def test_rpm_says_nothing_where_somebody_above_it_asks_when_all_is_done(
+    glue: Glue, above: int
+) -> None:
+    """dnf runs rpm's triggers itself, zypper by an rpm of its own, and that by a shell."""
+    last = f"{' '.join(glue.shell)} {glue.root}/run rpm"
+    for level in range(above):
+        script = glue.root / f"level{level}"
+        script.write_text(f"{last}\n:\n")
+        last = f"sh {script}"
+    asks = f"touch {glue.root}/asks-$$\n{last}\n:\n"
+    done = subprocess.run(["sh", "-c", asks], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, glue.ran()) == ("", "", [])
+    assert glue.run("rpm").stdout == "kexec-hook: run --source=rpm\n"
+
+
+def test_who_else_asks_when_all_is_done_does_not_silence_rpm(glue: Glue) -> None:
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        (glue.root / f"asks-{other.pid}").touch()
+        (glue.root / "asks-1").touch()
+        assert glue.run("rpm").stdout == "kexec-hook: run --source=rpm\n"
+        (glue.root / f"asks-{os.getpid()}").touch()
+        assert glue.run("zypper").stdout == "kexec-hook: run --source=zypper\n"
+        assert glue.run("rpm").stdout == ""
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_first_call_decides(glue: Glue) -> None:

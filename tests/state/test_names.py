@@ -39,7 +39,7 @@ def named_in(path: str) -> set[str]:
         if match["each"]:
             found |= {"/run/kexec-hook/changed", "/run/kexec-hook/new"}
         elif match["whole"]:
-            found.add(re.sub(r"\.asks-.*", ".asks-PID", match["whole"]))
+            found.add(re.sub(r"\.asks\b.*", ".asks-PID", match["whole"]))
         else:
             found.add(f"/run/kexec-hook/{match['below'] or match['argument']}")
     return found - _DIRECTORIES

@@ -10,7 +10,7 @@ from kexec_hook.plugins.api import PackageManager
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def kexec_hook_package_manager() -> PackageManager:
     marker = "apt/zzz-kexec-hook"
     return PackageManager(

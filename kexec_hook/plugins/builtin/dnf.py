@@ -9,8 +9,16 @@ from kexec_hook.plugins.api import PackageManager
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
+# Of rpm, whoever calls it.
+DATABASES = (
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/Packages.db",  # SUSE
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/Packages",
+)
 
-@hookimpl
+
+@hookimpl(trylast=True)
 def kexec_hook_package_manager() -> PackageManager:
     return PackageManager(
         name="dnf",
@@ -24,10 +32,6 @@ def kexec_hook_package_manager() -> PackageManager:
             ("dnf/99-kexec-hook.install", "/etc/kernel/install.d/99-kexec-hook.install"),
         ),
         tails="rpm",
-        databases=(
-            "/usr/lib/sysimage/rpm/rpmdb.sqlite",
-            "/var/lib/rpm/rpmdb.sqlite",
-            "/var/lib/rpm/Packages",
-        ),
+        databases=DATABASES,
         programs=("/usr/bin/dnf", "/usr/bin/dnf5", "/usr/bin/microdnf"),
     )
