@@ -185,11 +185,20 @@ def test_jump_that_hung_and_was_reset_is_no_boot_of_either_kind(clock: Clock) ->
     }
 
 
-def test_image_of_somebody_else_is_not_measured(clock: Clock) -> None:
+def test_image_of_somebody_else_is_not_measured_where_it_jumps(clock: Clock) -> None:
     clock.box.write("sys/kernel/kexec_loaded", "1\n")
+    clock.box.rebooting("kexec.target")
     clock.boot()
     assert gain(clock)["firmware"] is None
     clock.box.write("run/kexec-hook.loaded", "")
+    clock.boot()
+    assert gain(clock)["firmware"]["boots"] == 1
+
+
+def test_image_that_kexec_tools_loads_at_each_reboot_does_not_jump_and_hides_no_firmware(
+    clock: Clock,
+) -> None:
+    clock.box.write("sys/kernel/kexec_loaded", "1\n")  # LOAD_KEXEC=true
     clock.boot()
     assert gain(clock)["firmware"]["boots"] == 1
 
