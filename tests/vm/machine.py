@@ -79,7 +79,7 @@ class VirtualMachine:
         *, variables: Path | None = None, secure: bool = False, memory: int = 1024, keep: bool = False,
         devices: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """disk and variables stay as they are, unless keep.  With variables, those of the firmware, it has UEFI; secure:
+        """disk, variables and payload stay as they are, the first two unless keep.  With variables, those of the firmware, it has UEFI; secure:
         Secure Boot too, if its keys are among them.
         """
         # A socket's path must be short, which a checkout's need not be.
@@ -92,7 +92,7 @@ class VirtualMachine:
             drives.append(f"file={code},format=raw,if=pflash,unit=0,readonly=on")
             drives.append(f"file={variables},format=raw,if=pflash,unit=1{apart}")
         if payload:
-            drives.append(f"file={payload},format=raw,if=virtio,readonly=on")
+            drives.append(f"file={payload},format=raw,if=virtio,cache=unsafe,snapshot=on")
         self._argv = [
             # The machine goes when the tests go, however they end.
             *("setpriv", "--pdeathsig", "KILL"),
@@ -349,6 +349,10 @@ class VirtualMachine:
     def booted(self, timeout: float = BOOT_SECONDS) -> Booted:
         """Wait for the end of the first boot."""
         return self._booted(Mark(0, 0, -1, 0), timeout, "power on", None, fresh=True)
+
+    def comes_up(self, since: Mark, timeout: float = BOOT_SECONDS) -> Booted:
+        """Wait for the end of a boot that began after this moment, by nobody's hand."""
+        return self._booted(since, timeout, "nobody's hand", None)
 
     def _booted(
         self,
