@@ -27,11 +27,13 @@ from kexec_hook.commands.stage import forget_ours, stage_now
 from kexec_hook.errors import KexecHookError
 
 if TYPE_CHECKING:
+    from kexec_hook.state.attempts import Attempt
     from kexec_hook.system.host import Host
 
 
 # Seconds, below TimeoutStopSec=60 of the unit: for programs, and for everything.
 _FINALIZE_WORK, _FINALIZE = 35.0, 50.0
+_HEAR = 30.0  # seconds that plugins have when a boot is judged
 # molly-guard wraps `reboot`, and asks for the name of the machine where somebody is logged in over the network.
 _GUARDED = ("/lib/molly-guard/molly-guard", "/lib/molly-guard/reboot")
 _GUARD_READS = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "TERM", "SUDO_USER", "MOLLYGUARD_CMD")
@@ -62,7 +64,11 @@ def _finalize(host: Host) -> bytes:
 
     plugins = load_plugins()
     try:
-        verdict = decide_now(host, lambda trigger: decide_here(host, trigger, plugins))
+        verdict = decide_now(
+            host,
+            lambda trigger: decide_here(host, trigger, plugins),
+            awaited=plugins.await_judgement,
+        )
     except KexecHookError as error:
         forget_ours(host)
         return f"{FAILED} this reboot is no kexec: {safe(str(error))}".encode(*_ENCODING)
@@ -207,7 +213,8 @@ def judge_boot(host: Host, args: Namespace) -> int:
     verdict, attempt = attempts.judge(host)
     if attempt is None or verdict in ("pending", "none"):
         return OK
-    if verdict == "jumped":
+    came_up = verdict == "jumped"
+    if came_up:
         tell(f"the kexec into {attempt.release} came up")
     else:
         tell(
@@ -215,8 +222,26 @@ def judge_boot(host: Host, args: Namespace) -> int:
             "the power went or the reboot was forced: this boot came from the firmware; "
             "that kernel is not started by kexec again until `kexec-hook ack`"
         )
-        return FAILED  # so that `systemctl --failed` and OnFailure= see it
-    return OK
+    _let_plugins_hear(attempt, came_up=came_up)
+    return OK if came_up else FAILED  # so that `systemctl --failed` and OnFailure= see it
+
+
+def _let_plugins_hear(attempt: Attempt, *, came_up: bool) -> None:
+    """When it is remembered and said: whatever becomes of them, it changes nothing."""
+    from kexec_hook.system.process import ProcessError
+    from kexec_hook.system.worker import in_worker
+
+    def hear() -> bytes:
+        plugins = load_plugins()
+        plugins.judged(attempt, came_up=came_up)
+        return "\n".join(note.text for note in plugins.complaints).encode(*_ENCODING)
+
+    try:
+        said = in_worker(hear, _HEAR).decode(*_ENCODING)
+    except ProcessError as error:
+        said = f"the plugins were not told whether the kexec came up: {error}"
+    for line in said.splitlines():
+        tell(line)
 
 
 def complete(host: Host, args: Namespace) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from kexec_hook.disks.root import RootDisks
     from kexec_hook.grub.values import Entry
+    from kexec_hook.state.attempts import Attempt
     from kexec_hook.system.sysroot import Sysroot
 
 GROUP = "kexec_hook"
@@ -135,6 +136,15 @@ class Plugins:
     def staged(self, decision: Decision) -> None:
         for name, call in self._calls("kexec_hook_staged"):
             self._ask(name, call, decision=decision)
+
+    @property
+    def await_judgement(self) -> bool:
+        """Does one want to hear what comes of a jump?"""
+        return bool(self._calls("kexec_hook_judged"))
+
+    def judged(self, attempt: Attempt, *, came_up: bool) -> None:
+        for name, call in self._calls("kexec_hook_judged"):
+            self._ask(name, call, attempt=attempt, came_up=came_up)
 
     def _first(self, hook: str, **kwargs: Any) -> Any:
         for name, call in self._calls(hook):

@@ -13,6 +13,7 @@ from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection, Packag
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks
     from kexec_hook.grub.values import Entry
+    from kexec_hook.state.attempts import Attempt
     from kexec_hook.system.sysroot import Sysroot
 
 
@@ -49,3 +50,8 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note | str]: 
 @hookspec
 def kexec_hook_staged(decision: Decision) -> None:
     """A kernel was staged: for logs and notifications."""
+
+
+@hookspec
+def kexec_hook_judged(attempt: Attempt, came_up: bool) -> None:
+    """A boot has shown what came of a kexec, noted as `attempt`: for logs and notifications.  Called once for each."""

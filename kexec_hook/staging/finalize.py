@@ -41,19 +41,26 @@ class Approval(NamedTuple):
     approved: bool = False
 
 
-def finalize(host: Host, decide: Callable[[Trigger], Decision]) -> Approval:
-    """Decide anew, and approve.  StateError where our directory cannot be used, EditenvError where grubenv cannot."""
+def finalize(
+    host: Host, decide: Callable[[Trigger], Decision], *, awaited: bool = False
+) -> Approval:
+    """Decide anew, and approve; `awaited`: a plugin wants to hear what comes of the jump.
+
+    StateError where our directory cannot be used, EditenvError where grubenv cannot.
+    """
     with host.state() as state:
         try:
             with state.lock(_LOCK_WAIT) as held:
                 take_back(host, state)
-                return _finalize(host, held, decide)
+                return _finalize(host, held, decide, awaited=awaited)
         except Busy:
             record.withdraw(state)
             raise
 
 
-def _finalize(host: Host, held: LockedDirectory, decide: Callable[[Trigger], Decision]) -> Approval:
+def _finalize(
+    host: Host, held: LockedDirectory, decide: Callable[[Trigger], Decision], *, awaited: bool
+) -> Approval:
     before = record.read_staged(held.state)
     ours = record.is_ours(host, before)
     asked = held.state.read(names.COLD) is not None
@@ -85,17 +92,17 @@ def _finalize(host: Host, held: LockedDirectory, decide: Callable[[Trigger], Dec
                 "; ".join(objection.reason for objection in done.decision.objections),
                 done=done,
             )
-        return _approve(host, held, done)
+        return _approve(host, held, done, awaited=awaited)
     except KexecError as error:
         return Approval(str(error), failed=True)
 
 
-def _approve(host: Host, held: LockedDirectory, done: Staging) -> Approval:
+def _approve(host: Host, held: LockedDirectory, done: Staging, *, awaited: bool) -> Approval:
     """Let it jump; where a step of that fails, GRUB itself will do the rest."""
     wanted = record.read_staged(held.state)
     assert isinstance(wanted, Staged)
     try:
-        jump(host, held, done.decision, wanted)
+        jump(host, held, done.decision, wanted, awaited=awaited)
     except (EditenvError, StateError) as error:
         forget(host, held)
         return Approval(str(error), failed=True, done=done)

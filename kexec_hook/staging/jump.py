@@ -27,9 +27,12 @@ Completion = Literal["nothing", "taken back", "written", "left"]
 _BY = {"UUID": "uuid", "LABEL": "label", "PARTUUID": "partuuid", "PARTLABEL": "partlabel"}
 
 
-def jump(host: Host, held: LockedDirectory, decision: Decision, wanted: Staged) -> None:
+def jump(
+    host: Host, held: LockedDirectory, decision: Decision, wanted: Staged, *, awaited: bool = False
+) -> None:
     """Note the attempt, approve, write what GRUB would, mark it written; nothing of it where one fails.
 
+    `awaited`: a plugin wants to hear what comes of it.
     EditenvError, StateError: then GRUB's environment is as it was, and nothing is approved.
     """
     attempt = Attempt(
@@ -41,6 +44,7 @@ def jump(host: Host, held: LockedDirectory, decision: Decision, wanted: Staged) 
         changes=_changes(host, held, wanted),
         asked=held.state.read(names.ASKED) is not None,
         machine=attempts.machine_of(host),
+        awaited=awaited,
     )
     with uninterrupted():
         try:

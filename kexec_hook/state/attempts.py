@@ -2,10 +2,10 @@
 
 attempt.json is the jump that finalize is about to approve, with the bytes that GRUB's environment blocks hold and are
 to hold.  `written` says that it was approved and that they hold them: only then is it blamed, where no kexec follows.
-hooks/boot looks for `"written": true` and for the boot_id by grep.
+hooks/boot looks for `"written": true`, `"awaited": true` and the boot_id by grep.
 failed.json holds the releases that did not come up after a jump, until `kexec-hook ack`.
-jumps.json holds the last jumps and what came of them.  Where one came up, hooks/boot only renames attempt.json to
-jumped.json, which counts as the last of them.
+jumps.json holds the last jumps and what came of them.  Where one came up that nobody awaits, hooks/boot only renames
+attempt.json to jumped.json, which counts as the last of them.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -44,6 +44,7 @@ class Attempt(NamedTuple):
     changes: tuple[Change, ...] = ()
     asked: bool = False  # by hand, by `kexec-hook reboot`
     machine: str = ""  # where it was tried
+    awaited: bool = False  # a plugin wants to hear what comes of it
 
     @property
     def when(self) -> str:
@@ -244,4 +245,7 @@ def _parse(found: object) -> Attempt | None:
     here, written = (found.get(name, True) is True for name in ("here", "written"))
     release, kernel, boot_id = map(str, texts)
     asked, machine = found.get("asked") is True, str(found.get("machine", ""))
-    return Attempt(release, kernel, boot_id, float(moment), here, written, changes, asked, machine)
+    awaited = found.get("awaited") is True
+    return Attempt(
+        release, kernel, boot_id, float(moment), here, written, changes, asked, machine, awaited
+    )
