@@ -28,6 +28,15 @@ def active(programs: Programs) -> bool:
         return False
 
 
+def starting(programs: Programs, unit: str) -> bool:
+    """Is the command of this oneshot at work?"""
+    try:
+        said = programs.run(("systemctl", "is-active", unit), timeout=20, check=False)
+    except ProcessError:
+        return False
+    return said.stdout.strip() == "activating"
+
+
 def drop_ins(sysroot: Sysroot) -> bool:
     """Are they there?  With them, what kexec-hook staged jumps only where the unit has approved it.
 

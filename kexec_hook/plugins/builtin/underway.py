@@ -12,12 +12,19 @@ from kexec_hook.state import record
 from kexec_hook.system.directory import StateError
 from kexec_hook.system.facts import Facts
 from kexec_hook.system.host import MARK, RUN
-from kexec_hook.system.systemd import UNIT, active, drop_ins
+from kexec_hook.system.systemd import UNIT, active, drop_ins, starting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_RELEASE_UPGRADES = r"do-release-upgrade|release-upgrader|\bleapp\b|system-upgrade"
+# Programs by their names, and what do-release-upgrade downloads, whose name is that of the release to come.
+_UPGRADERS = r"(^|/)(do-release-upgrade|leapp3?)$|/ubuntu-release-upgrader-\w{6,}/[a-z]+$"
+_DNF5 = "/usr/lib/sysimage/libdnf5/offline/offline-transaction-state.toml"
+_DNF4 = (
+    "/var/lib/dnf/system-upgrade/system-upgrade-state.json",
+    "/var/lib/dnf/system-upgrade.json",
+)
+_PACKAGEKIT = "/var/lib/PackageKit/prepared-upgrade"
 
 
 def objections(decision: Decision) -> Iterator[Objection]:
@@ -72,14 +79,86 @@ def _release_upgrade(decision: Decision, facts: Facts) -> Iterator[Objection]:
             f"a release upgrade is waiting for the next boot ({kernel})", code="release-upgrade"
         )
         return
-    for name in _ancestors(facts):
-        if re.search(_RELEASE_UPGRADES, name):
-            yield Objection(f"a release upgrade is running (`{name[:60]}`)", code="release-upgrade")
+    for path in filter(None, (_dnf5(facts), _dnf4(facts), _packagekit(decision, facts))):
+        yield Objection(
+            f"a release upgrade was started and is not finished ({path})", code="release-upgrade"
+        )
+        return
+    for words in _ancestors(facts):
+        if re.search(_UPGRADERS, _program_of(words)):
+            shown = " ".join(words).strip()[:60]
+            yield Objection(f"a release upgrade is running (`{shown}`)", code="release-upgrade")
             return
 
 
-def _ancestors(facts: Facts) -> Iterator[str]:
-    """The command lines of the processes that called us, the nearest first."""
+def _dnf5(facts: Facts) -> str:
+    """The state of dnf 5's offline transactions, where it is about a release upgrade that has begun.
+
+    dnf5/offline.hpp; the word for "begun" was `upgrade-incomplete` until 5.1.  What is longer than a line stands in
+    three quotes, and is only the command line.
+    """
+    text = re.sub(r'"""(?s:.*?)"""', "", facts.text(_DNF5) or "")
+    state = dict(re.findall(r'^(\w+)\s*=\s*"(.*)"\s*$', text, re.MULTILINE))
+    begun = state.get("status") in {"transaction-incomplete", "upgrade-incomplete"}
+    verb, before, after = (
+        state.get(key, "") for key in ("verb", "system_releasever", "target_releasever")
+    )
+    return _DNF5 if begun and _changes_release(verb, before, after) else ""
+
+
+def _dnf4(facts: Facts) -> str:
+    """The same of dnf 4's plugin, system_upgrade.py: a dnf that is too old to note its command knows no other."""
+    for path in _DNF4:
+        text = facts.text(path)
+        if not text:
+            continue
+        import json
+
+        try:
+            state = json.loads(text)
+        except ValueError:
+            continue  # dnf itself begins anew then
+        if not isinstance(state, dict) or state.get("upgrade_status") != "incomplete":
+            continue
+        verb, before, after = (
+            str(state.get(key) or "")
+            for key in ("upgrade_command", "system_releasever", "target_releasever")
+        )
+        if _changes_release(verb or "system-upgrade", before, after):
+            return path
+    return ""
+
+
+def _changes_release(verb: str, before: str, after: str) -> bool:
+    """`dnf system-upgrade`, once `dnf fedup`; or `dnf5 distro-sync --offline --releasever=...`."""
+    by_name = verb.split(" ")[0] in {"system-upgrade", "fedup"}
+    return by_name or (before != after and bool(before and after))
+
+
+def _packagekit(decision: Decision, facts: Facts) -> str:
+    """PackageKit's: while it waits the running release is updated as ever, so its service must be at work."""
+    if not facts.exists(_PACKAGEKIT):
+        return ""
+    return _PACKAGEKIT if starting(decision.programs, "packagekit-offline-update.service") else ""
+
+
+def _program_of(words: list[str]) -> str:
+    """What a process runs: the script, where it is Python that runs one."""
+    if not re.search(r"(^|/)(platform-)?python[0-9.]*$", words[0]):
+        return words[0]
+    others = iter(words[1:])
+    for word in others:
+        if not word.startswith("-"):
+            return word
+        if word in {"-W", "-X"}:
+            next(others, "")
+        elif not word.startswith(("--", "-W", "-X")) and set("cm") & set(word):
+            return words[0]  # no file
+    return words[0]
+
+
+def _ancestors(facts: Facts) -> Iterator[list[str]]:
+    """The words of the processes that called us, the nearest first."""
     process = "self"
     for _ in range(16):
         found = re.search(
@@ -88,7 +167,7 @@ def _ancestors(facts: Facts) -> Iterator[str]:
         if found is None or found[1] in ("0", "1"):
             return
         process = found[1]
-        yield (facts.text(f"/proc/{process}/cmdline") or "").replace("\0", " ").strip()
+        yield (facts.text(f"/proc/{process}/cmdline") or "").split("\0")
 
 
 def _systemd(decision: Decision, facts: Facts) -> Iterator[Objection]:

@@ -13,6 +13,7 @@ import pytest
 from kexec_hook.decision.decide import decide
 from kexec_hook.plugins.api import Decision, Objection, Trigger
 from kexec_hook.plugins.asking import Plugins
+from kexec_hook.plugins.builtin import underway
 from kexec_hook.settings.conf import load_settings
 from tests.bootfiles import bzimage
 from tests.machine import Box
@@ -399,27 +400,166 @@ def test_leapp_waits_for_the_next_boot(box: Box) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("argv", "upgrade"),
-    [
-        ("/usr/bin/python3\0/usr/bin/do-release-upgrade\0", True),
-        ("/usr/bin/python3\0/tmp/ubuntu-release-upgrader-1x2y/noble\0--mode=server\0", True),
-        ("/usr/bin/python3\0/usr/bin/leapp\0upgrade\0", True),
-        ("/usr/bin/dnf\0--releasever=44\0system-upgrade\0upgrade\0", True),
-        ("apt\0full-upgrade\0", False),
-        ("/usr/bin/python3\0/usr/bin/unattended-upgrade\0", False),
-    ],
-)
-def test_a_release_upgrade_is_under_way(box: Box, argv: str, upgrade: bool) -> None:
+def called_by(box: Box, argv: str) -> None:
+    """Our caller's caller has these words."""
     box.write("/proc/self/status", "Name:\tkexec-hook\nPPid:\t41\nCapEff:\t000001ffffffffff\n")
     box.write("/proc/41/cmdline", "sh\0-c\0kexec-hook run\0")
     box.write("/proc/41/status", "PPid:\t40\n")
     box.write("/proc/40/cmdline", argv)
     box.write("/proc/40/status", "PPid:\t1\n")
     box.write("/proc/1/cmdline", "leapp\0")  # nobody's upgrade is the first process
-    shown = argv.replace("\0", " ").strip()[:60]
-    why = f"a release upgrade is running (`{shown}`)"
-    assert reasons(box) == ([why] if upgrade else [])
+
+
+RELEASE_UPGRADES = (
+    "/usr/bin/python3\0/usr/bin/do-release-upgrade\0",
+    "/usr/bin/python3.13\0-Es\0-W\0ignore\0/usr/bin/do-release-upgrade\0-d\0",
+    "/usr/bin/python3\0/tmp/ubuntu-release-upgrader-1x2y3z_a/noble\0--mode=server\0",
+    "/usr/bin/python3\0/usr/bin/leapp\0upgrade\0",
+    "/usr/libexec/platform-python\0/usr/bin/leapp\0upgrade\0",
+)
+OTHER_CALLERS = (
+    "apt\0full-upgrade\0",
+    "/usr/bin/python3\0/usr/bin/unattended-upgrade\0",
+    "/bin/sh\0/srv/system-upgrade.sh\0",
+    "tmux\0new\0-s\0system-upgrade\0",
+    "tmux\0new\0-s\0do-release-upgrade\0",
+    "/usr/bin/python3\0/srv/do-release-upgrade.d/after.py\0",
+    "/usr/bin/python3\0/srv/patch.py\0--instead-of\0/usr/bin/do-release-upgrade\0",
+    "/usr/bin/python3\0-c\0print(1)\0/usr/bin/do-release-upgrade\0",
+    "/usr/bin/python3\0-m\0leapp\0",
+    "/usr/bin/python3\0/home/leapp/apt.py\0",
+    "sh\0-c\0apt install ubuntu-release-upgrader-core\0",
+    "vim\0/root/leapp\0",
+    "/usr/bin/dnf5\0offline\0_execute\0",
+    "/usr/bin/dnf\0--releasever=44\0system-upgrade\0upgrade\0",
+    "/usr/bin/python3\0",
+    "",
+)
+
+
+def upgrades(decision: Decision) -> list[str]:
+    """What is found at this moment, the rest of the decision being what it was."""
+    found = underway.objections(decision)
+    return [objection.reason for objection in found if objection.code == "release-upgrade"]
+
+
+def test_a_release_upgrade_that_called_the_package_manager_is_running(box: Box) -> None:
+    decision = run(box)
+    for argv in RELEASE_UPGRADES:
+        called_by(box, argv)
+        shown = argv.replace("\0", " ").strip()[:60]
+        assert upgrades(decision) == [f"a release upgrade is running (`{shown}`)"]
+
+
+def test_a_word_on_a_callers_command_line_is_no_release_upgrade(box: Box) -> None:
+    decision = run(box)
+    for argv in OTHER_CALLERS:
+        called_by(box, argv)
+        assert upgrades(decision) == [], argv
+
+
+DNF5 = "/usr/lib/sysimage/libdnf5/offline/offline-transaction-state.toml"
+DNF4 = "/var/lib/dnf/system-upgrade/system-upgrade-state.json"
+PACKAGEKIT = "/var/lib/PackageKit/prepared-upgrade"
+
+
+def not_finished(path: str) -> list[str]:
+    return [f"a release upgrade was started and is not finished ({path})"]
+
+
+def dnf5(box: Box, **state: str) -> None:
+    """Its keys in the order in which toml11 writes them; its command line is long, and says what it is not."""
+    state = {
+        "verb": "upgrade",
+        "status": "transaction-incomplete",
+        "system_releasever": "43",
+        "target_releasever": "43",
+        **state,
+    }
+    box.write(
+        DNF5,
+        f"""\
+[offline-transaction-state]
+rpmdb_cookie = "302d4f791681b80728445fbf06c0221988a60c3131e5c24d3aeec8c5406fd54f"
+module_platform_id = ""
+poweroff_after = false
+verb = "{state["verb"]}"
+system_releasever = "{state["system_releasever"]}"
+target_releasever = "{state["target_releasever"]}"
+cachedir = "/var/cache/libdnf5"
+status = "{state["status"]}"
+cmd_line = \"\"\"
+dnf5 upgrade --offline --comment=\\
+verb = "system-upgrade download"
+\"\"\"
+state_version = 2
+""",
+    )
+
+
+DNF5_STATES: tuple[tuple[dict[str, str], bool], ...] = (
+    ({"verb": "system-upgrade download", "target_releasever": "44"}, True),
+    ({"verb": "system-upgrade download"}, True),
+    ({"verb": "distro-sync", "target_releasever": "rawhide"}, True),
+    ({"verb": "", "target_releasever": "44", "status": "upgrade-incomplete"}, True),
+    ({"verb": "upgrade"}, False),
+    ({"verb": "upgrade", "system_releasever": ""}, False),
+    ({"verb": "install system-upgrade"}, False),
+    *(
+        ({"verb": "system-upgrade download", "status": status}, False)
+        for status in ("download-incomplete", "download-complete", "ready")
+    ),
+)
+
+
+def test_dnf_5_is_in_a_release_upgrade_where_its_state_says_so(box: Box) -> None:
+    decision = run(box)
+    called_by(box, "/usr/bin/dnf5\0offline\0_execute\0")
+    for state, upgrade in DNF5_STATES:
+        dnf5(box, **state)
+        assert upgrades(decision) == (not_finished(DNF5) if upgrade else []), state
+
+
+DNF4_STATES: tuple[tuple[dict[str, str | None], bool], ...] = (
+    ({"upgrade_command": "system-upgrade", "target_releasever": "39"}, True),
+    ({"upgrade_command": "fedup", "target_releasever": "39"}, True),
+    ({"target_releasever": "39"}, True),
+    ({"upgrade_command": "offline-distrosync", "target_releasever": "39"}, True),
+    ({"upgrade_command": "offline-upgrade"}, False),
+    ({"upgrade_command": "offline-distrosync"}, False),
+    ({"upgrade_command": "system-upgrade", "upgrade_status": "ready"}, False),
+    ({"upgrade_command": "system-upgrade", "upgrade_status": None}, False),
+)
+
+
+@pytest.mark.parametrize("path", [DNF4, "/var/lib/dnf/system-upgrade.json"])
+def test_dnf_4_is_in_a_release_upgrade_where_its_state_says_so(box: Box, path: str) -> None:
+    decision = run(box)
+    called_by(box, "/usr/bin/python3\0/usr/bin/dnf\0system-upgrade\0upgrade\0")
+    known = {"upgrade_status": "incomplete", "system_releasever": "38", "target_releasever": "38"}
+    for state, upgrade in DNF4_STATES:
+        box.write(path, json.dumps({**known, **state}, indent=4, sort_keys=True))
+        assert upgrades(decision) == (not_finished(path) if upgrade else []), state
+
+
+def test_a_state_that_dnf_itself_would_not_understand_is_none(box: Box) -> None:
+    decision = run(box)
+    for text in ("", "{", "[]", '"incomplete"', "\0"):
+        box.write(DNF4, text)
+        box.write(DNF5, text)
+        assert upgrades(decision) == [], text
+
+
+def test_packagekit_is_in_a_release_upgrade_while_its_service_runs(box: Box) -> None:
+    decision = run(box)
+    box.write(PACKAGEKIT, "[update]\nname=Fedora\nreleasever=44\n")
+    systemctl = box.bin / "systemctl"
+    ours = systemctl.read_text()
+    unit = "packagekit-offline-update.service"
+    for service, upgrade in (("activating", True), ("inactive", False), ("active", False)):
+        theirs = f'case "$*" in *{unit}) echo {service}; exit 3 ;; esac'
+        systemctl.write_text(ours.replace("\n", f"\n{theirs}\n", 1))
+        assert upgrades(decision) == (not_finished(PACKAGEKIT) if upgrade else [])
 
 
 def test_only_an_active_shutdown_unit_approves(box: Box) -> None:
