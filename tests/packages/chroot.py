@@ -15,6 +15,7 @@ import ctypes
 import fcntl
 import functools
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -26,6 +27,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "chroots"
@@ -328,6 +330,13 @@ class Chroot:
             output = kill(process)
             raise ChrootError(f"{' '.join(argv)}: not done after {seconds} s\n{output}") from None
         return Done(argv, process.returncode, output, time.monotonic() - started)
+
+    def dry_run(self) -> Any:
+        """What kexec-hook of this checkout makes of the root from outside: stage --dry-run --json."""
+        argv = ["-m", "kexec_hook", "--root", str(self.root), "stage", "--dry-run", "--json"]
+        done = subprocess.run([sys.executable, *argv], cwd=ROOT, text=True, capture_output=True)
+        assert done.stdout, f"status {done.returncode}: {done.stderr}"
+        return json.loads(done.stdout)
 
     def sh(
         self,

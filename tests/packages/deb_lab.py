@@ -9,11 +9,9 @@ in /boot then, and goes on as the real one.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -336,18 +334,7 @@ class DebianChroot:
 
     def would_stage(self) -> tuple[str, list[str]]:
         """Kernel and initrds that a dry run from outside finds."""
-        argv = [
-            sys.executable,
-            "-m",
-            "kexec_hook",
-            "--root",
-            str(self.chroot.root),
-            "stage",
-            "--dry-run",
-            "--json",
-        ]
-        said = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
-        answer = json.loads(said)
+        answer = self.chroot.dry_run()
         assert answer["outcome"] == "would-stage", answer["objections"]
         return answer["kernel"], answer["initrds"]
 

@@ -7,17 +7,13 @@ checkout, with --root.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests import grubcfg
-from tests.packages.chroot import ROOT, Chroot, Done, Recipe
+from tests.packages.chroot import Chroot, Done, Recipe
 from tests.packages.rpm_lab import BUILDER
 
 UUID = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"
@@ -156,28 +152,6 @@ class Lab:
             Call(words, tuple(map(release_of, names)))
             for words, *names in map(str.splitlines, found)
         ]
-
-    def decide(self) -> Any:
-        """What kexec-hook of this checkout makes of the root: stage --dry-run --json."""
-        argv = [
-            sys.executable,
-            "-m",
-            "kexec_hook",
-            "--root",
-            str(self.chroot.root),
-            "stage",
-            "--dry-run",
-            "--json",
-        ]
-        done = subprocess.run(
-            argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            raise AssertionError(
-                f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}"
-            ) from None
 
     def save(self, directory: Path) -> None:
         for name in _STATE:

@@ -8,6 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from kexec_hook.disks.mounts import links_by
+from kexec_hook.grub.errors import BAD_FILE_TYPE, NOT_IMPLEMENTED_YET
 from kexec_hook.kernel import images
 from kexec_hook.kernel.cmdline import words
 from kexec_hook.kernel.initrd import read_initrd
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kexec_hook.system.sysroot import Window
+
+# What save_env ends with on a disk, or in a file, that GRUB cannot write.
+_NOT_WRITTEN = (NOT_IMPLEMENTED_YET, BAD_FILE_TYPE)
 
 # $grub_cpu -> the kernels that such a GRUB can start
 _STARTS = {
@@ -323,10 +327,7 @@ def _one_time_entry(decision: Decision) -> Iterator[Objection]:
     if any(write.name == "next_entry" for write in decision.pending):
         return  # openSUSE keeps it in a block of its own
     for problem in decision.problems:
-        if problem.span and problem.message in (
-            "diskfilter writes are not supported",
-            "sparse file not allowed",
-        ):
+        if problem.span and problem.errno in _NOT_WRITTEN:
             source = problem.span.source.text[problem.span.start : problem.span.end]
             if "next_entry" in source:
                 yield Objection(
