@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from kexec_hook.decision.planning import Refused, loaded_plan, make_plan
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.commands import TABLE
-from kexec_hook.grub.flavours import FLAVOURS, platform_lacks, platform_variables
+from kexec_hook.grub.flavours import (
+    FLAVOURS,
+    FOR_EFI,
+    lacks_linuxefi,
+    platform_lacks,
+    platform_variables,
+)
 from kexec_hook.grub.fuel import Fuel, Limit
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.menu import (
@@ -24,6 +30,7 @@ from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
 from kexec_hook.system.distribution import Distribution
+from kexec_hook.system.facts import Facts
 from kexec_hook.system.sysroot import MADE_UP
 
 if TYPE_CHECKING:
@@ -254,7 +261,10 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine = Machine(disks, TABLE, flavour, Fuel())
     root = config.prefix[1:].partition(")")[0]
     machine.env = platform_variables(flavour, config.platform, config.cpu, config.prefix, root)
-    machine.absent = platform_lacks(config.platform)
+    machine.absent = platform_lacks(config.platform, config.cpu)
+    if flavour.name == "upstream":
+        machine.absent |= lacks_linuxefi(config.cpu, config.version)
+        machine.unsure_commands = frozenset() if config.version[0] else FOR_EFI
     machine.set("cmdpath", config.cmdpath or config.prefix)
     machine.export("cmdpath")
     # Debian 13's 2.12 has the second in place of the first, as rhboot's has; upstream's has the first.
@@ -270,6 +280,7 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
         machine.unsure_modules = frozenset(("xzio", "lzopio"))
     machine.display = disks.name
     machine.pci = lambda: _pci_devices(disks.sysroot)
+    machine.cpu_flags = lambda: Facts(disks.sysroot.unnoted).cpu()
     return machine
 
 

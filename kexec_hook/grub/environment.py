@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from kexec_hook.grub.disks import Disks, GrubPath
@@ -35,6 +35,8 @@ class Environment:
         self.unsure_modules: frozenset[str] = frozenset()  # they may be built in
         # The machine's PCI devices as hwmatch spells them, for when it asks; None: not known.
         self.pci: Callable[[], Sequence[str] | None] = lambda: None
+        # What the processor can do, as /proc/cpuinfo has it; nothing: not known.
+        self.cpu_flags: Callable[[], Collection[str]] = lambda: ()
         self.bls: dict[
             GrubPath, bool
         ] = {}  # what rhboot's blscfg has read, and whether it is in the menu
@@ -54,6 +56,7 @@ class Environment:
         self.refusals: list[Refusal] = []
         self.guesses: list[Refusal] = []  # where the outcome hangs on the clock, keys or hardware
         self.absent: frozenset[str] = frozenset()  # commands that this platform's GRUB lacks
+        self.unsure_commands: frozenset[str] = frozenset()  # commands that it may lack
         self.unsure: frozenset[str] = frozenset()  # variables that builds of GRUB differ in
         self.errno = OK
         self._message = ""

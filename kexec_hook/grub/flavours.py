@@ -54,9 +54,12 @@ _OF_RHBOOT = frozenset(
 )
 
 _OF_SUSE = frozenset(["btrfs-mount-subvol", "hiddenentry"])
+# Debian's and Ubuntu's 2.06 has them on EFI of x86; 2.12 and later take `linux` for them.
+FOR_EFI = frozenset(["initrdefi", "linuxefi"])
+_OF_2_14 = frozenset(["cryptocheck", "uki"])
 _BTRFS_VARIABLES = (("btrfs_relative_path", ""), ("btrfs_subvol", ""), ("btrfs_subvolid", ""))
 
-UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | _OF_SUSE | {"blscfg"})
+UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | _OF_SUSE | _OF_2_14 | {"blscfg"})
 # grub2-btrfs-01 to -06 and 0001-Add-hidden-menu-entries of openSUSE's package; the rest is upstream's.
 SUSE = Flavour(
     "suse",
@@ -71,7 +74,7 @@ UPSTREAM_2_14 = Flavour(
     envblk_skips_blank=True,
     cryptodisk_only=True,
     title_may_be_empty_source=False,
-    lacks=_OF_RHBOOT | _OF_SUSE,
+    lacks=_OF_RHBOOT | _OF_SUSE | FOR_EFI,
     features=("search_cryptodisk_only", "tpm2_cap_pcrs", "gcry_hw_accel"),
 )
 RHBOOT = Flavour(
@@ -123,7 +126,37 @@ _COMMON_EXPORTED = {
 }
 
 
-def platform_lacks(platform: str) -> frozenset[str]:
+# Which commands the GRUB of a platform has: command.lst of Debian's 2.06, 2.12 and 2.14, of Ubuntu's 2.06 and 2.12.
+_PC_ALONE = frozenset([
+    "915resolution", "drivemap", "efiemu_loadcore", "efiemu_prepare", "efiemu_unload", "freedos", "hwmatch", "lsapm",
+    "ntldr", "plan9", "pxechainloader", "sendkey", "truecrypt", "vbeinfo", "vbetest",
+])  # fmt: skip
+_EFI_ALONE = frozenset([
+    "appleloader", "efi-export-env", "efi-load-env", "efitextmode", "fakebios", "fix_video", "fwsetup", "getenv",
+    "initrdefi", "linuxefi", "loadbios", "lsefi", "lsefimmap", "lsefisystab", "lssal", "uki",
+])  # fmt: skip
+_X86_ALONE = frozenset([
+    "appleloader", "backtrace", "cbmemc", "cmosclean", "cmosdump", "cmosset", "cmostest", "coreboot_boottime", "cpuid",
+    "extract_legacy_entries_configfile", "extract_legacy_entries_source", "fakebios", "fix_video", "gdbstub",
+    "gdbstub_break", "gdbstub_stop", "hdparm", "hexdump_random", "inb", "initrd16", "inl", "inw", "keymap", "kfreebsd",
+    "kfreebsd_loadenv", "kfreebsd_module", "kfreebsd_module_elf", "knetbsd", "knetbsd_module", "knetbsd_module_elf",
+    "kopenbsd", "kopenbsd_ramdisk", "legacy_check_password", "legacy_configfile", "legacy_initrd",
+    "legacy_initrd_nounzip", "legacy_kernel", "legacy_password", "legacy_source", "linux16", "loadbios", "lscoreboot",
+    "lspci", "module", "module2", "multiboot", "multiboot2", "nativedisk", "outb", "outl", "outw", "pcidump", "play",
+    "rdmsr", "setpci", "usb", "wrmsr", "xnu_devprop_load", "xnu_kernel", "xnu_kernel64", "xnu_kext", "xnu_kextdir",
+    "xnu_mkext", "xnu_ramdisk", "xnu_resume", "xnu_splash",
+])  # fmt: skip
+_NOT_X86 = frozenset(["devicetree", "fdtdump"])
+
+
+def platform_lacks(platform: str, cpu: str) -> frozenset[str]:
     """Commands that the GRUB of a platform does not have; `if` takes an unknown command for a true one."""
-    # Debian's and Ubuntu's hwmatch is a module of i386-pc alone.
-    return frozenset() if platform == "pc" else frozenset(("hwmatch",))
+    lacks = {"pc": _EFI_ALONE, "efi": _PC_ALONE}.get(platform, _PC_ALONE | _EFI_ALONE)
+    if cpu in ("i386", "x86_64"):
+        return lacks | _NOT_X86
+    return lacks | _X86_ALONE
+
+
+def lacks_linuxefi(cpu: str, version: tuple[int, int]) -> frozenset[str]:
+    """FOR_EFI where an upstream GRUB does not have them, as far as its version is known."""
+    return FOR_EFI if version >= (2, 12) or cpu not in ("i386", "x86_64") else frozenset()

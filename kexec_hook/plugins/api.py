@@ -48,6 +48,7 @@ class BootConfig(NamedTuple):
     relative: bool = False  # its paths on btrfs start at the default subvolume, from the beginning
     others: tuple[BootConfig, ...] = ()  # what GRUB may read instead: all must boot the same
     sync: str = ""  # the command that makes them alike
+    version: tuple[int, int] = (0, 0)  # of GRUB: 2, 12; zeros: not known
 
 
 class PackageManager(NamedTuple):

@@ -25,6 +25,9 @@ def linux(m: Machine, call: Call) -> int:
             m.guesses.append(
                 Refusal(f"GRUB checks signatures (${name}), which is not done here", call.span)
             )
+    if call.name in m.unsure_commands:
+        reason = f"GRUB has no `{call.name}` since 2.12, and the version of this one is not known"
+        m.guesses.append(Refusal(reason, call.span))
     m.loaded = None
     m.kcmdline = command_line(call.args, m.flavour)
     path = m.open(call.args[0])

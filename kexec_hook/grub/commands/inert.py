@@ -17,7 +17,8 @@ from kexec_hook.grub.values import Call
     "gdbstub_stop", "help", "hexdump", "hexdump_random", "keymap", "legacy_password",
     "list_trusted", "lsacpi", "lsapm", "lscoreboot", "lsefi", "lsefimmap", "lsefisystab", "lsfonts", "lsmmap", "lsmod",
     "lspci", "lssal", "net_ls_addr", "net_ls_cards", "net_ls_dns", "net_ls_routes", "password", "password_pbkdf2",
-    "pcidump", "play", "rmmod", "sendkey", "serial", "sleep", "terminfo", "test_blockarg", "testload", "testspeed",
+    "pcidump", "plainmount", "play", "rmmod", "sendkey", "serial", "sleep", "terminfo", "test_blockarg", "testload",
+    "testspeed",
     "tpm2_dump_pcr", "tpm2_key_protector_clear", "trust", "usb", "vbeinfo", "vbetest", "version", "videoinfo",
     "videotest", "xnu_devprop_load", "xnu_splash", "xnu_uuid", "zfsinfo", "zfskey",
 )  # fmt: skip

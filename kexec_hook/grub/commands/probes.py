@@ -10,10 +10,27 @@ from kexec_hook.grub.values import Call, Refusal
 
 
 @command(
-    "cmostest", "cpuid", "efi-load-env", "getenv", "rdmsr", "smbios", "tpm2_key_protector_init", "zfs-bootfs",
+    "cmostest", "cryptocheck", "efi-load-env", "getenv", "rdmsr", "smbios", "tpm2_key_protector_init", "zfs-bootfs",
 )  # fmt: skip
 def hardware(m: Machine, call: Call) -> int:
     m.guesses.append(Refusal(f"`{call.name}` asks the hardware", call.span))
+    return OK
+
+
+@command("cpuid")
+def cpuid(m: Machine, call: Call) -> int:
+    """-l: has the processor a long mode? -p: PAE?"""
+    flag = {"-l": "lm", "--long-mode": "lm", "-p": "pae", "--pae": "pae"}.get(" ".join(call.args))
+    known = m.cpu_flags() if flag else ()
+    if not known:
+        return hardware(m, call)
+    return OK if flag in known else TEST_FAILURE
+
+
+@command("uki")
+def uki(m: Machine, call: Call) -> int:
+    """Makes entries of the unified kernel images beside GRUB's image (commands/blsuki.c)."""
+    m.guesses.append(Refusal("which entries `uki` makes is not known here", call.span))
     return OK
 
 

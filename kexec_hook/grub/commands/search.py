@@ -137,7 +137,7 @@ def probe(m: Machine, call: Call) -> int:
     order = ("driver", "partmap", "part-uuid", "fs", "fs-uuid", "label")
     chosen = next((option for option in order if option in parsed.options), None)
     if chosen == "driver":
-        value = _driver(device.name)
+        value = _driver(device.name, m.get("grub_platform"))
     elif chosen == "partmap":
         value = device.partmap or "none"
     elif chosen == "part-uuid":
@@ -167,7 +167,7 @@ def _file_system(call: Call, device: Device, wanted: str | None) -> str:
     return device.uuid
 
 
-def _driver(name: str) -> str:
+def _driver(name: str, platform: str | None) -> str:
     """The disk driver GRUB would name; the machine's own is not known from a running system."""
     for prefix, driver in (
         ("lvm", "diskfilter"),
@@ -177,7 +177,7 @@ def _driver(name: str) -> str:
     ):
         if name.startswith(prefix):
             return driver
-    return "biosdisk"
+    return {"efi": "efidisk", "ieee1275": "ofdisk"}.get(platform or "", "biosdisk")
 
 
 _LS_OPTIONS = (Option("long", "l"), Option("human-readable", "h"), Option("all", "a"))

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
+_UNKNOWN = (0, 0)
+_DEBIANS = ((14, (2, 14)), (13, (2, 12)), (0, (2, 6)))  # its releases, and their GRUB
+
 
 @hookimpl
 def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | None:
@@ -49,12 +52,14 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
     place = start.place or own
     if place is None:
         return None
+    version = _version(sysroot, release, modules, start)
     directory = start.stub or (main if place == own else "")
     config = BootConfig(
         path=f"{directory}/grub.cfg" if directory else disks.name(_grub_cfg(place)),
         config="",
         prefix="",
-        flavour=_flavour(sysroot, release, modules, start),
+        flavour=_flavour(release, version),
+        version=version,
         platform=start.platform,
         cpu=start.cpu,
         # Signed images (Debian's build-efi-images, Fedora's grub.macros) have the regexp module built in.
@@ -237,26 +242,30 @@ def _wrong(sysroot: Sysroot, path: str) -> str:
     return f"{path} is larger than {FILE_LIMIT >> 20} MiB" if info.st_size > FILE_LIMIT else ""
 
 
-def _flavour(sysroot: Sysroot, release: dict[str, str], modules: str, start: Start) -> str:
+def _flavour(release: dict[str, str], version: tuple[int, int]) -> str:
     if _is_like(release, "fedora", "rhel"):
         return "rhboot"
     if _is_like(release, "suse", "opensuse"):
         return "suse"
-    return _upstream(sysroot, release, modules, start)
+    if version == _UNKNOWN:  # Debian testing and unstable have no VERSION_ID
+        return "upstream-2.14" if release.get("ID") == "debian" else "upstream"
+    return "upstream-2.14" if version >= (2, 14) else "upstream"
 
 
-def _upstream(sysroot: Sysroot, release: dict[str, str], modules: str, start: Start) -> str:
-    """The flavour by the version of the GRUB that was installed; else of its package, or of the distribution."""
+def _version(
+    sysroot: Sysroot, release: dict[str, str], modules: str, start: Start
+) -> tuple[int, int]:
+    """Of the GRUB that was installed; else of its package, or of the distribution."""
     platform = f"{start.cpu}-{start.platform}"
     for directory in (modules, "/usr/lib/grub"):
         for name in dict.fromkeys((platform, *(f"{cpu}-efi" for cpu in CPUS), "i386-pc")):
             version = _grub_version(sysroot, f"{directory}/{name}/modinfo.sh")
             if version:
-                return "upstream-2.14" if version >= (2, 14) else "upstream"
-    # Debian 14 has 2.14; testing and unstable have no VERSION_ID
+                return version
     number = re.match("[0-9]{1,4}", release.get("VERSION_ID", ""))
-    new = release.get("ID") == "debian" and (int(number[0]) >= 14 if number else True)
-    return "upstream-2.14" if new else "upstream"
+    if release.get("ID") != "debian" or number is None:
+        return _UNKNOWN
+    return next(version for debian, version in _DEBIANS if int(number[0]) >= debian)
 
 
 def _grub_version(sysroot: Sysroot, path: str) -> tuple[int, int] | None:

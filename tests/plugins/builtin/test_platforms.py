@@ -1,0 +1,140 @@
+"""Which commands a GRUB has hangs on its platform and version; the machine's hardware answers where Linux shows it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kexec_hook.decision.decide import decide
+from kexec_hook.plugins.api import Decision, Trigger
+from kexec_hook.plugins.asking import Plugins
+from kexec_hook.settings.conf import load_settings
+from kexec_hook.system.host import Host
+from kexec_hook.system.process import Programs
+from tests.bootfiles import bzimage, cpio
+from tests.tree import Tree
+
+ENTRIES = """
+menuentry 'Linux' { linux /boot/vmlinuz root=/dev/sda2 }
+menuentry 'Rescue' { linux /boot/vmlinuz root=/dev/sda2 rescue }
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Tree:
+    tree = Tree(tmp_path, {"boot/vmlinuz": bzimage("6.1.0 (test) #1"), "boot/initrd": cpio()})
+    return tree.mount("/", "/dev/sda2").write("dev/sda2").cmdline("BOOT_IMAGE=(hd0,msdos2)/boot/x")
+
+
+def made(machine: Tree, config: str) -> Decision:
+    host = Host(str(machine.grubcfg(config).root), Programs(), os.geteuid(), False)
+    sysroot = host.sysroot()
+    return decide(host, sysroot, load_settings(sysroot), Plugins(installed=False), Trigger())
+
+
+def default(decision: Decision) -> str:
+    """The title of what GRUB boots, which nothing speaks against."""
+    assert [objection.reason for objection in decision.objections] == []
+    assert decision.evaluation is not None
+    assert decision.evaluation.default is not None
+    return decision.evaluation.default.entries[-1].title
+
+
+def modules(machine: Tree, platform: str, version: str) -> None:
+    machine.write(f"boot/grub/{platform}/modinfo.sh", f'grub_version="{version}"\n')
+
+
+@pytest.mark.parametrize(
+    ("platform", "command"),
+    [("i386-pc", "linuxefi"), ("arm64-efi", "linux16"), ("arm64-efi", "linuxefi")],
+)
+def test_a_loader_of_another_platform_loads_nothing(
+    machine: Tree, platform: str, command: str
+) -> None:
+    modules(machine, platform, "2.06-13")
+    if platform == "arm64-efi":
+        machine.efi()
+    config = f"menuentry 'Linux' {{ {command} /boot/vmlinuz root=/dev/sda2 }}\n"
+    codes = [objection.code for objection in made(machine, config).objections]
+    assert codes == ["entry-fails"]
+
+
+@pytest.mark.parametrize(
+    ("system", "version", "code"),
+    [
+        ("debian", "2.06-13+deb12u2", ""),
+        ("debian", "2.12-9+deb13u4", "entry-fails"),
+        ("debian", "2.14-4", "entry-fails"),
+        ("arch", "", "cannot-be-known"),
+        ("fedora", "", ""),
+        ("opensuse", "", ""),
+    ],
+)
+def test_linuxefi_went_with_2_12(machine: Tree, system: str, version: str, code: str) -> None:
+    machine.efi().write("etc/os-release", f"ID={system}\n")
+    if version:
+        modules(machine, "x86_64-efi", version)
+    config = "menuentry 'Linux' { linuxefi /boot/vmlinuz root=/dev/sda2\n initrdefi /boot/initrd\n}"
+    codes = [objection.code for objection in made(machine, config).objections]
+    assert codes == ([code] if code else [])
+
+
+@pytest.mark.parametrize(("number", "code"), [("12", ""), ("13", "entry-fails")])
+def test_debians_release_tells_the_version(machine: Tree, number: str, code: str) -> None:
+    machine.efi().write("etc/os-release", f"ID=debian\nVERSION_ID={number}\n")
+    config = "menuentry 'Linux' { linuxefi /boot/vmlinuz root=/dev/sda2\n}"
+    codes = [objection.code for objection in made(machine, config).objections]
+    assert codes == ([code] if code else [])
+
+
+def test_x86_has_no_devicetree_so_that_none_is_loaded(machine: Tree) -> None:
+    machine.write("boot/board.dtb", b"\xd0\x0d\xfe\xed")
+    body = "linux /boot/vmlinuz root=/dev/sda2\n devicetree /boot/board.dtb\n"
+    decision = made(machine, f"menuentry 'Linux' {{\n {body}}}\n")
+    assert default(decision) == "Linux"
+    assert decision.plan is not None
+    assert decision.plan.devicetree is None
+
+
+@pytest.mark.parametrize(
+    ("question", "efi", "title"),
+    [
+        ("if fwsetup --is-supported; then set default=1; fi", False, "Rescue"),  # unknown: no error
+        ("if drivemap -s hd0 hd1; then set default=1; fi", True, "Rescue"),
+        ("probe -s d -d $root; if [ $d = efidisk ]; then set default=1; fi", True, "Rescue"),
+        ("probe -s d -d $root; if [ $d = efidisk ]; then set default=1; fi", False, "Linux"),
+    ],
+)
+def test_the_platform_answers(machine: Tree, question: str, efi: bool, title: str) -> None:
+    if efi:
+        machine.efi()
+    assert default(made(machine, f"{question}\n{ENTRIES}")) == title
+
+
+@pytest.mark.parametrize(
+    ("flags", "question", "title"),
+    [
+        ("fpu lm pae", "cpuid -l", "Rescue"),
+        ("fpu pae", "cpuid -l", "Linux"),
+        ("fpu pae", "cpuid --pae", "Rescue"),
+    ],
+)
+def test_the_processor_answers_cpuid(machine: Tree, flags: str, question: str, title: str) -> None:
+    machine.write("proc/cpuinfo", f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert default(made(machine, f"if {question}; then set default=1; fi\n{ENTRIES}")) == title
+
+
+@pytest.mark.parametrize(
+    ("system", "question"),
+    [
+        ("debian", "if cpuid -l; then set default=1; fi"),
+        ("debian", "uki"),
+        ("debian", "if cryptocheck $root; then set default=1; fi"),
+    ],
+)
+def test_what_nothing_tells_is_not_known(machine: Tree, system: str, question: str) -> None:
+    machine.efi().write("etc/os-release", f"ID={system}\nVERSION_ID=14\n")
+    codes = [objection.code for objection in made(machine, f"{question}\n{ENTRIES}").objections]
+    assert codes == ["cannot-be-known"]
