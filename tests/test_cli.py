@@ -360,6 +360,41 @@ def test_status_tells_that_a_reboot_is_due_in_the_words_of_who_says_so(
     )
 
 
+NEEDRESTART = """\
+#!/bin/sh
+[ "$*" = "-b -k -r l" ] || exit 1
+echo NEEDRESTART-VER: 3.6
+echo NEEDRESTART-KCUR: 6.1.0-37-amd64
+echo NEEDRESTART-KEXP: 6.1.0-39-amd64
+echo NEEDRESTART-KSTA: @STATE@
+"""
+
+
+@pytest.mark.parametrize(("state", "is_due"), [(0, False), (1, False), (2, True), (3, True)])
+def test_needrestart_is_asked_whether_a_reboot_is_due(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], state: int, is_due: bool
+) -> None:
+    box = Box(tmp_path)
+    box.programs("needrestart", NEEDRESTART.replace("@STATE@", str(state)))
+    box.run()
+    line = "reboot due    needrestart: pending kernel upgrade to 6.1.0-39-amd64\n"
+    assert (line in capsys.readouterr().out) is is_due
+    box.run("run", "--source=apt")
+    first = "reboot due" if is_due else "next reboot"
+    line = f"kexec-hook: {first}: kexec into Debian GNU/Linux, 6.1.0-39-amd64 (staged in "
+    assert capsys.readouterr().out.startswith(line)
+
+
+def test_apt_is_told_that_a_reboot_is_due(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Box(tmp_path)
+    box.write("run/reboot-required", "")
+    box.run("run", "--source=apt")
+    line = "kexec-hook: reboot due: kexec into Debian GNU/Linux, 6.1.0-39-amd64 (staged in "
+    assert capsys.readouterr().out.startswith(line)
+
+
 def test_molly_guard_is_asked(tmp_path: Path) -> None:
     """Its program stands where `reboot` was; what it wraps is called by it alone."""
     box = Box(tmp_path)

@@ -110,8 +110,8 @@ def fix_line(done: Staging) -> str:
     return f"\n  fix: {safe(fix)}" if fix else ""
 
 
-def say_done(done: Staging) -> str:
-    """What came of a run, in one line."""
+def say_done(done: Staging, reboot: str = "next reboot") -> str:
+    """What came of a run, in one line; `reboot` is what to call the reboot that it is about."""
     from kexec_hook.report.terminal import safe
 
     decision = done.decision
@@ -127,7 +127,7 @@ def say_done(done: Staging) -> str:
         first, *others = (safe(objection.reason) for objection in decision.objections)
         more = f" (and {len(others)} more: `kexec-hook explain`)" if others else ""
         return f"{'no crash kernel was loaded' if panic else 'not staged'}: {first}{more}"
-    return f"{'on a panic' if panic else 'next reboot'}: kexec into {named(decision)}" + (
+    return f"{'on a panic' if panic else reboot}: kexec into {named(decision)}" + (
         f" (staged in {done.seconds:.1f} s)" if done.outcome == "staged" else " (staged already)"
     )
 

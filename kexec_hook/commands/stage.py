@@ -186,16 +186,17 @@ def _told(host: Host, source: str, started: float) -> bytes:
         line = ""
         if done is not None and done.outcome != "unchanged":
             journal_done(host, done, f"{source}: {say_done(done)}")
-            line = f"{say_done(done)}{_saves(host, done)}{fix_line(done)}"
+            line = _told_staged(host, done) if done.outcome == "staged" else say_done(done)
+            line += fix_line(done)
     return line.encode("utf-8", "surrogateescape")
 
 
-def _saves(host: Host, done: Staging) -> str:
-    if done.outcome != "staged":
-        return ""
+def _told_staged(host: Host, done: Staging) -> str:
+    """What apt's line says where others say that a reboot is due, it says as well."""
+    from kexec_hook.report.due import due
     from kexec_hook.report.gain import saves
 
-    return saves(host)
+    return say_done(done, "reboot due" if due(host) else "next reboot") + saves(host)
 
 
 def _is_none_of_ours(host: Host) -> bool:

@@ -13,6 +13,7 @@ from kexec_hook.kernel.plan import paths
 from kexec_hook.kernel.releases import newest
 from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.plugins.builtin.watchdog import watchdog
+from kexec_hook.report.due import due
 from kexec_hook.report.explain import entry_json
 from kexec_hook.report.gain import gain_json, gain_text, jump_text, jumps_json
 from kexec_hook.report.reasons import lines_of, reasons_json
@@ -67,7 +68,7 @@ def status_json(
         },
         "staged": _staged_json(found, at_shutdown, loaded),
         "staged_unknown": unknown,
-        "reboot_required": _required(host),
+        "reboot_required": due(host),
         "loaded": loaded,
         "newest_installed": newest(_installed(decision), tail_key),
         "reboot": dict.fromkeys(_WAYS, "unknown")
@@ -159,15 +160,6 @@ def _wrong(found: Staged, decision: Decision, loaded: bool) -> str:
     if not still(found, staged(decision, decision.accepted)):
         return "GRUB would boot something else by now; the shutdown unit loads that"
     return ""
-
-
-def _required(host: Host) -> dict[str, Any] | None:
-    """What asks for a reboot, in its own words (update-notifier, unattended-upgrades); None where nothing does."""
-    text = host.fact("/run/reboot-required")
-    packages = host.fact("/run/reboot-required.pkgs").splitlines()
-    if not text and not host.sysroot().exists("/run/reboot-required"):
-        return None
-    return {"text": text, "packages": sorted(set(packages))}
 
 
 def _installed(decision: Decision) -> list[str]:

@@ -78,13 +78,25 @@ if [ -e "$root/srv/kexec_loaded" ]; then
     [ -e "$root/srv/comm" ] || echo systemd > "$root/srv/comm"
     mount --bind "$root/srv/comm" "$root/proc/1/comm"
 fi
+# What else tells a machine from a chroot, by its paths.  And root has every capability there, by name: in a user
+# namespace, where none of them lets anybody kexec, reboot or load a module.
+as_root=
+if [ -d "$root/srv/facts" ]; then
+    (cd "$root/srv/facts" && find . -type f) | while read -r fact; do
+        [ -e "$root/$fact" ] || : > "$root/$fact"
+        mount --bind "$root/srv/facts/$fact" "$root/$fact"
+    done
+    all='0 0 4294967295'
+    (until echo "$all" > "$root/proc/1/uid_map" && echo "$all" > "$root/proc/1/gid_map"; do sleep 0.02; done) 2> /dev/null &
+    as_root='unshare --user --keep-caps /bin/sh -c "until read -r all < /proc/self/gid_map; do sleep 0.02; done; exec \"\$@\"" sh'
+fi
 if [ "$network" = host ]; then
     cp /etc/resolv.conf "$root/etc/resolv.conf"
 else
     rm -f "$root/etc/resolv.conf"
 fi
-exec setpriv --bounding-set -sys_boot,-sys_module --inh-caps -sys_boot,-sys_module --no-new-privs \
-    chroot "$root" "$@"
+eval "exec setpriv --bounding-set -sys_boot,-sys_module --inh-caps -sys_boot,-sys_module --no-new-privs $as_root" \
+    'chroot "$root" "$@"'
 """
 
 
