@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from kexec_hook.plugins.api import Objection
 from kexec_hook.report import troubleshooting
+from kexec_hook.report.reasons import fix_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs/how-it-decides.md"
@@ -88,6 +90,15 @@ def test_every_sentence_is_in_the_documentation_and_no_other() -> None:
 
 def test_every_code_has_its_row_in_troubleshooting() -> None:
     assert sorted(troubleshooting.rows()) == sorted(in_code())
+
+
+def test_a_reason_without_a_fix_of_its_own_has_the_general_one() -> None:
+    own = Objection("a key waits", code="mok-request", fix="mokutil --revoke-import")
+    assert fix_of(own) == "mokutil --revoke-import"
+    assert fix_of(own._replace(code="firmware-update", fix="")) == "reboot; it takes place then"
+    nothing_helps = own._replace(code="confidential-vm", fix="")
+    assert fix_of(nothing_helps) == ""
+    assert fix_of(Objection("a plugin's own", code="quorum")) == ""
 
 
 def texts() -> Iterator[tuple[str, str]]:

@@ -104,9 +104,12 @@ def journal_done(host: Host, done: Staging, message: str) -> None:
 
 def fix_line(done: Staging) -> str:
     """What to do about the first reason, as a line below it; empty where it was not declined, or nothing is known."""
+    if done.outcome != "declined":
+        return ""
+    from kexec_hook.report.reasons import fix_of
     from kexec_hook.report.terminal import safe
 
-    fix = done.decision.objections[0].fix if done.outcome == "declined" else ""
+    fix = fix_of(done.decision.objections[0])
     return f"\n  fix: {safe(fix)}" if fix else ""
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def list_entries(host: Host, args: Namespace) -> int:
     from kexec_hook.decision.decide import tail_key
     from kexec_hook.report import listing
-    from kexec_hook.report.reasons import lines_of
+    from kexec_hook.report.reasons import fix_of, lines_of
 
     plugins = load_plugins()
     found = decide_here(host, Trigger("cli"), plugins)
@@ -49,7 +49,7 @@ def list_entries(host: Host, args: Namespace) -> int:
     about = [one for one in found.objections if one.by in ("kexec-hook", "checks")]
     about = about or list(found.objections if found.evaluation is None else ())
     for objection in about:
-        fail("\n".join(lines_of("no menu:", objection.reason, objection.fix)))
+        fail("\n".join(lines_of("no menu:", objection.reason, fix_of(objection))))
     return FAILED if about else fail("the menu is empty")
 
 

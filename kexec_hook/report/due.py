@@ -1,4 +1,4 @@
-"""Does anybody say that a reboot is due?  /run/reboot-required (update-notifier, unattended-upgrades), or needrestart."""
+"""Does anybody say that a reboot is due?  Update-notifier and unattended-upgrades by a file, needrestart if asked."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from kexec_hook.decision.decide import env_blocks
 from kexec_hook.grub.menu import Choice
 from kexec_hook.grub.script.source import point
 from kexec_hook.report.byhand import shell_line
-from kexec_hook.report.reasons import lines_of, reasons_json
+from kexec_hook.report.reasons import fix_of, lines_of, reasons_json
 from kexec_hook.report.terminal import Style, safe
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _headline(decision: Decision, outcome: str, left: bool, style: Style) -> str
         reasons = [
             line
             for objection in decision.objections
-            for line in lines_of(style.bad("not staged:"), objection.reason, objection.fix)
+            for line in lines_of(style.bad("not staged:"), objection.reason, fix_of(objection))
         ]
         so = "Nothing is staged; the next reboot goes through the firmware."
         if decision.trigger.dry or decision.trigger.panic or left:
@@ -258,7 +258,7 @@ def _chapters(decision: Decision) -> list[tuple[str, list[str]]]:
         (
             "objections",
             [
-                _with_fix(f"{objection.reason} [{objection.by}]", objection.fix)
+                _with_fix(f"{objection.reason} [{objection.by}]", fix_of(objection))
                 for objection in decision.objections
             ],
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kexec_hook.report.terminal import safe
 
 if TYPE_CHECKING:
-    from kexec_hook.plugins.api import Decision
+    from kexec_hook.plugins.api import Decision, Objection
 
 
 def reasons_json(decision: Decision) -> dict[str, Any]:
@@ -20,13 +20,29 @@ def reasons_json(decision: Decision) -> dict[str, Any]:
                 "reason": objection.reason,
                 "by": objection.by,
                 "code": objection.code,
-                "fix": objection.fix,
+                "fix": fix_of(objection),
             }
             for objection in decision.objections
         ],
         "notes": [note.text for note in decision.notes],
         "note_details": [note._asdict() for note in decision.notes],
     }
+
+
+def fix_of(objection: Objection) -> str:
+    """What to do about it: as its check knows, else as docs/troubleshooting.md has it for its code, if there is anything."""
+    if objection.fix:
+        return objection.fix
+    from kexec_hook.install import InstallError
+    from kexec_hook.report.troubleshooting import rows
+
+    try:
+        row = rows().get(objection.code)
+    except InstallError:
+        return ""
+    if row is None or row.todo.startswith("Nothing"):
+        return ""
+    return row.todo[0].lower() + row.todo[1:].rstrip(".")
 
 
 def lines_of(label: str, text: str, fix: str) -> Iterator[str]:

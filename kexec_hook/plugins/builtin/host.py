@@ -32,6 +32,7 @@ _INITS = (
     "finit",
 )
 _ON_THE_MACHINE = "run kexec-hook on the booted machine, outside the chroot"
+_OUTSIDE = "run it outside of the sandbox that takes this capability away"
 _RECORD = 64 << 10  # bytes that a record and what goes with it may take
 OFF = "kexec_hook=off"
 _CAP_SYS_BOOT = 22  # capabilities(7)
@@ -76,7 +77,16 @@ def runs_elsewhere(facts: Facts) -> bool:
 
 
 def _rights(decision: Decision, facts: Facts) -> Iterator[Objection]:
-    if not decision.trigger.dry and _may_not_boot(facts):
+    if decision.trigger.dry or not _may_not_boot(facts):
+        return
+    if _is_root(facts):
+        yield Objection(
+            "loading a kernel needs CAP_SYS_BOOT, which root does not have here",
+            rights=True,
+            code="needs-root",
+            fix=_OUTSIDE,
+        )
+    else:
         yield Objection(
             "loading a kernel needs root (CAP_SYS_BOOT)",
             rights=True,
@@ -86,10 +96,17 @@ def _rights(decision: Decision, facts: Facts) -> Iterator[Objection]:
 
 
 def _may_not_boot(facts: Facts) -> bool:
-    found = re.search(
-        r"^CapEff:\s*([0-9a-f]+)$", facts.text("/proc/self/status") or "", re.MULTILINE
-    )
-    return bool(found) and not int(found[1], 16) >> _CAP_SYS_BOOT & 1  # type: ignore[index]
+    found = _own_status(facts, "CapEff")
+    return bool(found) and not int(found, 16) >> _CAP_SYS_BOOT & 1
+
+
+def _is_root(facts: Facts) -> bool:
+    return _own_status(facts, "Uid").split()[1:2] == ["0"]  # the effective one
+
+
+def _own_status(facts: Facts, name: str) -> str:
+    found = re.search(rf"^{name}:\s*(.*)$", facts.text("/proc/self/status") or "", re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _elsewhere(decision: Decision, facts: Facts) -> Iterator[Objection]:
@@ -309,7 +326,15 @@ CHECKS: Checks = (
 
 
 def _no_rights(decision: Decision, facts: Facts) -> Iterator[Note]:
-    if decision.trigger.dry and _may_not_boot(facts):
+    if not decision.trigger.dry or not _may_not_boot(facts):
+        return
+    if _is_root(facts):
+        yield Note(
+            "loading a kernel needs CAP_SYS_BOOT, which root does not have here",
+            code="needs-root",
+            fix=_OUTSIDE,
+        )
+    else:
         yield Note(
             "loading a kernel needs root (CAP_SYS_BOOT)",
             code="needs-root",

@@ -106,6 +106,10 @@ def test_missing_rights_are_a_failure_in_a_real_run_and_a_note_in_a_dry_one(box:
     assert objection.rights
     assert reasons(box, dry=True) == []
     assert "loading a kernel needs root (CAP_SYS_BOOT)" in notes(box, dry=True)
+    box.write("/proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffbfffff\n")
+    sandboxed = "loading a kernel needs CAP_SYS_BOOT, which root does not have here"
+    assert [objection.reason for objection in run(box).objections] == [sandboxed]
+    assert sandboxed in notes(box, dry=True)
     box.write("/proc/self/status", "CapEff:\t0000000000400000\n")
     assert reasons(box) == []
     assert notes(box, dry=True) == [NO_WATCHDOG]
