@@ -239,7 +239,7 @@ def _let_plugins_hear(attempt: Attempt, *, came_up: bool) -> None:
     try:
         said = in_worker(hear, _HEAR).decode(*_ENCODING)
     except ProcessError as error:
-        said = f"the plugins were not told whether the kexec came up: {error}"
+        said = f"the plugins did not hear whether the kexec came up: {error}"
     for line in said.splitlines():
         tell(line)
 

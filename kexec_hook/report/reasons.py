@@ -30,7 +30,7 @@ def reasons_json(decision: Decision) -> dict[str, Any]:
 
 
 def fix_of(objection: Objection) -> str:
-    """What to do about it: as its check knows, else as docs/troubleshooting.md has it for its code, if there is anything."""
+    """What to do about it: as its check knows, else what docs/troubleshooting.md has for its code, if anything helps."""
     if objection.fix:
         return objection.fix
     from kexec_hook.install import InstallError
