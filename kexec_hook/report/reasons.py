@@ -30,7 +30,7 @@ def reasons_json(decision: Decision) -> dict[str, Any]:
 
 
 def fix_of(objection: Objection) -> str:
-    """What to do about it: as its check knows, else what docs/troubleshooting.md has for its code, if anything helps."""
+    """What to do about it: as its check knows, else what docs/troubleshooting.md says of its code, if anything."""
     if objection.fix:
         return objection.fix
     from kexec_hook.install import InstallError

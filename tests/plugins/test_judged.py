@@ -96,8 +96,8 @@ def test_plugin_that_came_after_the_jump_hears_of_one_that_failed(
     ("then", "said"),
     [
         ("raise KeyError('x')", "plugin hears failed and is ignored: KeyError: 'x' ("),
-        ("__import__('os')._exit(3)", "the plugins were not told whether the kexec came up: "),
-        ("raise SystemExit", "the plugins were not told whether the kexec came up: "),
+        ("__import__('os')._exit(3)", "the plugins did not hear whether the kexec came up: "),
+        ("raise SystemExit", "the plugins did not hear whether the kexec came up: "),
     ],
     ids=["raises", "ends", "exits"],
 )
