@@ -11,7 +11,7 @@ N ?= 200
 SEED ?= 0
 WORLDS ?=
 
-.PHONY: demo recording test oracle packages packages-deb packages-rpm packages-all e2e e2e-debian12 e2e-debian13 e2e-all timeline kills bench compare fuzz roots clean
+.PHONY: demo recording test oracle packages packages-deb packages-rpm packages-all release e2e e2e-debian12 e2e-debian13 e2e-all timeline kills bench compare fuzz roots clean
 
 demo: $(VENV)/runs
 	$(BIN)/python docs/demo.py
@@ -44,6 +44,14 @@ packages-rpm: $(VENV)/tests
 # Also what a release passes: the newest judges of packages, in Debian unstable.  What is missing here is skipped.
 packages-all: packages
 	$(PACKAGES) -o cache_dir=.cache/pytest/all tests/packages/all $(ARGS)
+
+# `make release VERSION=1.2.3`: that version in all changelogs, a commit, a tag, and dist/ with its checksums.  Pushes nothing.
+release: $(VENV)/tests
+	@test -n "$(VERSION)" || { echo "which one?  make release VERSION=1.2.3" >&2; exit 2; }
+	$(PIP) install build twine check-wheel-contents
+	$(BIN)/python packaging/release.py $(VERSION)
+	$(BIN)/twine check --strict dist/*.whl dist/kexec_hook-*.tar.gz
+	$(BIN)/check-wheel-contents dist
 
 # Virtual machines with real GRUBs and kernels, emulated (no KVM).  Needs a Debian system with a mirror; root, for
 # chroots and to install what is missing.  Images are kept in .cache; `ARGS=-x` and other words go to pytest.

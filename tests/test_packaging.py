@@ -5,12 +5,16 @@ Needs pip, and what pip needs to get setuptools; nothing is installed but in dir
 
 from __future__ import annotations
 
+import datetime
+import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +24,17 @@ ROOT = Path(__file__).resolve().parents[1]
 TREE = ROOT / "tests/roots/debian-12/tree"
 TOP = (
     *(".ci", "bench", "docs", "hooks", "kexec_hook", "man", "packaging", "systemd", "tests"),
-    *("LICENSE", "MANIFEST.in", "Makefile", "NEWS.md", "README.md", "pyproject.toml", "setup.py"),
+    *(
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "MANIFEST.in",
+        "Makefile",
+        "NEWS.md",
+        "README.md",
+        "SECURITY.md",
+        "pyproject.toml",
+        "setup.py",
+    ),
 )
 PIP = (
     sys.executable,
@@ -198,3 +212,89 @@ def test_metadata_are_made_by_setuptools_61(tmp_path: Path) -> None:
     assert (
         "kexec-hook = kexec_hook.__main__:run" in (tmp_path / made / "entry_points.txt").read_text()
     )
+
+
+def program(name: str) -> dict[str, Any]:
+    """What a program of packaging/ defines."""
+    return runpy.run_path(str(ROOT / "packaging" / name))
+
+
+def packagings(directory: Path) -> Path:
+    """The files that publisher and release write, to be written."""
+    for name in ("packaging", "kexec_hook/__init__.py", "NEWS.md", "pyproject.toml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, directory / name)
+    return directory
+
+
+def test_one_publisher_stands_in_all_packagings() -> None:
+    assert program("publisher.py")["differing"]() == []
+
+
+def test_another_publisher_gets_into_all_packagings(tmp_path: Path) -> None:
+    tree = packagings(tmp_path)
+    ini = tree / "packaging/publisher.ini"
+    text = ini.read_text().replace("name = kexec-hook maintainers", "name = Ada Byron")
+    ini.write_text(re.sub(r"(?m)^email = .*", "email = ada@kernel.org", text))
+    older = " -- Somebody Else <else@debian.org>  Mon, 23 Nov 2026 12:00:00 +0000\n"
+    changelog = tree / "packaging/debian/changelog"
+    changelog.write_text(f"{changelog.read_text()}\nkexec-hook (0.0.9-1) unstable\n\n{older}")
+    texts = program("publisher.py")["filled"](tree)
+    who = "Ada Byron <ada@kernel.org>"
+    assert f"\nMaintainer: {who}\n" in texts["packaging/debian/control"]
+    assert f"\n -- {who}  Tue" in texts["packaging/debian/changelog"]
+    assert texts["packaging/debian/changelog"].endswith(older)
+    assert (
+        'maintainers = [{ name = "Ada Byron", email = "ada@kernel.org" }]'
+        in texts["pyproject.toml"]
+    )
+    assert re.search(rf"\n\* .* {who} - ", texts["packaging/rpm/kexec-hook.spec"])
+    assert "email" not in program("publisher.py")["placeholders"](tree)
+
+
+def test_placeholders_are_said_until_none_is_left(tmp_path: Path) -> None:
+    tree = packagings(tmp_path)
+    ini = tree / "packaging/publisher.ini"
+    for host in ("kexec-hook.example", "users.noreply.r-seed-24d40c81.example"):
+        assert "not for publication" in program("publisher.py")["warning"](tree)
+        ini.write_text(ini.read_text().replace(host, "kernel.org"))
+    assert program("publisher.py")["warning"](tree) == ""
+
+
+WHEN = datetime.datetime(2026, 12, 1, 12, tzinfo=datetime.timezone.utc)
+
+
+def test_release_puts_one_version_and_date_into_all_packagings(tmp_path: Path) -> None:
+    tree = packagings(tmp_path)
+    news = tree / "NEWS.md"
+    news.write_text(news.read_text().replace("# News\n", "# News\n\n## 9.8 (not released)\n", 1))
+    program("release.py")["prepare"](tree, "9.8", WHEN)
+    assert "\n## 9.8 (2026-12-01)\n" in news.read_text()
+    assert '\n__version__ = "9.8"\n' in (tree / "kexec_hook/__init__.py").read_text()
+    debian = (tree / "packaging/debian/changelog").read_text()
+    assert debian.startswith("kexec-hook (9.8-0upstream1) unstable; urgency=medium\n\n  * ")
+    assert "  Tue, 01 Dec 2026 12:00:00 +0000\n\nkexec-hook (" in debian
+    spec = (tree / "packaging/rpm/kexec-hook.spec").read_text()
+    assert re.search(r"\nVersion: +9\.8\nRelease: +1%", spec)
+    assert re.search(r"%changelog\n\* Tue Dec 01 2026 .*> - 9\.8-1\n- .*\n\n\* ", spec)
+    assert program("publisher.py")["differing"](tree) == []
+
+
+def test_release_of_a_version_that_has_its_entries_gives_them_its_date(tmp_path: Path) -> None:
+    tree = packagings(tmp_path)
+    changelog = tree / "packaging/debian/changelog"
+    entries = changelog.read_text().count("\n -- ")
+    program("release.py")["prepare"](tree, __version__, WHEN)
+    assert changelog.read_text().count("\n -- ") == entries
+    assert "  Tue, 01 Dec 2026 12:00:00 +0000\n" in changelog.read_text()
+    assert "%changelog\n* Tue Dec 01 2026 " in (tree / "packaging/rpm/kexec-hook.spec").read_text()
+
+
+@pytest.mark.parametrize("version", ["9.9", "1.0-rc1", "v1.0", ""])
+def test_version_without_news_or_of_another_form_is_refused(version: str, tmp_path: Path) -> None:
+    tree = packagings(tmp_path)
+    release = program("release.py")
+    with pytest.raises(release["Refused"]):
+        release["prepare"](tree, version, WHEN)
+    assert (tree / "NEWS.md").read_text() == (ROOT / "NEWS.md").read_text()

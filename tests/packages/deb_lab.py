@@ -47,7 +47,7 @@ BUILD_TOOLS = (
 
 # What the package is made of where its build runs no tests.
 CONTENT = (
-    *("kexec_hook", "hooks", "systemd", "man", "docs", "packaging/debian"),
+    *("kexec_hook", "hooks", "systemd", "man", "docs", "packaging"),
     *("LICENSE", "MANIFEST.in", "NEWS.md", "README.md", "pyproject.toml", "setup.py"),
 )
 

@@ -12,19 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages import chroot as chroots
-from tests.packages.chroot import Chroot, ChrootError, tarball, unpack
+from tests.packages.all.roots import root
+from tests.packages.chroot import Chroot, tarball
 from tests.packages.deb_lab import base, build, builder
 
 pytestmark = pytest.mark.packages
-
-
-def root(recipe: chroots.Recipe, directory: Path) -> Chroot:
-    """A chroot of it; skips where there is no root, no mmdebstrap, or no unstable on the mirror."""
-    try:
-        return unpack(tarball(recipe), directory)
-    except ChrootError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
