@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def list_entries(host: Host, args: Namespace) -> int:
-    from kexec_hook.decision.decide import tail_key
+    from kexec_hook.decision.newest import tail_key
     from kexec_hook.report import listing
     from kexec_hook.report.reasons import fix_of, lines_of
 
@@ -66,7 +66,7 @@ def explain_choice(host: Host, args: Namespace) -> int:
 
 
 def status(host: Host, args: Namespace) -> int:
-    from kexec_hook.decision.decide import tail_key
+    from kexec_hook.decision.newest import tail_key
     from kexec_hook.report.status import check, status_json, status_text, verify
 
     plugins = load_plugins()

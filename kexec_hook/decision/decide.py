@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kexec_hook.decision.planning import Refused, loaded_plan, make_plan
+from kexec_hook.decision.planning import Refused, make_plan
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.commands import TABLE
+from kexec_hook.grub.disks import Unseen
 from kexec_hook.grub.flavours import (
     FLAVOURS,
     FOR_EFI,
@@ -24,20 +25,17 @@ from kexec_hook.grub.menu import (
     boot_default,
     choose,
     evaluate,
-    try_all,
 )
 from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
 from kexec_hook.system.distribution import Distribution
-from kexec_hook.system.facts import Facts
 from kexec_hook.system.sysroot import MADE_UP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kexec_hook.grub.disks import GrubPath
-    from kexec_hook.kernel.releases import TailKey
     from kexec_hook.plugins.asking import Plugins
     from kexec_hook.settings.conf import Settings
     from kexec_hook.state.record import EnvBlock
@@ -261,6 +259,7 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine = Machine(disks, TABLE, flavour, Fuel())
     root = config.prefix[1:].partition(")")[0]
     machine.env = platform_variables(flavour, config.platform, config.cpu, config.prefix, root)
+    machine.unlocked = _opened(disks, root)
     machine.absent = platform_lacks(config.platform, config.cpu)
     if flavour.name == "upstream":
         machine.absent |= lacks_linuxefi(config.cpu, config.version)
@@ -280,14 +279,29 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
         machine.unsure_modules = frozenset(("xzio", "lzopio"))
     machine.display = disks.name
     machine.pci = lambda: _pci_devices(disks.sysroot)
-    machine.cpu_flags = lambda: Facts(disks.sysroot.unnoted).cpu()
+    machine.cpu_flags = lambda: _cpu(disks.sysroot)
     return machine
+
+
+def _opened(disks: RootDisks, root: str) -> set[str]:
+    """The container that GRUB's configuration is in."""
+    try:
+        device = disks.device(root)
+    except Unseen:
+        return set()
+    return {device.locked} if device and device.locked else set()
 
 
 def _pci_devices(sysroot: Sysroot) -> list[str] | None:
     from kexec_hook.system.pci import pci_devices
 
     return pci_devices(sysroot)
+
+
+def _cpu(sysroot: Sysroot) -> list[str]:
+    from kexec_hook.system.facts import Facts
+
+    return Facts(sysroot.unnoted).cpu()
 
 
 def _evaluate(
@@ -341,7 +355,9 @@ def _pick(decision: Decision, machine: Machine, host: Host, plugins: Plugins) ->
     if how not in ("newest", "running"):
         return _Picked()
     by = f"select = {how} ({select.origin})"
-    indices = _entry_of(how, decision, machine, host, plugins)
+    from kexec_hook.decision.newest import entry_of  # few ask for it
+
+    indices = entry_of(how, decision, machine, host, plugins)
     if not indices:
         refusal = Objection(
             f"{by}: no entry of GRUB's menu boots that kernel",
@@ -364,33 +380,3 @@ def _wanted(decision: Decision, machine: Machine, plugins: Plugins) -> tuple[str
         if other is not None:
             return other[0], f"plugin {other[1]}"
     return None, ""
-
-
-def _entry_of(
-    how: str, decision: Decision, machine: Machine, host: Host, plugins: Plugins
-) -> tuple[int, ...]:
-    """The first entry, in the menu's order, of the newest or the running kernel; empty where there is none."""
-    from kexec_hook.kernel.releases import release_key
-
-    found: list[tuple[str, tuple[int, ...]]] = []
-    for sample in try_all(machine):
-        loaded = sample.machine.loaded
-        if sample.outcome.how != "boot" or loaded is None or sample.entry.submenu:
-            continue
-        plan = loaded_plan(loaded, decision.disks, decision.sysroot)
-        if plan is not None and plan.release:
-            found.append((plan.release, sample.path))
-    if how == "running":
-        return next((path for release, path in found if release == host.running), ())
-    tail = tail_key(plugins, decision.sysroot)
-    return max(found, key=lambda item: release_key(item[0], tail), default=("", ()))[1]
-
-
-def tail_key(plugins: Plugins, sysroot: Sysroot) -> TailKey:
-    """How this root's package manager orders what follows a kernel's upstream version; dpkg's where none is known."""
-    from kexec_hook.kernel import releases
-
-    for manager in plugins.package_managers():
-        if any(sysroot.exists(database) for database in manager.databases):
-            return releases.rpm_key if manager.tails == "rpm" else releases.dpkg_key
-    return releases.dpkg_key

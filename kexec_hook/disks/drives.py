@@ -60,6 +60,7 @@ class BlockDevice:
         self.partmap = partmap  # gpt, msdos; empty: not known, or none
         self.partuuid = partuuid
         self.exact = exact  # is the kind of the partition map known?
+        self.containers: frozenset[str] = frozenset()  # that must be unlocked to read it
         self.promised: list[str] = []  # names that a search gave for it, and those we gave out
 
     @property

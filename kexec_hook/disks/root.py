@@ -229,16 +229,24 @@ class RootDisks(VolumeDisks):
         unit = self._unit(name)
         return self._drives.lasting_name(unit) if unit else name
 
+    @cached_property
+    def _opened(self) -> frozenset[str]:
+        """The containers with /boot, which GRUB has unlocked to read its configuration."""
+        boot = self._systems[0][1] if self._systems else None
+        units = (unit for unit, system in self._systems if system is boot)
+        return frozenset().union(*(unit.containers for unit in units))
+
     def _unit(self, name: str) -> BlockDevice | None:
         return self._drives.called(name)
 
     def _device(self, unit: BlockDevice) -> Device:
         system = self._system(unit)
+        locked = min(unit.containers - self._opened, default="")
         why = "" if unit.drive.why == BOOT_IMAGE else unit.drive.why
         if unit.number and not unit.exact and not why:
             why = "its kind of partition map is not known"
         if system is None:
-            return Device(unit.name, partmap=unit.partmap, partuuid=unit.partuuid, assumed=why)
+            return Device(unit.name, "", "", "", unit.partmap, unit.partuuid, why, locked=locked)
         seen = bool(system.mounts)
         return Device(
             unit.name,
@@ -249,6 +257,7 @@ class RootDisks(VolumeDisks):
             unit.partuuid,
             why,
             seen,
+            locked,
         )
 
     def _system(self, unit: BlockDevice) -> FileSystem | None:
@@ -268,7 +277,9 @@ class RootDisks(VolumeDisks):
 
     def _refuse_unknown(self, name: str) -> None:
         """What GRUB may have and no file tells of: its memory, the network, volumes that are not assembled.  Unseen"""
-        disk = split(name)[0]
+        disk, part = split(name)
+        if "," in part and self._drives.drive(disk):
+            raise Unseen(f"({name}) is a partition inside of one, which Linux does not name so")
         if re.match(_GRUBS_ALONE, disk) or self._drives.may_exist(disk):
             raise Unseen(f"({name}) is a device that GRUB may have and Linux does not show")
 
@@ -327,19 +338,9 @@ class RootDisks(VolumeDisks):
     def _name_units(self, systems: Sequence[FileSystem]) -> None:
         """The drive with /boot comes first and becomes hd0; then the others in the order of their names."""
         partuuids = links_by(self.sysroot, "partuuid")
-        mapped = self._mapper_names()
-        arrays, array_ids = self._arrays()
         for system in systems:
             for node in system.nodes:
-                dm_uuid = (
-                    self._line(f"/sys/class/block/{node}/dm/uuid") if node.startswith("dm-") else ""
-                )
-                name = mapped.get(
-                    node, node[len("mapper/") :] if node.startswith("mapper/") else ""
-                )
-                disk = split_node(node)[0]
-                array = (arrays.get(disk, ""), array_ids.get(disk, ""))
-                unit = self._drives.add(node, partuuids.get(node, ""), name, dm_uuid, array)
+                unit = self._add(node, partuuids.get(node, ""))
                 self._systems.append((unit, system))
             if not system.nodes:
                 key = next((mount.source for mount in system.mounts), "")
@@ -348,6 +349,13 @@ class RootDisks(VolumeDisks):
         for node in sorted({*partuuids, *self._partitions()} - known):
             unit = self._drives.add(node, partuuids.get(node, ""))
             self._systems.append((unit, FileSystem("", (node,))))
+
+    def _add(self, node: str, partuuid: str) -> BlockDevice:
+        if not node.startswith(("dm-", "md", "mapper/")):
+            return self._drives.add(node, partuuid)
+        from kexec_hook.disks import mapped  # few machines need it
+
+        return mapped.add(self._drives, self.sysroot, node, partuuid)
 
     def _believe_boot_image(self) -> None:
         """What GRUB called the disk at the last boot, where /proc/cmdline still has it and it fits."""
@@ -368,31 +376,6 @@ class RootDisks(VolumeDisks):
         """The partitions that have a node, with or without udev's links to them."""
         sysroot = Sysroot(self.sysroot.root, is_host=self.sysroot.is_host)  # others come and go
         return [name for name in sysroot.listdir("/dev") if re.fullmatch(_PARTITION, name)]
-
-    def _mapper_names(self) -> dict[str, str]:
-        names = self.sysroot.listdir("/dev/mapper")
-        return {self.sysroot.resolve(f"/dev/mapper/{name}")[len("/dev/") :]: name for name in names}
-
-    def _arrays(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The names of arrays in their superblocks, and their ids; by node.
-
-        GRUB takes the home host off the name (disk/diskfilter.c, grub_diskfilter_make_raid), as udev does for /dev/md.
-        """
-        names, ids = {}, {}
-        for name in self.sysroot.listdir("/dev/md"):
-            if not name.isdigit():
-                names[self.sysroot.resolve(f"/dev/md/{name}")[len("/dev/") :]] = name
-        for link in self.sysroot.listdir("/dev/disk/by-id"):
-            found = re.fullmatch(
-                r"md-(?:name-(?:[^:]*:)?(?P<name>.+)|uuid-(?P<id>[0-9a-f:]+))", link
-            )
-            if found:
-                node = self.sysroot.resolve(f"/dev/disk/by-id/{link}")[len("/dev/") :]
-                if found["id"]:
-                    ids[node] = found["id"].replace(":", "")
-                else:
-                    names[node] = found["name"]
-        return names, ids
 
     def _line(self, path: str) -> str:
         try:

@@ -30,6 +30,7 @@ class Device(NamedTuple):
     partuuid: str = ""
     assumed: str = ""  # not empty: why the name is a guess
     seen: bool = True  # False: not mounted, so that type, UUID and label may be missing here
+    locked: str = ""  # the id of a container that GRUB has to unlock to see it
 
 
 class Stat(NamedTuple):

@@ -43,6 +43,7 @@ class Environment:
         self.found: dict[tuple[str, str], str] = {}  # what `search` has found
         self.subvolumes: dict[str, str] = {}  # btrfs-mount-subvol: directory -> subvolume
         self.loopbacks: dict[str, GrubPath] = {}  # the disks that `loopback` made, and their images
+        self.unlocked: set[str] = set()  # ids of containers that cryptomount has opened; "": all
         self.bls_nowhere: list[Refusal] = []  # where blscfg found no entry
         self.globbing = True  # the regexp module expands * and ? once it is loaded
         self.extracting = 0  # inside extract_entries_*: few commands run

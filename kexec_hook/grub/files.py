@@ -17,6 +17,7 @@ from kexec_hook.grub.errors import (
     GRUBS_OWN,
     NOT_IMPLEMENTED_YET,
     OK,
+    UNKNOWN_DEVICE,
     UNKNOWN_FS,
     CommandError,
     unknown_device,
@@ -63,7 +64,15 @@ class Files(Environment):
 
     def device(self, name: str) -> Device | None:
         self._refuse_loopback(name)
-        return self.disks.device(name)
+        found = self.disks.device(name)
+        return None if found is None or self._is_locked(found) else found
+
+    def devices(self) -> Sequence[Device]:
+        return [device for device in self.disks.devices() if not self._is_locked(device)]
+
+    def _is_locked(self, device: Device) -> bool:
+        """Is it in a container that nobody has opened?  GRUB then has no such device (disk/cryptodisk.c)."""
+        return bool(device.locked) and not {"", device.locked} & self.unlocked
 
     def stat(self, path: GrubPath) -> Stat | None:
         self._refuse_loopback(path.device)
@@ -74,12 +83,13 @@ class Files(Environment):
         return self.disks.entry(path)
 
     def list(self, path: GrubPath) -> Sequence[str]:
-        self._refuse_loopback(path.device)
+        if self.device(path.device) is None:
+            raise DiskError(UNKNOWN_DEVICE, f"disk `{path.device}' not found")
         return self.disks.list(path)
 
     def find(self, by: FindBy, value: str, hints: Sequence[str]) -> Sequence[str]:
         """Names of the devices that answer; a disk that `loopback` made may be one of them."""
-        found = self.disks.find(by, value, hints)
+        found = [name for name in self.disks.find(by, value, hints) if self.device(name)]
         if not found:
             for name in self.loopbacks:
                 self._refuse_loopback(name)

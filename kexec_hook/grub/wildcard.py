@@ -117,7 +117,7 @@ def _as_posix(piece: str) -> str:
 def _devices(machine: Files, matches: Matcher, *, whole_disks: bool) -> list[str]:
     names = [
         f"({device.name})"
-        for device in machine.disks.devices()
+        for device in machine.devices()
         if not (whole_disks and "," in device.name)
     ]
     return [name for name in names if matches(name)]

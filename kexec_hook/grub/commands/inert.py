@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kexec_hook.grub.commands.registry import command
 from kexec_hook.grub.disks import Unseen
 from kexec_hook.grub.errors import BAD_ARGUMENT, BAD_DEVICE, BAD_FONT, FILE_NOT_FOUND, OK
@@ -12,7 +14,7 @@ from kexec_hook.grub.values import Call
 
 @command(
     "all_functional_test", "backtrace", "blocklist", "boottime", "cbmemc", "clear", "cmosdump",
-    "coreboot_boottime", "cryptomount", "date", "distrust", "dump", "efi-export-env", "efiemu_prepare",
+    "coreboot_boottime", "date", "distrust", "dump", "efi-export-env", "efiemu_prepare",
     "efiemu_unload", "efitextmode", "fdtdump", "fix_video", "functional_test", "gdbstub", "gdbstub_break",
     "gdbstub_stop", "help", "hexdump", "hexdump_random", "keymap", "legacy_password",
     "list_trusted", "lsacpi", "lsapm", "lscoreboot", "lsefi", "lsefimmap", "lsefisystab", "lsfonts", "lsmmap", "lsmod",
@@ -44,8 +46,19 @@ def loopback(m: Machine, call: Call) -> int:
         return OK
     if len(words) < 2:
         raise call.error(BAD_ARGUMENT, "filename expected")
-    m.loopbacks[words[0]] = m.path(words[1])  # whatever it is, nobody takes it for a disk of ours
-    m.open(words[1])
+    try:
+        m.loopbacks[words[0]] = m.open(words[1])
+    except Unseen:
+        m.loopbacks[words[0]] = m.path(words[1])
+        raise
+    return OK
+
+
+@command("cryptomount")
+def cryptomount(m: Machine, call: Call) -> int:
+    """Somebody types the passphrase, and the container opens: the one with that id, or whichever it is."""
+    named = {word.rpartition("=")[2].replace("-", "").lower() for word in call.args}
+    m.unlocked |= {word for word in named if re.fullmatch("[0-9a-f]{32}", word)} or {""}
     return OK
 
 

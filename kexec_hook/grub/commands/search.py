@@ -188,7 +188,7 @@ def ls(m: Machine, call: Call) -> int:
     """List devices or a directory; only whether it succeeds can matter."""
     parsed = parse_options(m, call.args, _LS_OPTIONS)
     if not parsed.args:
-        m.say("".join(f"({device.name}) " for device in m.disks.devices()) + "\n")
+        m.say("".join(f"({device.name}) " for device in m.devices()) + "\n")
     for name in parsed.args:
         try:
             m.say(_listing(m, name))

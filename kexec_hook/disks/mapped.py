@@ -1,0 +1,80 @@
+"""What Linux says of the devices it has made of others: their names and ids, and what has to be unlocked for them."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+
+from kexec_hook.disks.drives import BlockDevice, Drive, Drives, split_node
+from kexec_hook.system.sysroot import Sysroot, SysrootError
+
+_DEEPEST = 16  # devices upon devices
+
+
+def add(drives: Drives, sysroot: Sysroot, node: str, partuuid: str) -> BlockDevice:
+    """The unit of a device of device-mapper, or of an array."""
+    names, (arrays, ids) = _mapper_names(sysroot), _array_names(sysroot)
+    is_mapped = node.startswith("dm-")
+    dm_uuid = _first_line(sysroot, f"/sys/class/block/{node}/dm/uuid") if is_mapped else ""
+    name = names.get(node, "" if is_mapped else node.partition("mapper/")[2])
+    disk = split_node(node)[0]
+    unit = drives.add(node, partuuid, name, dm_uuid, (arrays.get(disk, ""), ids.get(disk, "")))
+    unit.containers = _containers(sysroot, disk, unit.drive)
+    return unit
+
+
+def _mapper_names(sysroot: Sysroot) -> dict[str, str]:
+    """Node of device-mapper -> its name below /dev/mapper."""
+    names = sysroot.listdir("/dev/mapper")
+    return {sysroot.resolve(f"/dev/mapper/{name}")[len("/dev/") :]: name for name in names}
+
+
+def _array_names(sysroot: Sysroot) -> tuple[dict[str, str], dict[str, str]]:
+    """The names of arrays in their superblocks, and their ids; by node.
+
+    GRUB takes the home host off the name (disk/diskfilter.c, grub_diskfilter_make_raid), as udev does for /dev/md.
+    """
+    names, ids = {}, {}
+    for name in sysroot.listdir("/dev/md"):
+        if not name.isdigit():
+            names[sysroot.resolve(f"/dev/md/{name}")[len("/dev/") :]] = name
+    for link in sysroot.listdir("/dev/disk/by-id"):
+        found = re.fullmatch(r"md-(?:name-(?:[^:]*:)?(?P<name>.+)|uuid-(?P<id>[0-9a-f:]+))", link)
+        if found:
+            node = sysroot.resolve(f"/dev/disk/by-id/{link}")[len("/dev/") :]
+            if found["id"]:
+                ids[node] = found["id"].replace(":", "")
+            else:
+                names[node] = found["name"]
+    return names, ids
+
+
+def _containers(sysroot: Sysroot, disk: str, drive: Drive) -> frozenset[str]:
+    """The encrypted containers that a disk lies in, itself perhaps: by their ids, or by what Linux calls them."""
+    if drive.family == "hd":
+        return frozenset()
+    found = {_id(drive, disk)} if drive.family == "crypto" else set()
+    above = [disk]
+    for _ in range(_DEEPEST):
+        above = [
+            name for node in above for name in sysroot.listdir(f"/sys/class/block/{node}/slaves")
+        ]
+        for node in above:
+            uuid = _first_line(sysroot, f"/sys/class/block/{node}/dm/uuid")
+            if uuid.startswith("CRYPT-"):
+                known = re.match(r"CRYPT-\w+-([0-9a-f]{32})-", uuid)
+                found.add(known[1] if known else node)
+    return frozenset(found)
+
+
+def _id(drive: Drive, disk: str) -> str:
+    names = (name.partition("cryptouuid/")[2] for name in drive.aliases)
+    return next(filter(None, names), disk)
+
+
+def _first_line(sysroot: Sysroot, path: str) -> str:
+    """A short file of /proc or /sys without its end; empty where there is none."""
+    try:
+        return sysroot.text(path, limit=1 << 16).strip()
+    except SysrootError:
+        return ""
