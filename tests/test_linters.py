@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (
     *("kexec_hook", "tests", "tests/roots/make-roots", "bench", "docs", "man", "hooks", "setup.py"),
     "packaging",
+    "contrib",
 )
 SHELL = (
     *(
@@ -64,7 +65,7 @@ def test_shell_script_parses(script: str) -> None:
 
 def programs() -> list[str]:
     """What is installed or takes part in a build, and has a place for a comment."""
-    tops = ("kexec_hook", "hooks", "man", "packaging", "setup.py")
+    tops = ("contrib", "kexec_hook", "hooks", "man", "packaging", "setup.py")
     found = [path for top in tops for path in (ROOT / top, *(ROOT / top).rglob("*"))]
     return sorted(str(path.relative_to(ROOT)) for path in found if is_program(path))
 

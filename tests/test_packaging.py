@@ -23,7 +23,18 @@ from kexec_hook import __version__
 ROOT = Path(__file__).resolve().parents[1]
 TREE = ROOT / "tests/roots/debian-12/tree"
 TOP = (
-    *(".ci", "bench", "docs", "hooks", "kexec_hook", "man", "packaging", "systemd", "tests"),
+    *(
+        ".ci",
+        "bench",
+        "contrib",
+        "docs",
+        "hooks",
+        "kexec_hook",
+        "man",
+        "packaging",
+        "systemd",
+        "tests",
+    ),
     *(
         "CONTRIBUTING.md",
         "LICENSE",

@@ -36,6 +36,7 @@ def gain_json(host: Host) -> dict[str, Any]:
         "firmware": _gaps_json(found.firmware),
         "jump": _gaps_json(found.jump),
         "saves": found.saves,
+        "saved": _saved(host),
         "firmware_reports": _firmware_reports(host, found.firmware),
     }
 
@@ -55,8 +56,17 @@ def jumps_json(host: Host) -> list[dict[str, Any]]:
             "came_up": came_up,
             "seconds": seconds.get(attempt.boot_id),
         }
-        for attempt, came_up in known
+        for attempt, came_up, _ in known
     ]
+
+
+def _saved(host: Host) -> float:
+    """Seconds, by all jumps of this machine."""
+    try:
+        known = attempts.jumps(host)
+    except StateError:
+        return 0.0
+    return known[-1].saved if known else 0.0
 
 
 def jump_text(jump: dict[str, Any]) -> str:

@@ -56,6 +56,7 @@ class Jump(NamedTuple):
 
     attempt: Attempt
     came_up: bool
+    saved: float = 0.0  # seconds that it and all jumps before it have saved, as it was measured
 
 
 def note(host: Host, attempt: Attempt) -> None:
@@ -102,7 +103,7 @@ def judge(host: Host) -> tuple[Judgement, Attempt | None]:
             if judgement == "failed" and attempt is not None and not attempt.written:
                 judgement = "none"  # perhaps it was never approved
             if judgement in ("jumped", "failed") and attempt is not None:
-                _remember(held, Jump(attempt, judgement == "jumped"))
+                _remember(held, attempt, came_up=judgement == "jumped")
             if judgement == "failed" and attempt is not None:
                 _write(held, {**_failed(state), attempt.release: attempt._replace(changes=())})
             state.remove(ATTEMPT)
@@ -159,24 +160,46 @@ def _is_trial(jump: Jump) -> bool:
 def _jumps(state: Directory) -> list[Jump]:
     found = _json(state, JUMPS)
     known = [
-        Jump(attempt, value.get("came_up") is True)
+        Jump(attempt, value.get("came_up") is True, _seconds(value.get("saved")))
         for value in (found if isinstance(found, list) else ())
         if isinstance(value, dict) and (attempt := _parse(value)) is not None
     ]
     last = _parse(_json(state, JUMPED))
     if last is not None and all(jump.attempt.boot_id != last.boot_id for jump in known):
-        known.append(Jump(last, came_up=True))
+        known.append(_after(state, known, last, came_up=True))
     return known
 
 
-def _remember(held: LockedDirectory, *new: Jump) -> None:
+def _after(state: Directory, known: list[Jump], attempt: Attempt, *, came_up: bool) -> Jump:
+    """The next jump.  What it saved stays the same: it is compared with what was measured before it."""
+    from kexec_hook.state.gain import read_gaps
+
+    before = known[-1].saved if known else 0.0
+    return Jump(
+        attempt,
+        came_up,
+        before + (read_gaps(state).saved_by(attempt.boot_id) if came_up else 0.0),
+    )
+
+
+def _seconds(found: object) -> float:
+    return float(found) if isinstance(found, (int, float)) and 0 <= found < 1e12 else 0.0
+
+
+def _remember(held: LockedDirectory, new: Attempt | None = None, *, came_up: bool = False) -> None:
     """Where there is something new; the last trial that came up is not forgotten for what came after it."""
-    if not new and held.state.read(JUMPED) is None:
+    if new is None and held.state.read(JUMPED) is None:
         return
-    known = [*_jumps(held.state), *new]
+    known = _jumps(held.state)
+    if new is not None:
+        known.append(_after(held.state, known, new, came_up=came_up))
     trials = [jump for jump in known[:-_KEPT] if _is_trial(jump)]
     values = [
-        {**json.loads(_format(jump.attempt._replace(changes=()))), "came_up": jump.came_up}
+        {
+            **json.loads(_format(jump.attempt._replace(changes=()))),
+            "came_up": jump.came_up,
+            "saved": jump.saved,
+        }
         for jump in (*trials[-1:], *known[-_KEPT:])
     ]
     held.write(JUMPS, json.dumps(values, indent=1).encode() + b"\n")

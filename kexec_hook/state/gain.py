@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kexec_hook.state.names import GAPS
+from kexec_hook.system.directory import Directory
 from kexec_hook.system.host import KEXEC, VAR, Host
 
 _KEPT = 5
@@ -32,6 +33,7 @@ class Gap(NamedTuple):
     seconds: float
     before: str  # boot_id
     boot: str  # boot_id
+    at: float  # when it began, by the hardware's clock
 
 
 class Gain(NamedTuple):
@@ -47,17 +49,31 @@ class Gain(NamedTuple):
             return None
         return median(self.firmware) - median(self.jump)
 
+    def saved_by(self, boot_id: str) -> float:
+        """Seconds that the jump at the end of this boot has saved; 0 where that was not measured."""
+        for jump in self.jump:
+            if jump.before == boot_id:
+                usual = tuple(gap for gap in self.firmware if gap.at < jump.at)[-_KEPT:]
+                return max(0.0, median(usual) - jump.seconds) if usual else 0.0
+        return 0.0
+
 
 def gain(host: Host) -> Gain:
     """What was measured on this machine.  StateError."""
     try:
         with host.state(VAR, create=False) as state:
-            text = (state.read(GAPS) or b"").decode("ascii", "replace")
+            known = read_gaps(state)
     except FileNotFoundError:
         return Gain()
+    return Gain(known.firmware[-_KEPT:], known.jump[-_KEPT:])
+
+
+def read_gaps(state: Directory) -> Gain:
+    """All of them that are kept, from our directory in /var/lib.  StateError."""
+    text = (state.read(GAPS) or b"").decode("ascii", "replace")
     found = [gap for line in text.splitlines() if (gap := parse_gap(line))]
     firmware, jump = ([gap for gap in found if gap.kind == kind] for kind in Gain._fields)
-    return Gain(tuple(firmware[-_KEPT:]), tuple(jump[-_KEPT:]))
+    return Gain(tuple(firmware), tuple(jump))
 
 
 def parse_gap(line: str) -> Gap | None:
@@ -75,7 +91,7 @@ def parse_gap(line: str) -> Gap | None:
     right = kind in Gain._fields and before != boot and is_jump == (kind == "jump")
     if not right or not 0 <= seconds <= _MOST or abs(btime - wall - seconds) > _APART:
         return None
-    return Gap(kind, seconds, before, boot)
+    return Gap(kind, seconds, before, boot, then)
 
 
 def median(gaps: tuple[Gap, ...]) -> float:

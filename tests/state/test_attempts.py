@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kexec_hook.report.gain import jump_text, jumps_json
-from kexec_hook.state.attempts import Attempt, note, tried
+from kexec_hook.report.gain import gain_json, jump_text, jumps_json
+from kexec_hook.state.attempts import Attempt, jumps, note, tried
 from tests.machine import Box
 from tests.staging.test_jump import boots, python, shell
 
 UNTRIED = "no kexec that somebody asked for has come up on this machine yet"
 JUMPS = "var/lib/kexec-hook/jumps.json"
+GAPS = "var/lib/kexec-hook/gaps"
+NOON = 1_800_000_000  # seconds since the epoch
 UUID = "sys/class/dmi/id/product_uuid"
 
 
@@ -65,6 +68,47 @@ def test_jumps_are_remembered_with_what_came_of_them(box: Box) -> None:
     assert came_up(box) == [(False, True), (True, True), (False, False)]
     last = jumps_json(box.host)[-1]
     assert (last["release"], last["seconds"]) == ("6.1.0-39-amd64", None)
+
+
+def took(box: Box, seconds: int, *, before: str = "e" * 32, kind: str = "jump") -> None:
+    """As hooks/gap notes it, early in the boot that follows, an hour after the last one."""
+    gaps = box / GAPS
+    known = gaps.read_text() if gaps.exists() else ""
+    then = NOON + 3600 * known.count("\n")
+    loader = "208" if kind == "jump" else "114"
+    up = f"{then + seconds + 3} 3.0 {then + seconds}"
+    gaps.write_text(f"{known}{kind} {before} {then} {then} {'f' * 32} {loader} {up}\n")
+
+
+def test_what_all_jumps_have_saved_only_grows(box: Box) -> None:
+    saved = []
+
+    def reboot(seconds: int) -> None:
+        reboots(box)
+        took(box, seconds, before=jumps(box.host)[-1].attempt.boot_id)
+        saved.append(gain_json(box.host)["saved"])
+
+    reboot(10)  # before any boot by the firmware was measured
+    took(box, 100, kind="firmware")
+    took(box, 104, kind="firmware")
+    reboot(12)
+    took(box, 20, kind="firmware")
+    saved.append(gain_json(box.host)["saved"])
+    reboot(2)
+    reboot(500)
+    reboots(box, by="114")
+    (box / GAPS).unlink()
+    saved.append(gain_json(box.host)["saved"])
+    assert saved == [0, 90, 90, 188, 188, 188]
+
+
+def test_a_torn_sum_counts_nothing(box: Box) -> None:
+    reboots(box)
+    reboots(box)
+    for torn in ('"x"', "null", "-3", "NaN", "1e400"):
+        text = re.sub('"saved": [^\n]*', f'"saved": {torn}', (box / JUMPS).read_text())
+        (box / JUMPS).write_text(text)
+        assert gain_json(box.host)["saved"] == 0
 
 
 def test_status_shows_the_last_jumps(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

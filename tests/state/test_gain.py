@@ -181,6 +181,7 @@ def test_jump_that_hung_and_was_reset_is_no_boot_of_either_kind(clock: Clock) ->
         "firmware": None,
         "jump": None,
         "saves": None,
+        "saved": 0,
         "firmware_reports": None,
     }
 
