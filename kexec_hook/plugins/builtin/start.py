@@ -87,9 +87,15 @@ def find_start(
     if loader and loader.partuuid and not _is_mounted(disks, loader):
         return _unmounted(sysroot, disks, release, modules, loader)
     start = _mounted(sysroot, disks, release, modules, loader)
-    if start.place is None and loader and loader.path:
-        return start._replace(place=built_in(disks, loader, start.cpu))
+    if loader and loader.path and not start.stub.lower().endswith(loader.directory.lower()):
+        return _of_image(start, disks, loader)
     return start
+
+
+def _of_image(start: Start, disks: RootDisks, loader: BootOption) -> Start:
+    """No grub.cfg lies beside the image: what is built into it counts before the distribution's directory."""
+    place = built_in(disks, loader, start.cpu)
+    return start._replace(place=place, stub="", signed=False) if place else start
 
 
 def architecture(sysroot: Sysroot) -> str:
@@ -186,8 +192,9 @@ def _unmounted(
             except Unseen:
                 return start
             if stub:
-                return start._replace(place=GrubPath(device.name, directory), signed=True)
-    return start._replace(place=built_in(disks, loader, start.cpu))
+                start = start._replace(place=GrubPath(device.name, directory), signed=True)
+                return start if directory == loader.directory else _of_image(start, disks, loader)
+    return _of_image(start, disks, loader)
 
 
 def _mounted(
@@ -231,13 +238,14 @@ def built_in(disks: RootDisks, loader: BootOption, cpu: str) -> GrubPath | None:
     from kexec_hook.grub import image
     from kexec_hook.plugins.builtin import bootcode, bootorder
 
-    names = [loader.path] if loader.name.startswith("grub") else []
-    names.append(f"{loader.directory}/grub{CPUS[cpu][0]}.efi")
+    names = dict.fromkeys([loader.path, f"{loader.directory}/grub{CPUS[cpu][0]}.efi"])
     node = bootorder.node_of(disks, loader.partuuid)
     for device in bootorder.partitions(disks, loader):
         for name in names:
             try:
                 embedded = image.of_efi(disks.read(GrubPath(device.name, name)))
+                if embedded.prefix.startswith("/") and not embedded.script.strip():
+                    return GrubPath(device.name, embedded.prefix)  # on its own partition
                 disk = split_node(node[len("/dev/") :])[0] if node else ""
                 return bootcode.resolve(embedded, disk, disks)[0]
             except (DiskError, Unseen, image.Damaged):

@@ -207,6 +207,35 @@ def test_a_prefix_built_into_the_image_is_followed(
     assert stage(uefi, capsys)["cmdline"].endswith("followed")
 
 
+@pytest.mark.parametrize(
+    ("file", "prefix", "end"),
+    [
+        ("EFI/BOOT/BOOTX64.EFI", "(,msdos2)/boot/other", "followed"),
+        ("EFI/mine/grubx64.efi", "(,msdos2)/boot/other", "followed"),
+        ("EFI/mine/grubx64.efi", "/EFI/other", "there"),
+        ("EFI/mine/grubx64.efi", "/EFI/debian", "here"),
+        ("EFI/mine/shimx64.efi", "", "here"),
+    ],
+)
+@pytest.mark.parametrize("mounted", [False, True])
+def test_what_is_built_into_the_image_counts_before_the_distributions_directory(
+    uefi: Tree, capsys: pytest.CaptureFixture[str], file: str, prefix: str, end: str, mounted: bool
+) -> None:
+    """grub-install --removable, or with another --bootloader-id, beside what Debian has installed before."""
+    uefi.write("boot/other/grub.cfg", linux("followed")).write("boot/grub/grub.cfg", linux("here"))
+    uefi.option(1, "GRUB", ESP_PART, "\\" + file.replace("/", "\\"))
+    there = f"search.fs_uuid {UUID} root\n{linux('there')}"
+    image: bytes | str = bootcode.efi(prefix) if prefix else "MZ no GRUB"
+    esp = {file: image, "EFI/debian/grub.cfg": STUB.format(UUID), "EFI/other/grub.cfg": there}
+    mounted_nowhere(uefi, esp)
+    if mounted:
+        uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
+        uefi.fill({f"boot/efi/{path}": content for path, content in esp.items()})
+    said = stage(uefi, capsys)
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    assert said["cmdline"].endswith(end)
+
+
 def test_another_distributions_grub_is_followed_to_its_configuration(
     uefi: Tree, capsys: pytest.CaptureFixture[str]
 ) -> None:
