@@ -9,6 +9,7 @@ a picture.
 from __future__ import annotations
 
 import html
+import json
 import os
 import pty
 import re
@@ -21,16 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from kexec_hook.report.terminal import Style  # noqa: E402
-from tests.machine import Box  # noqa: E402
+from tests.machine import ROOTS, Box  # noqa: E402
 
 COLUMNS = 100
+TREE = "debian-12-microcode"
 NEW, OLD = "6.1.0-39-amd64", "6.1.0-37-amd64"
 
 
 def play() -> None:
     os.environ["COLUMNS"] = str(COLUMNS)
     with tempfile.TemporaryDirectory() as directory:
-        box = Box(Path(directory), "debian-12-microcode")
+        box = Box(Path(directory), TREE)
 
         def shell(line: str, *, why: str = "") -> None:
             comment = f"   # {why}" if why else ""
@@ -46,16 +48,44 @@ def play() -> None:
         shell("apt upgrade", why="ends with a line from kexec-hook")
         box.run("run", "--source=apt")
         print(flush=True)
-        run("kexec-hook status --check")
+
         shell("grub-reboot '1>4'", why="an even older kernel, once")
         box.grubenv("next_entry=1>4")
         run("kexec-hook status", "it follows, as GRUB does")
         box.grubenv("")
-        shell(f"truncate -s -1000 /boot/initrd.img-{NEW}", why="a full disk, say")
+
         initrd = box / f"boot/initrd.img-{NEW}"
-        initrd.write_bytes(initrd.read_bytes()[:-1000])
+        whole = initrd.read_bytes()
+        shell(f"truncate -s -100 /boot/initrd.img-{NEW}", why="a full disk, say")
+        initrd.write_bytes(whole[:-100])
         run("kexec-hook status --check", "nothing is left to luck")
         run("kexec-hook help initrd-damaged")
+        shell("update-initramfs -u")
+        initrd.write_bytes(whole)
+
+        shell("reboot", why="as the machine goes down, kexec-hook decides once more")
+        box.rebooting()
+        box.run("finalize")
+        print(flush=True)
+        shell("diff what-a-real-GRUB-booted what-kexec-was-given")
+        print(Style().good(same(box)))
+
+
+def same(box: Box) -> str:
+    """That a stand-in for kexec was given what GRUB boots on this tree: `make oracle` puts the same to a real one."""
+    expected = json.loads((ROOTS / TREE / "expected.json").read_text())
+    words = [word for word in box.calls[-1] if word.startswith(("--command-line=", "/"))]
+    given = {"kernel": words[0][len(str(box.root)) :], "cmdline": words[1].partition("=")[2]}
+    initrds = [(box / path.lstrip("/")).read_bytes() for path in expected["initrds"]]
+    joined = b"".join(data + bytes(-len(data) % 4) for data in initrds[:-1]) + initrds[-1]
+    if (box.lib / "initrd").read_bytes() != joined or given != {
+        name: expected[name] for name in given
+    }:
+        raise SystemExit(f"they differ: {expected} {given}")
+    length = len(expected["cmdline"])
+    return (
+        f"the same kernel, the same {len(initrds)} initrds, the same {length} bytes of command line"
+    )
 
 
 # The picture.

@@ -170,7 +170,7 @@ def _why(decision: Decision) -> Iterator[str]:
         above = result.default.entries[level - 1].title if level and result.default else ""
         where = f"submenu «{above}»" if above else "menu"
         title = menu[choice.index].title
-        yield f"{_chosen(choice)} of the {where}: «{title}»"
+        yield f"«{title}» in the {where}, {_chosen(choice)}"
         if level == 0:
             binding = evaluation.menu.env.get("default")
             if evaluation.chosen_by:
@@ -180,15 +180,11 @@ def _why(decision: Decision) -> Iterator[str]:
 
 
 def _chosen(choice: Choice) -> str:
-    if choice.matched:
-        return {
-            "number": "by its number, an entry",
-            "id": "by its id, an entry",
-            "title": "by its title, an entry",
-        }.get(choice.why, "an entry")
-    if choice.why == "unset":
-        return "`default` is not set, so the first entry"
-    return "`default` names no entry, so the first one"
+    if not choice.matched:
+        why = "is not set" if choice.why == "unset" else "names no entry"
+        return f"the first one, since `default` {why}"
+    named = choice.why if choice.why in ("number", "id", "title") else ""
+    return f"named by its {named}" if named else "chosen there"
 
 
 def evidence(name: str, binding: Binding, depth: int = 0) -> Iterator[str]:

@@ -158,7 +158,7 @@ def _wrong(found: Staged, decision: Decision, loaded: bool) -> str:
     if decision.accepted is None:
         return "now it would be declined"
     if not still(found, staged(decision, decision.accepted)):
-        return "GRUB would boot something else by now; the shutdown unit loads that"
+        return "GRUB would boot something else by now; kexec-hook.service loads that at shutdown"
     return ""
 
 
