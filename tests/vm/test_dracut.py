@@ -22,8 +22,10 @@ echo "@@INITRAMFS $1" > /dev/console
 [ "$1" != kexec ] || kexec -e
 echo b > /proc/sysrq-trigger
 """
+# Programs may run in dracut's /run, in that of initramfs-tools they may not.
 UNPACKED = """
 set -e
+mount -o remount,exec /run
 for program in /bin/sh /sbin/kexec; do
     for file in $program $(ldd $program | grep -o '/[^ ]*'); do
         mkdir -p /run/initramfs${file%/*}

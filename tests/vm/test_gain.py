@@ -81,6 +81,7 @@ def reboot(machine: VirtualMachine, kind: str) -> tuple[float, Gap | None]:
 
 def last_gap(machine: VirtualMachine) -> Gap | None:
     lines = machine.ok("cat /var/lib/kexec-hook/gaps 2> /dev/null; :").splitlines()
+    print(*lines[-1:])
     boot = machine.ok("cat /proc/sys/kernel/random/boot_id")
     gaps = [gap for line in lines if (gap := parse_gap(line)) and gap.boot == boot]
     return gaps[-1] if gaps else None

@@ -84,7 +84,50 @@ def test_loader_promised_after_staging_is_started(lab: Lab) -> None:
     by_grub = lab.by_grub(UPGRADED)
     machine = lab.at(UPGRADED)
     stage(machine)
+    machine.ok(TELL % "EFI Internal Shell")
+    before = machine.mark()
+    machine.say("reboot")
+    machine.wait_for_console("Interactive Shell", before)
+    assert machine.resets > before.resets
+    assert machine.reset().same_as_grub == by_grub.same_as_grub
+
+
+def test_the_same_loader_promised_once_more_is_no_reason_against_a_jump(lab: Lab) -> None:
+    by_grub = lab.by_grub(UPGRADED)
+    machine = lab.at(UPGRADED)
     machine.ok(TELL % "debian")
-    booted = machine.reboot("reboot")
-    assert (booted.kind, booted.same_as_grub) == ("firmware", by_grub.same_as_grub)
-    assert "BootNext" not in machine.ok("efibootmgr")
+    stage(machine)
+    assert jump(machine) == by_grub.same_as_grub
+    assert "BootNext" in machine.ok("efibootmgr")
+
+
+# An entry ahead of the one that has started this system.
+AHEAD = r"""
+set -e
+mkdir /boot/efi/EFI/other
+cp /boot/efi/EFI/debian/grubx64.efi /boot/efi/EFI/other/other.efi
+efibootmgr --quiet --create --disk /dev/vda --part 1 --label Other --loader '\EFI\other\other.efi'
+"""
+CURRENT = "efibootmgr | grep Boot$(efibootmgr | sed -n 's/^BootCurrent: //p')"
+
+
+def test_entry_that_comes_to_stand_ahead_is_started(lab: Lab) -> None:
+    machine = lab.at(UPGRADED)
+    stage(machine)
+    machine.ok(AHEAD)
+    declined = machine.shell("kexec-hook stage --dry-run")
+    assert (declined.code, "/EFI/other/other.efi is there" in declined.output) == (3, True), (
+        declined.output
+    )
+    assert machine.reboot("reboot").kind == "firmware"
+    assert "Other" in machine.ok(CURRENT)
+
+
+def test_request_to_mokmanager_is_an_objection(lab: Lab) -> None:
+    machine = lab.at(UPGRADED)
+    name = "/sys/firmware/efi/efivars/MokNew-605dab50-e046-4300-abb6-3dd810dd8b23"
+    machine.ok(f"printf '\\7\\0\\0\\0\\1' > {name}")
+    declined = machine.shell("kexec-hook stage")
+    expected = "a request to MokManager is waiting (MokNew)"
+    assert (declined.code, expected in declined.output) == (3, True), declined.output
+    assert loaded(machine) == "0"
