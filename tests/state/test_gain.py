@@ -16,6 +16,7 @@ from tests.machine import PROJECT, Box
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 NOON = 1_800_000_000  # seconds since the epoch
 GAPS = "var/lib/kexec-hook/gaps"
+LOADER = Path("/proc/sys/kernel/bootloader_type")
 
 
 class Clock:
@@ -202,6 +203,16 @@ def test_image_that_kexec_tools_loads_at_each_reboot_does_not_jump_and_hides_no_
     clock.box.write("sys/kernel/kexec_loaded", "1\n")  # LOAD_KEXEC=true
     clock.boot()
     assert gain(clock)["firmware"]["boots"] == 1
+
+
+@pytest.mark.skipif(not LOADER.exists(), reason="Linux has it on x86 alone")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_loader_is_read_as_the_kernel_gives_it(tmp_path: Path, shell: str) -> None:
+    """At the first read, and no more at the next: dash reads a byte at a time."""
+    clock = Clock(Box(tmp_path), shell)
+    clock.script = clock.script.replace('"$kernel/bootloader_type"', str(LOADER))
+    clock.boot()
+    assert (clock.box / GAPS).read_text().split(" ")[5] == LOADER.read_text().strip()
 
 
 def test_without_a_hardware_clock_nothing_is_measured(clock: Clock) -> None:
