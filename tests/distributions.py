@@ -7,10 +7,10 @@ docs/grub-compatibility.md.  No GRUB but Debian's is at hand here: it judges tho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests import grubcfg, images
+from tests import bootcode, grubcfg, images
 from tests.bootfiles import bzimage, cpio
 from tests.grubcfg import one_time_entry
 from tests.tree import Tree
@@ -29,6 +29,7 @@ class Answer:
     initrds: tuple[str, ...] = ()
     cmdline: str = ""
     writes: Mapping[str, str | None] = field(default_factory=dict)
+    blocks: tuple[str, ...] = ()  # the files that are written, in GRUB's order; empty: one
 
 
 @dataclass(frozen=True)
@@ -402,6 +403,153 @@ def rauc_other_slot(m: Machine) -> Answer:
 def rauc_hidden_slot(m: Machine) -> Answer:
     _rauc(m, readable=False)
     return Answer()
+
+
+_MENDER = """\
+mender_rootfsa_part=2
+mender_rootfsb_part=3
+mender_kernel_root_base=/dev/sda
+MENDER_ENV1=${prefix}/mender_grubenv1/env
+MENDER_LOCK1=${prefix}/mender_grubenv1/lock
+MENDER_ENV2=${prefix}/mender_grubenv2/env
+MENDER_LOCK2=${prefix}/mender_grubenv2/lock
+function mender_check_and_restore_env {
+    editing=invalid
+    load_env --skip-sig --file ${MENDER_LOCK2} editing
+    if [ "${editing}" != 0 ]; then
+        load_env --skip-sig --file ${MENDER_ENV1} bootcount mender_boot_part upgrade_available
+        save_env --file ${MENDER_ENV2} bootcount mender_boot_part upgrade_available
+        editing=0
+        save_env --file ${MENDER_LOCK2} editing
+    fi
+}
+function mender_save_env {
+    editing=1
+    save_env --file ${MENDER_LOCK2} editing
+    save_env --file ${MENDER_ENV2} bootcount mender_boot_part upgrade_available
+    editing=0
+    save_env --file ${MENDER_LOCK2} editing
+    editing=1
+    save_env --file ${MENDER_LOCK1} editing
+    save_env --file ${MENDER_ENV1} bootcount mender_boot_part upgrade_available
+    editing=0
+    save_env --file ${MENDER_LOCK1} editing
+}
+mender_check_and_restore_env
+load_env --skip-sig --file ${MENDER_ENV1} bootcount mender_boot_part upgrade_available
+export upgrade_available
+if [ "${upgrade_available}" = "1" ]; then
+    if [ "${bootcount}" != "0" ]; then
+        if [ "${mender_boot_part}" = "${mender_rootfsa_part}" ]; then
+            mender_boot_part="${mender_rootfsb_part}"
+        else
+            mender_boot_part="${mender_rootfsa_part}"
+        fi
+        upgrade_available=0
+        bootcount=0
+    else
+        bootcount=1
+    fi
+    mender_save_env
+fi
+regexp (.*),(.*) $root -s mender_grub_storage_device
+if test -e (${mender_grub_storage_device},gpt${mender_boot_part})/; then
+    root="${mender_grub_storage_device},gpt${mender_boot_part}"
+else
+    root="${mender_grub_storage_device},msdos${mender_boot_part}"
+fi
+mender_kernel_root="${mender_kernel_root_base}${mender_boot_part}"
+export mender_kernel_root
+configfile /boot/grub-mender-grubenv.cfg
+if [ "${upgrade_available}" = "1" ]; then reboot; else normal_exit; fi
+"""
+_MENDERS_SLOT = """\
+set timeout=0
+if [ "${upgrade_available}" = "1" ]; then
+    menuentry "Roll back latest upgrade" --id mender_rollback {
+        reboot
+    }
+    fallback=0
+fi
+set default=gnulinux-simple
+menuentry 'Debian GNU/Linux' --id gnulinux-simple {
+    linux /boot/vmlinuz-@V@ root=${mender_kernel_root} ro quiet
+    initrd /boot/initrd.img-@V@
+}
+"""
+_MENDERS_FILES = ("lock", "env")
+
+
+def _mender(m: Machine, *assignments: str) -> None:
+    """An update of slot B, sda3, beside the running slot A."""
+    m.release("debian", "12").part(1, "/boot/efi", "vfat", "ABCD-1234").part(2, "/", "ext4", ROOT)
+    m.part(3, "", "ext4", "77777777-2222-4333-8444-555555555555")
+    m.mkdir("boot/efi/grub-mender-grubenv").link("boot/grub", "efi/grub-mender-grubenv")
+    m.config(_MENDER, "boot/grub/grub.cfg")
+    for number in "12":
+        directory = f"boot/grub/mender_grubenv{number}"
+        m.grubenv(*assignments, path=f"{directory}/env")
+        m.grubenv("editing=0", path=f"{directory}/lock")
+    m.kernel("boot/vmlinuz-6.1.0-25-amd64", "boot/initrd.img-6.1.0-25-amd64")
+    m.config(_MENDERS_SLOT.replace("@V@", "6.1.0-25-amd64"), "boot/grub-mender-grubenv.cfg")
+    new = "6.1.0-26-amd64"
+    slot = Tree(m.scratch / "slot").write(f"boot/vmlinuz-{new}", bzimage(f"{new} (b) #1"))
+    slot.write(f"boot/initrd.img-{new}", cpio())
+    slot.write("boot/grub-mender-grubenv.cfg", _MENDERS_SLOT.replace("@V@", new))
+    images.ext4(m / "dev/sda3", slot.root, uuid="77777777-2222-4333-8444-555555555555")
+    (m / "dev/sda3").chmod(0o644)
+
+
+_MENDERS = tuple(
+    f"/boot/efi/grub-mender-grubenv/mender_grubenv{number}/{name}"
+    for number in "21"
+    for name in _MENDERS_FILES
+)
+
+
+@layout("Mender, Debian", "BIOS, UEFI", "an update is tried, read by grub-fstest", judged=False)
+def mender_update(m: Machine) -> Answer:
+    _mender(m, "bootcount=0", "mender_boot_part=3", "upgrade_available=1")
+    at, words = "/dev/sda3:/boot", "BOOT_IMAGE=/boot/vmlinuz-6.1.0-26-amd64 root=/dev/sda3 ro quiet"
+    writes = {"editing": "0", "bootcount": "1", "mender_boot_part": "3", "upgrade_available": "1"}
+    kernel, initrd = f"{at}/vmlinuz-6.1.0-26-amd64", f"{at}/initrd.img-6.1.0-26-amd64"
+    return Answer(kernel, (initrd,), words, writes, _MENDERS)
+
+
+@layout(
+    "Mender, Debian", "BIOS, UEFI", "an update that did not come up is taken back", judged=False
+)
+def mender_rollback(m: Machine) -> Answer:
+    _mender(m, "bootcount=1", "mender_boot_part=3", "upgrade_available=1")
+    writes = {"editing": "0", "bootcount": "0", "mender_boot_part": "2", "upgrade_available": "0"}
+    found = booted("6.1.0-25-amd64", "root=/dev/sda2 ro quiet", initrd="initrd.img-{}", **writes)
+    return replace(found, blocks=_MENDERS)
+
+
+@layout(
+    "Azure Linux 3", "UEFI", "grub2-mkconfig; the image's own prefix is on the ESP", judged=False
+)
+def azure_linux_3(m: Machine) -> Answer:
+    m.efi().release("azurelinux", "3.0").part(1, "/boot/efi", "vfat", "ABCD-1234")
+    m.part(2, "/", "ext4", ROOT)
+    m.option(1, "UEFI OS", f"{PART}1", "\\EFI\\BOOT\\bootx64.efi").boot_order(1, current=1)
+    m.write("boot/efi/EFI/BOOT/bootx64.efi", "shim")
+    m.write("boot/efi/EFI/BOOT/grubx64.efi", bootcode.efi("/boot/grub2"))
+    stub = 'search -n -u @ROOT@ -s\nset bootprefix=/boot\nset prefix=($root)"$bootprefix/grub2"\n'
+    m.config(stub + "configfile $prefix/grub.cfg\n", "boot/efi/boot/grub2/grub.cfg")
+    version = "6.6.64.2-9.azl3"
+    m.kernel(f"boot/vmlinuz-{version}", f"boot/initramfs-{version}.img")
+    words = f"root=PARTUUID={PART}2 ro selinux=0 rd.auto=1 net.ifnames=1 lockdown=integrity console=ttyS0"
+    m.config(f"""\
+{HEADER}set timeout=0
+menuentry 'AzureLinux GNU/Linux, with Linux {version}' --class azurelinux $menuentry_id_option 'gnulinux-{version}' {{
+	search --no-floppy --fs-uuid --set=root @ROOT@
+	linux	/boot/vmlinuz-{version} {words} $kernelopts
+	initrd	/boot/initramfs-{version}.img
+}}
+""")
+    m.grubenv("kernelopts=sysctl.kernel.unprivileged_bpf_disabled=1", path="boot/grub2/grubenv")
+    return booted(version, f"{words} sysctl.kernel.unprivileged_bpf_disabled=1")
 
 
 _POOL = """\

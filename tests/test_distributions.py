@@ -36,6 +36,8 @@ def test_what_distributions_lay_out(
     assert (said["kernel"], tuple(said["initrds"])) == (wanted.kernel, wanted.initrds)
     assert said["cmdline"] == wanted.cmdline
     assert said["env_writes"] == wanted.writes
+    if wanted.blocks:
+        assert tuple(block["file"] for block in said["env_blocks"]) == wanted.blocks
 
 
 @pytest.mark.oracle
