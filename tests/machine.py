@@ -35,6 +35,7 @@ set -- "" "$@"
 while [ $# -gt 0 ]; do
     case $1 in
         --initrd=*) cat "${1#--initrd=}" > $lib/initrd || exit 1 ;;
+        --dtb=*) cat "${1#--dtb=}" > $lib/devicetree || exit 1 ;;
         --unload) unload=yes ;;
         --load) load=yes ;;
         --load-panic) panic=yes ;;

@@ -31,13 +31,16 @@ class Plan(NamedTuple):
     kexec_args: tuple[str, ...] = ()
     panic: bool = False  # for the moment the running kernel panics
 
-    def argv(self, initrd: str | None = None) -> Argv:
-        """The kexec call; `initrd` stands for several that were joined."""
+    def argv(self, initrd: str | None = None, devicetree: str | None = None) -> Argv:
+        """The kexec call; `initrd` stands for several that were joined, `devicetree` for a tree that was marked."""
         words = ["kexec", *self.kexec_args, "--load-panic" if self.panic else "--load", self.kernel]
         if self.initrds:
             words.append(f"--initrd={initrd or self.joined}")
         if self.devicetree:
-            words.append(f"--dtb={self.devicetree}")
+            # With the other one kexec(8) passes over the tree.
+            words.append("--kexec-syscall")
+        if devicetree or self.devicetree:
+            words.append(f"--dtb={devicetree or self.devicetree}")
         words.append(f"--command-line={self.cmdline}")
         return tuple(words)
 

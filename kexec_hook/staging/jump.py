@@ -45,6 +45,7 @@ def jump(
         asked=held.state.read(names.ASKED) is not None,
         machine=attempts.machine_of(host),
         awaited=awaited,
+        marked=wanted.marked,
     )
     with uninterrupted():
         try:

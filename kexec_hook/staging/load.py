@@ -16,6 +16,7 @@ from kexec_hook.errors import KexecHookError
 from kexec_hook.kernel.plan import Plan, paths
 from kexec_hook.plugins.api import Decision, Objection, Trigger
 from kexec_hook.staging.jump import take_back
+from kexec_hook.staging.mark import marked_tree, marks
 from kexec_hook.state import names, record
 from kexec_hook.state.record import NoRecord, Staged
 from kexec_hook.system.directory import Busy, LockedDirectory
@@ -70,7 +71,7 @@ def _nothing_new(host: Host, held: LockedDirectory, decision: Decision) -> Stagi
     before = record.read_staged(held.state)
     try:
         plan = decision.accepted
-        if plan and _is_right(host, before, staged(decision, plan)):
+        if plan and _is_right(host, before, staged(decision, plan, marks(host, plan))):
             return Staging("unchanged", decision)
         if record.is_ours(host, before):
             forget(host, held)
@@ -81,7 +82,12 @@ def _nothing_new(host: Host, held: LockedDirectory, decision: Decision) -> Stagi
 
 def _is_right(host: Host, before: Staged | NoRecord, wanted: Staged) -> bool:
     """Does the kernel hold what is wanted, unless somebody else has loaded another image since?"""
-    return isinstance(before, Staged) and still(before, wanted) and Kexec(host).loaded()
+    return (
+        isinstance(before, Staged)
+        and still(before, wanted)
+        and before.marked == wanted.marked
+        and Kexec(host).loaded()
+    )
 
 
 def _nobody_has_loaded_since(host: Host, held: LockedDirectory, before: Staged) -> bool:
@@ -107,7 +113,7 @@ def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool =
             if ours and not theirs:
                 forget(host, held)
             return Staging("declined", decision, image_loaded=theirs or Kexec(host).loaded())
-        wanted = staged(decision, plan)
+        wanted = staged(decision, plan, marks(host, plan))
         if (
             isinstance(before, Staged)
             and _is_right(host, before, wanted)
@@ -124,7 +130,7 @@ def act(host: Host, held: LockedDirectory, decision: Decision, *, reload: bool =
         return Staging("failed", decision, failure=str(error), image_loaded=Kexec(host).loaded())
 
 
-def staged(decision: Decision, plan: Plan) -> Staged:
+def staged(decision: Decision, plan: Plan, marked: bool = False) -> Staged:
     """The record of a run, as it is when everything has gone well."""
     for path in paths(plan):
         decision.sysroot.stat(path)
@@ -141,6 +147,7 @@ def staged(decision: Decision, plan: Plan) -> Staged:
         plan=plan,
         env_blocks=env_blocks(decision),
         reads=dict(decision.sysroot.reads),
+        marked=marked,
     )
 
 
@@ -190,9 +197,13 @@ def _load(
 ) -> Staging:
     started = time.monotonic()
     try:
-        with initrd_argument(decision.sysroot, plan) as (initrd, fds), uninterrupted():
-            argv = plan.below(decision.sysroot).argv(initrd)
-            _load_recorded(host, held, decision, argv, fds, wanted)
+        with (
+            initrd_argument(decision.sysroot, plan) as (initrd, fds),
+            marked_tree(host, plan) as (tree, tree_fds),
+            uninterrupted(),
+        ):
+            argv = plan.below(decision.sysroot).argv(initrd, tree)
+            _load_recorded(host, held, decision, argv, (*fds, *tree_fds), wanted)
     except (SysrootError, OSError) as error:
         raise KexecError(f"the kernel could not be loaded: {error}") from error
     seconds = time.monotonic() - started

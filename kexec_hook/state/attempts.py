@@ -45,6 +45,7 @@ class Attempt(NamedTuple):
     asked: bool = False  # by hand, by `kexec-hook reboot`
     machine: str = ""  # where it was tried
     awaited: bool = False  # a plugin wants to hear what comes of it
+    marked: bool = False  # the kernel tells that a kexec has started it, in its device tree
 
     @property
     def when(self) -> str:
@@ -97,6 +98,8 @@ def judge(host: Host) -> tuple[Judgement, Attempt | None]:
             if attempt is not None and attempt.boot_id == host.boot_id:
                 return "pending", attempt
             jumped = came_by_kexec(host)
+            if jumped is None and attempt is not None and attempt.marked:
+                jumped = False  # else the mark would be there
             judgement: Judgement = "none"
             if attempt is not None and attempt.here and jumped is not None:
                 judgement = "jumped" if jumped else "failed"
@@ -267,8 +270,7 @@ def _parse(found: object) -> Attempt | None:
         return None
     here, written = (found.get(name, True) is True for name in ("here", "written"))
     release, kernel, boot_id = map(str, texts)
-    asked, machine = found.get("asked") is True, str(found.get("machine", ""))
-    awaited = found.get("awaited") is True
-    return Attempt(
-        release, kernel, boot_id, float(moment), here, written, changes, asked, machine, awaited
-    )
+    asked, awaited, marked = (found.get(name) is True for name in ("asked", "awaited", "marked"))
+    machine = str(found.get("machine", ""))
+    more = (changes, asked, machine, awaited, marked)
+    return Attempt(release, kernel, boot_id, float(moment), here, written, *more)

@@ -5,7 +5,8 @@ hooks/gap notes what the clocks said, a line a boot:
     line   = kind before rtc wall boot loader rtc uptime btime
     kind   = "firmware" | "jump"        what finalize had decided
     before, boot                        boot_id of the kernel that ended, and of the one that began
-    loader                              /proc/sys/kernel/bootloader_type of the latter, or "unknown"
+    loader                              bootloader_type of the latter (208 where a device tree tells of a kexec), or
+                                        "unknown"
 
 The hardware's clock runs on in between and is read on both sides, before anything sets it.  The kernel's own clock was
 set from it at the start, so both must show the same gap: they do not where somebody has set one of them, or where the

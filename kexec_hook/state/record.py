@@ -47,6 +47,8 @@ class Staged(NamedTuple):
     reads: Mapping[str, Identity | None]  # None: was missing
     # Kexec.calls_left just behind the call that loaded this image; None: others may have called in between
     calls_left: int | None = None
+    # The kernel that was loaded will tell that a kexec has started it: staging/mark.py.
+    marked: bool = False
 
     @property
     def release(self) -> str:
@@ -155,6 +157,7 @@ def parse_staged(data: bytes) -> Staged:
         reads=get("reads", lambda found: _mapping(found, _identity)),
         # An older version's record has none.
         calls_left=get("calls_left", _optional_whole) if "calls_left" in record else None,
+        marked=get("marked", _truth) if "marked" in record else False,
     )
 
 

@@ -19,6 +19,12 @@ RUN = "/run/kexec-hook"  # until the machine is booted: record, approval, stamp
 MARK = "/run/kexec-hook.loaded"
 BOOTLOADER_TYPE = "/proc/sys/kernel/bootloader_type"
 KEXEC = "208"
+# Where there is no bootloader_type: the device tree as the kernel got it (only root may read it), where it is unpacked
+# (not with ACPI), and the properties that only a kexec puts into its /chosen.  hooks/boot and hooks/gap look for them.
+DEVICE_TREE = "/sys/firmware/fdt"
+CHOSEN = "/proc/device-tree/chosen"
+OUR_PROPERTY = "kexec-hook,jumped-from"
+KEXEC_PROPERTIES = ("linux,booted-from-kexec", OUR_PROPERTY)
 # Linux' Documentation/arch/x86/boot.rst, type_of_loader: 0xD is kexec, 7 with the version 2 GRUB.  Newer GRUBs start
 # Linux by its EFI stub, too.
 _LOADERS = {KEXEC: "kexec", "114": "GRUB", "33": "EFI stub"}
@@ -89,10 +95,38 @@ class Host(NamedTuple):
 
     @property
     def booted_by(self) -> str:
-        """kexec, GRUB, EFI stub or unknown; empty where nothing tells: bootloader_type is of x86 alone."""
+        """kexec, GRUB, EFI stub or unknown; empty where nothing tells.
+
+        bootloader_type is of x86 alone; elsewhere a device tree may tell of a kexec, and of nothing else.
+        """
         kind = self.fact(BOOTLOADER_TYPE)
-        return _LOADERS.get(kind, "unknown") if kind else ""
+        if kind:
+            return _LOADERS.get(kind, "unknown")
+        return "kexec" if self._tree_tells_of_kexec() else ""
+
+    def _tree_tells_of_kexec(self) -> bool:
+        sysroot = self.sysroot()
+        if any(sysroot.exists(f"{CHOSEN}/{name}") for name in KEXEC_PROPERTIES):
+            return True
+        try:
+            tree = sysroot.read(DEVICE_TREE)
+        except SysrootError:
+            return False
+        return any(name.encode() in tree for name in KEXEC_PROPERTIES)
+
+    @property
+    def machine(self) -> str:
+        """As `uname -m` has it; empty where it is not known."""
+        return machine(self.sysroot())
 
     @property
     def boot_id(self) -> str:
         return self.fact("/proc/sys/kernel/random/boot_id")
+
+
+def machine(sysroot: Sysroot) -> str:
+    """As `uname -m` has it on the machine whose root this is; empty where it is not known."""
+    try:
+        return sysroot.text("/proc/sys/kernel/arch", 1 << 12).strip()  # since Linux 6.1
+    except SysrootError:
+        return os.uname().machine if str(sysroot.root) == "/" else ""

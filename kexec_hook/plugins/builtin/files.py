@@ -17,6 +17,7 @@ from kexec_hook.plugins.builtin.checks import Checks, ask
 from kexec_hook.plugins.builtin.fixes import another_entry, correct_entry, remake_initrd
 from kexec_hook.plugins.builtin.sight import is_blind
 from kexec_hook.system.distribution import Distribution
+from kexec_hook.system.host import machine
 from kexec_hook.system.sysroot import MissingError, NotPermittedError, Sysroot, SysrootError
 
 if TYPE_CHECKING:
@@ -115,13 +116,7 @@ def _architectures(decision: Decision) -> tuple[str, ...]:
 def _running(sysroot: Sysroot) -> str:
     if not sysroot.is_host:
         return ""
-    try:
-        found = sysroot.text("/proc/sys/kernel/arch", 1 << 12).strip()  # since Linux 6.1
-    except SysrootError:
-        import os
-
-        found = os.uname().machine if str(sysroot.root) == "/" else ""
-    return re.sub("^i[3-6]86$", "i686", found)
+    return re.sub("^i[3-6]86$", "i686", machine(sysroot))
 
 
 def _initrds(decision: Decision) -> Iterator[Objection]:

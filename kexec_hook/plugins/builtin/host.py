@@ -13,6 +13,7 @@ from kexec_hook.plugins.builtin import known, watchdog
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.facts import Facts
+from kexec_hook.system.host import BOOTLOADER_TYPE
 from kexec_hook.system.process import Programs
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
@@ -35,6 +36,20 @@ _ON_THE_MACHINE = "run kexec-hook on the booted machine, outside the chroot"
 _OUTSIDE = "run it outside of the sandbox that takes this capability away"
 _RECORD = 64 << 10  # bytes that a record and what goes with it may take
 OFF = "kexec_hook=off"
+# How virtual machines call themselves, as systemd's src/basic/virt.c knows them.
+_VIRTUAL = (
+    *(
+        "QEMU",
+        "KVM",
+        "OpenStack",
+        "KubeVirt",
+        "VMware",
+        "VirtualBox",
+        "Parallels",
+        "Virtual Machine",
+    ),
+    *("Google Compute Engine", "Apple Virtualization", "Alibaba Cloud ECS", "vServer"),
+)
 _CAP_SYS_BOOT = 22  # capabilities(7)
 
 
@@ -247,6 +262,23 @@ def _lockdown(decision: Decision, facts: Facts) -> Iterator[Objection]:
             code="not-signed",
             fix="install a signed kernel",
         )
+    elif _cannot_verify(facts):
+        yield Objection(
+            f"the running kernel is locked down ({locked[1]}), and cannot verify the signature of another one: "
+            "it was built without CONFIG_KEXEC_FILE",
+            code="cannot-verify",
+            fix="use a kernel with CONFIG_KEXEC_FILE",
+        )
+
+
+def _cannot_verify(facts: Facts) -> bool:
+    """Has the running kernel no kexec_file_load, as Debian's for arm64?  Its configuration tells."""
+    release = facts.text("/proc/sys/kernel/osrelease") or ""
+    for path in (f"/boot/config-{release}", f"/usr/lib/modules/{release}/config"):
+        configuration = facts.text(path, 1 << 20)
+        if configuration:
+            return not re.search(r"^CONFIG_KEXEC_FILE=y$", configuration, re.MULTILINE)
+    return False
 
 
 def _xen(decision: Decision, facts: Facts) -> Iterator[Objection]:
@@ -346,11 +378,24 @@ def _virtual(decision: Decision, facts: Facts) -> Iterator[Note]:
     kind = facts.text("/sys/hypervisor/type") or (
         "hypervisor" if "hypervisor" in facts.cpu() else ""
     )
-    if kind or facts.exists("/proc/device-tree/hypervisor"):
+    if kind or facts.exists("/proc/device-tree/hypervisor") or _names_itself_virtual(facts):
         yield Note(
             "this is a virtual machine, whose firmware is fast, so a kexec saves little time",
             code="virtual-machine",
         )
+
+
+def _names_itself_virtual(facts: Facts) -> bool:
+    """Elsewhere than on x86 the processor does not tell; most firmware does, and so does QEMU's device tree."""
+    if facts.exists(BOOTLOADER_TYPE):
+        return False
+    named = [
+        facts.text(f"/sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name")
+    ]
+    if named[0] == "Amazon EC2" and not named[1].endswith(".metal"):
+        return True
+    board = facts.text("/proc/device-tree/compatible") or ""
+    return "linux,dummy-virt" in board or any(name.startswith(_VIRTUAL) for name in named)
 
 
 def _full(decision: Decision, facts: Facts) -> Iterator[Note]:

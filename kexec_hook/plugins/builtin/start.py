@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +10,7 @@ from kexec_hook.disks.drives import split_node
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.plugins.builtin import proxmox
 from kexec_hook.system.distribution import system_ids
+from kexec_hook.system.host import machine
 from kexec_hook.system.sysroot import NotPermittedError, SysrootError
 
 if TYPE_CHECKING:
@@ -100,10 +100,7 @@ def _of_image(start: Start, disks: RootDisks, loader: BootOption) -> Start:
 
 def architecture(sysroot: Sysroot) -> str:
     """What the machine below a root is, as `uname -m` has it; empty where it does not tell."""
-    try:
-        return sysroot.text("/proc/sys/kernel/arch", 64).strip()  # since Linux 6.1
-    except SysrootError:
-        return os.uname().machine if str(sysroot.root) == "/" else ""
+    return machine(sysroot)
 
 
 def flavour_of(place: GrubPath, release: dict[str, str]) -> str:
@@ -276,7 +273,7 @@ def _cpu(sysroot: Sysroot, modules: str, stub: str) -> str:
         bits = 64
     fitting = [cpu for cpu in CPUS if CPUS[cpu][1] == bits]
     if sysroot.is_host:
-        running = _MACHINES.get(os.uname().machine)
+        running = _MACHINES.get(machine(sysroot))
         return running if running in fitting else fitting[0]
     for cpu in fitting:
         loader = f"{stub}/grub{CPUS[cpu][0]}.efi"

@@ -268,6 +268,24 @@ def test_lockdown_wants_a_signed_kernel(box: Box, how: str) -> None:
     assert reasons(box) == []
 
 
+@pytest.mark.parametrize("path", ["boot/config-@", "usr/lib/modules/@/config"])
+def test_lockdown_wants_a_kernel_that_can_verify(box: Box, path: str) -> None:
+    """Debian's for arm64 is built without it."""
+    box.write("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n")
+    (box / KERNEL).write_bytes(bzimage(signed=True))
+    config = path.replace("@", box.host.running)
+    (box / f"boot/config-{box.host.running}").unlink(missing_ok=True)
+    box.write(config, "CONFIG_KEXEC=y\n# CONFIG_KEXEC_FILE is not set\n")
+    why = (
+        "the running kernel is locked down (integrity), and cannot verify the signature of another one: "
+        "it was built without CONFIG_KEXEC_FILE; use a kernel with CONFIG_KEXEC_FILE"
+    )
+    assert reasons(box) == [why]
+    assert box.run("stage") == 3
+    box.write(config, "CONFIG_KEXEC=y\nCONFIG_KEXEC_FILE=y\n")
+    assert reasons(box) == []
+
+
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
@@ -754,3 +772,26 @@ def test_a_virtual_machine_is_noted(box: Box, path: str, content: str) -> None:
     note = "this is a virtual machine, whose firmware is fast, so a kexec saves little time"
     assert notes(box) == [note, NO_WATCHDOG]
     assert reasons(box) == []
+
+
+@pytest.mark.parametrize(
+    ("vendor", "product", "virtual"),
+    [
+        ("QEMU", "KVM Virtual Machine", True),
+        ("QEMU", "QEMU Virtual Machine", True),
+        ("Amazon EC2", "m7g.large", True),
+        ("Amazon EC2", "m7g.metal", False),
+        ("Google", "Google Compute Engine", True),
+        ("Ampere(R)", "Mt. Jade", False),
+    ],
+)
+def test_where_the_processor_does_not_tell_the_firmware_does(
+    box: Box, vendor: str, product: str, virtual: bool
+) -> None:
+    """arm64's has no word for it."""
+    box.write("/sys/class/dmi/id/sys_vendor", f"{vendor}\n")
+    box.write("/sys/class/dmi/id/product_name", f"{product}\n")
+    assert notes(box) == [NO_WATCHDOG]  # an x86 would have told
+    (box / "proc/sys/kernel/bootloader_type").unlink()
+    note = "this is a virtual machine, whose firmware is fast, so a kexec saves little time"
+    assert notes(box) == [note, NO_WATCHDOG] if virtual else [NO_WATCHDOG]
