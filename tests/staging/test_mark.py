@@ -178,7 +178,9 @@ def test_what_was_loaded_without_the_mark_is_loaded_anew(box: Box) -> None:
 
 def test_the_tree_that_grub_loads_is_marked_and_gets_the_firmwares_tables(box: Box) -> None:
     # A GRUB for x86 has no such command.
-    box.write("sys/firmware/efi/fw_platform_size", "64\n").write("boot/grub/arm64-efi/normal.mod", "")
+    box.write("sys/firmware/efi/fw_platform_size", "64\n").write(
+        "boot/grub/arm64-efi/normal.mod", ""
+    )
     box.write("boot/own.dtb", flat({"model": b"own\0", "chosen": {"stdout-path": b"x\0"}}))
     path = box / "boot/grub/grub.cfg"
     text = path.read_text()

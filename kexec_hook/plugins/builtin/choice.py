@@ -50,6 +50,7 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
         on_machine = (*host.objections(decision), *underway.objections(decision))
         found += _named("machine", on_machine)
         found += _named("firmware", firmware.objections(decision))
+        found += _named("firmware", _revoked(decision, sysroot))
         found += _named("trust", trust.objections(decision))
     return found
 
@@ -62,6 +63,14 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
 
         found += host.notes(decision)
     return [*found, *_needs_root(decision)]
+
+
+def _revoked(decision: Decision, sysroot: Sysroot) -> list[Objection]:
+    if not sysroot.unnoted.is_dir("/sys/firmware/efi"):
+        return []
+    from kexec_hook.plugins.builtin import revoked
+
+    return list(ask((revoked.objections,), decision))
 
 
 def _named(by: str, reasons: Iterable[Objection]) -> list[Objection]:

@@ -13,7 +13,6 @@ from kexec_hook.plugins.builtin import known, watchdog
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.facts import Facts
-from kexec_hook.system.host import BOOTLOADER_TYPE
 from kexec_hook.system.process import Programs
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
@@ -36,20 +35,6 @@ _ON_THE_MACHINE = "run kexec-hook on the booted machine, outside the chroot"
 _OUTSIDE = "run it outside of the sandbox that takes this capability away"
 _RECORD = 64 << 10  # bytes that a record and what goes with it may take
 OFF = "kexec_hook=off"
-# How virtual machines call themselves, as systemd's src/basic/virt.c knows them.
-_VIRTUAL = (
-    *(
-        "QEMU",
-        "KVM",
-        "OpenStack",
-        "KubeVirt",
-        "VMware",
-        "VirtualBox",
-        "Parallels",
-        "Virtual Machine",
-    ),
-    *("Google Compute Engine", "Apple Virtualization", "Alibaba Cloud ECS", "vServer"),
-)
 _CAP_SYS_BOOT = 22  # capabilities(7)
 
 
@@ -378,24 +363,11 @@ def _virtual(decision: Decision, facts: Facts) -> Iterator[Note]:
     kind = facts.text("/sys/hypervisor/type") or (
         "hypervisor" if "hypervisor" in facts.cpu() else ""
     )
-    if kind or facts.exists("/proc/device-tree/hypervisor") or _names_itself_virtual(facts):
+    if kind or facts.exists("/proc/device-tree/hypervisor") or known.names_itself_virtual(facts):
         yield Note(
             "this is a virtual machine, whose firmware is fast, so a kexec saves little time",
             code="virtual-machine",
         )
-
-
-def _names_itself_virtual(facts: Facts) -> bool:
-    """Elsewhere than on x86 the processor does not tell; most firmware does, and so does QEMU's device tree."""
-    if facts.exists(BOOTLOADER_TYPE):
-        return False
-    named = [
-        facts.text(f"/sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name")
-    ]
-    if named[0] == "Amazon EC2" and not named[1].endswith(".metal"):
-        return True
-    board = facts.text("/proc/device-tree/compatible") or ""
-    return "linux,dummy-virt" in board or any(name.startswith(_VIRTUAL) for name in named)
 
 
 def _full(decision: Decision, facts: Facts) -> Iterator[Note]:
