@@ -68,6 +68,7 @@ class RootDisks(VolumeDisks):
         self._drives = Drives(self.is_efi)
         self._systems: list[tuple[BlockDevice, FileSystem]] = []
         self._volumes: dict[int, Volume] = {}
+        self._known: dict[tuple[str, ...], FileSystem] = {}
         self._name_units(systems)
         self._believe_boot_image()
         self._drives.believe(known or {})
@@ -261,7 +262,18 @@ class RootDisks(VolumeDisks):
         )
 
     def _system(self, unit: BlockDevice) -> FileSystem | None:
-        return next((system for mine, system in self._systems if mine is unit), None)
+        return next((self._as_grub(system) for mine, system in self._systems if mine is unit), None)
+
+    def _as_grub(self, system: FileSystem) -> FileSystem:
+        """The same without its kind where GRUB cannot read it; /boot it has read."""
+        if system.kind != "ext2" or len(system.nodes) != 1 or system is self._systems[0][1]:
+            return system
+        if system.nodes not in self._known:
+            from kexec_hook.disks.superblock import is_beyond_grub  # most machines have one
+
+            beyond = is_beyond_grub(self.sysroot, system.nodes[0])
+            self._known[system.nodes] = system._replace(kind="") if beyond else system
+        return self._known[system.nodes]
 
     def _volume(self, system: FileSystem) -> Volume:
         if id(system) not in self._volumes:

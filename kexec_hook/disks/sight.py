@@ -67,7 +67,11 @@ class Sight:
         """
         if str(unseen) != fstest.UNKNOWN or system.mounts:
             return False
-        return not system.uuid or any(self._has(system, at, magic) for at, magic in _NO_FILE_SYSTEM)
+        if not system.uuid or any(self._has(system, at, magic) for at, magic in _NO_FILE_SYSTEM):
+            return True
+        from kexec_hook.disks.superblock import is_beyond_grub
+
+        return bool(system.nodes) and is_beyond_grub(self._sysroot, system.nodes[0])
 
     def _has(self, system: FileSystem, at: int, magic: bytes) -> bool:
         try:
