@@ -199,6 +199,15 @@ def test_a_file_without_linux_makes_no_entry_and_a_note(disk: Disk, flavour: str
     assert [(problem.message, problem.errno) for problem in machine.problems] == [(message, 0)]
 
 
+@pytest.mark.parametrize(("flavour", "doubts"), [(RHBOOT, 1), (UPSTREAM, 0)])
+def test_an_efi_program_may_be_an_entry_of_newer_rhboots(
+    disk: Disk, flavour: str, doubts: int
+) -> None:
+    machine = disk.entry("a-1-1", K1).entry("b-1-1", "title U\nefi /EFI/x.efi\n").run(flavour)
+    assert [entry.id for entry in machine.menu or []] == ["a-1-1"]
+    assert len(machine.guesses) == doubts
+
+
 @BOTH
 def test_comments_are_skipped_also_indented_ones(disk: Disk, flavour: str) -> None:
     (entry,) = disk.entry("a-1-1", "# one\n  # two\n  #\ntitle T\n#\nlinux /k\n").menu(flavour)

@@ -166,6 +166,13 @@ def _add(
     if linux is None:
         message = "GRUB makes no entry of this file: no linux line, or one after a blank line or a key without a value"
         m.report(message, Span(snippet.source, 0, 0), OK)
+        efi = snippet.first("efi")
+        if efi and m.flavour.blscfg == "rhboot":
+            _doubt(
+                m,
+                "newer GRUBs of Fedora and RHEL make an entry of `efi`, older ones none",
+                efi.span,
+            )
     elif m.menu is None:
         m.fail(call.error(MENU, "no menu context"))
     else:

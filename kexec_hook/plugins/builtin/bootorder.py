@@ -94,9 +94,19 @@ def partitions(disks: RootDisks, option: BootOption) -> list[Device]:
     devices = disks.devices()
     if option.partuuid and any(device.partuuid for device in devices):
         found = [d for d in devices if d.partuuid.lower() == option.partuuid.lower()]
+        found = _mirrored(disks, option.partuuid) or found
     else:
         found = [device for device in devices if device.fs == "fat"]
     return [disks.keep(device) for device in found]
+
+
+def _mirrored(disks: RootDisks, partuuid: str) -> list[Device]:
+    """The mounted FAT on an array that a partition is a half of, its superblock at the end: both hold the same."""
+    node = node_of(disks, partuuid)[len("/dev/") :]
+    holders = disks.sysroot.listdir(f"/sys/class/block/{node}/holders") if node else []
+    names = [disks.called(holder) for holder in holders if holder.startswith("md")]
+    found = [device for name in names if name and (device := disks.device(name))]
+    return [device for device in found if device.seen and device.fs == "fat"]
 
 
 def _look_at(disks: RootDisks, device: Device, path: str) -> Seen:

@@ -306,6 +306,20 @@ def test_an_esp_that_is_not_mounted_hides_what_grub_reads(uefi: Tree) -> None:
     ]
 
 
+@pytest.mark.parametrize(("fs", "known"), [("vfat", True), ("ext4", False)])
+def test_an_esp_that_is_half_of_a_mirror_is_seen_through_the_mirror(
+    tmp_path: Path, fs: str, known: bool
+) -> None:
+    """mdadm --metadata=1.0: each half looks like the file system to the firmware."""
+    machine = Tree(tmp_path).mount("/", "/dev/sda2").by("uuid", UUID, "sda2").efi()
+    machine.mount("/boot/efi", "/dev/md0", fs, device="9:0").by("uuid", "0FC6-3DAF", "md0")
+    machine.touch("dev/sda1", "dev/sda2", "dev/md0", "sys/class/block/sda1/holders/md0")
+    machine.by("partuuid", ESP_PART, "sda1").by("partuuid", ROOT_PART, "sda2")
+    machine.write("boot/efi/EFI/debian/grub.cfg").touch("boot/efi/EFI/debian/shimx64.efi")
+    machine.option(1, "debian", ESP_PART, SHIM).boot_order(1, current=1)
+    assert codes(machine) == ([] if known else ["not-mounted"], [])
+
+
 def test_findings_are_asked_of_any_root(uefi: Tree) -> None:
     sysroot = uefi.variable("BootNext", b"\1\0").sysroot(is_host=True)
     found = list(bootorder.findings(sysroot, RootDisks(sysroot)))
