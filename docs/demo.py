@@ -133,7 +133,8 @@ def picture(text: str) -> str:
     lines = [part for line in text.split("\n") for part in folded(line)]
     height = 18 * len(lines) + 28
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {height}" width="820" height="{height}" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" role="img"'
+        f' viewBox="0 0 820 {height}" width="820" height="{height}"'
         ' aria-label="A terminal: kexec-hook on a machine whose kernel was upgraded">',
         f"<style>{_CSS}</style>",
         f'<rect x=".5" y=".5" width="819" height="{height - 1}" rx="6"/>',
