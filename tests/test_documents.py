@@ -1,7 +1,13 @@
-"""Every command that a document shows is one: kexec-hook's are run, on a directory that stands for a machine."""
+"""Every command that a document or a message shows is one.
+
+kexec-hook's are run, on a directory that stands for a machine; so are those of make, Python and the journal looked up.
+The README's others are run by `make packages-all`, in a fresh Debian, and docs/packaging.md's by `make packages`.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -41,10 +47,23 @@ def commands() -> dict[str, str]:
     found: dict[str, str] = {}
     for path in DOCUMENTS:
         for line in code(path.read_text(encoding="utf-8")):
-            match = re.match(r"(?:[#$] )?(?:sudo )?kexec-hook( .*|)$", line)
+            match = re.match(r"(?:[#$] )?(?:sudo )?(?:\.venv/bin/)?kexec-hook( .*|)$", line)
             if match and not re.search(r"[│└]|\.\.\.|^ *,", match[1]):
                 found.setdefault(match[1].partition(" # ")[0].strip(), path.name)
+    for path in sorted(ROOT.glob("kexec_hook/**/*.py")):
+        for line in shown(path):
+            found.setdefault(line.strip(), path.name)
     return found
+
+
+def shown(path: Path) -> Iterator[str]:
+    """The command lines of ours that a module may print: whole texts (what to do), and those between backquotes."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == "fix":
+            if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                yield from re.findall(r"^(?:sudo )?kexec-hook( .*)$", node.value.value)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"`(?:sudo )?kexec-hook( [^`]*)`", node.value)
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +91,18 @@ def test_targets_of_make_are_there() -> None:
         for line in code(path.read_text(encoding="utf-8")):
             for target in re.findall(r"^make ([a-z][a-z0-9-]*)", line):
                 assert re.search(rf"^{target}\b.*:", makefile, re.MULTILINE), (path.name, target)
+
+
+def test_python_modules_that_are_started_are_there() -> None:
+    for path in DOCUMENTS:
+        for line in code(path.read_text(encoding="utf-8")):
+            for module in re.findall(r"python3 -m (tests\.[a-z_.]+)", line):
+                assert importlib.util.find_spec(module), (path.name, module)
+
+
+def test_fields_of_the_journal_and_of_the_environment_are_there() -> None:
+    modules = [*ROOT.glob("kexec_hook/**/*.py"), *ROOT.glob("tests/**/*.py")]
+    known = "".join(path.read_text(encoding="utf-8") for path in modules)
+    for path in DOCUMENTS:
+        for name in re.findall(r"KEXEC_HOOK_[A-Z]+", path.read_text(encoding="utf-8")):
+            assert f'"{name}"' in known, (path.name, name)

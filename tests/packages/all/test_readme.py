@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.packages import chroot as chroots
-from tests.packages.chroot import ROOT, Chroot, tarball, unpack
+from tests.packages.chroot import ROOT, Chroot, Done, tarball, unpack
 from tests.packages.deb_lab import files, machine
 
 pytestmark = pytest.mark.packages
@@ -93,16 +93,20 @@ def ours(chroot: Chroot) -> set[str]:
     return set(found.splitlines())
 
 
+def install(chroot: Chroot, way: str) -> Done:
+    script = f"cd /{CLONE}\n{block('Install it', WAYS[way][0])}"
+    return chroot.run("sh", "-ex", "-c", script, network=True, seconds=1500).check()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_its_commands_lead_from_nothing_to_a_staged_kernel_and_away(
     fresh: Chroot, way: str
 ) -> None:
-    installing, removing = WAYS[way]
+    _, removing = WAYS[way]
     before = ours(fresh)
     release = (fresh / "srv/kernels").read_text().split()[0]
 
-    install = f"cd /{CLONE}\n{block('Install it', installing)}"
-    fresh.run("sh", "-ex", "-c", install, network=True, seconds=1500).check()
+    install(fresh, way)
     status = fresh.run("kexec-hook", "status").check().output
     assert re.search(
         rf"^GRUB boots +Debian GNU/Linux  \({re.escape(release)}\)$", status, re.MULTILINE
@@ -126,3 +130,14 @@ def test_its_commands_lead_from_nothing_to_a_staged_kernel_and_away(
     # Settings that were changed, and what the next boot forgets.
     assert ours(fresh) - before <= {"/etc/kexec-hook.conf", "/run/kexec-hook"}
     assert fresh.sh("command -v kexec-hook").status != 0
+
+
+def test_the_package_takes_over_what_pipx_has_installed_and_asks_nothing(fresh: Chroot) -> None:
+    install(fresh, "with pipx")
+    fresh.sh("echo 'panic_timeout = 30' >> /etc/kexec-hook.conf").check()
+    done = install(fresh, "as a package")
+    assert "onfiguration file" not in done.output  # dpkg's question
+    left = fresh.sh("grep -rlF 'Put here by' /etc /usr/lib; true").output.split()
+    assert left == ["/etc/kexec-hook.conf.d/local.conf"]
+    settings = fresh.run("/usr/bin/kexec-hook", "explain").output
+    assert "panic_timeout = 30 (/etc/kexec-hook.conf.d/local.conf:" in settings
