@@ -144,7 +144,7 @@ def build(chroot: Chroot, spec: str, *options: str) -> list[Path]:
     assert name
     chroot.write(f"build/{name[1]}.spec", spec)
     argv = ["rpmbuild", "--define", "_topdir /build", *options, "-bb", f"/build/{name[1]}.spec"]
-    done = chroot.run(*argv).check()
+    done = chroot.run(*argv, seconds=900).check()
     return [chroot / path for path in re.findall(r"^Wrote: (\S+)$", done.output, re.MULTILINE)]
 
 

@@ -99,6 +99,20 @@ def test_manual_pages_completions_and_units_are_there(built: tuple[Chroot, dict[
 
 
 @pytest.mark.packages
+def test_what_is_enabled_is_the_distributions_to_say(built: tuple[Chroot, dict[str, str]]) -> None:
+    """systemd.preset(5): no package brings presets; and no scriptlet starts what nobody has enabled."""
+    assert not [path for path in query(built, "kexec-hook", "-l") if "preset" in path]
+    scripts = "\n".join(query(built, "kexec-hook", "--scripts"))
+    assert not re.search(r"systemctl.* (start|enable)\b", scripts)
+    chroot, paths = built
+    install(chroot, *paths.values())
+    unit = (chroot / "usr/lib/systemd/system/kexec-hook.service").read_text()
+    also = next(line for line in unit.splitlines() if line.startswith("Also="))
+    others = {path.name for path in (ROOT / "systemd").glob("*.service")} - {"kexec-hook.service"}
+    assert set(also.removeprefix("Also=").split()) == others
+
+
+@pytest.mark.packages
 def test_rpmlint_says_nothing_that_is_not_named(built: tuple[Chroot, dict[str, str]]) -> None:
     chroot, paths = built
     chroot.write(
@@ -190,8 +204,3 @@ def install(chroot: Chroot, *words: str) -> None:
 
 def rpm_names(chroot: Chroot) -> list[str]:
     return chroot.run("rpm", "-qa", "*kexec-hook*", "--qf", "%{NAME}\n").check().output.split()
-
-
-def test_rpmlintrc_names_the_version_of_the_spec() -> None:
-    text = SPEC.with_name("kexec-hook.rpmlintrc").read_text(encoding="utf-8")
-    assert f"incoherent-version-in-changelog {re.escape(__version__)}-1 " in text
