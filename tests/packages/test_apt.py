@@ -115,6 +115,19 @@ def test_lintian_has_nothing_to_say(built: tuple[Chroot, Path]) -> None:
     assert done.status == 0
 
 
+def test_units_and_drop_ins_are_where_the_release_has_its_own(suite: str, package: Path) -> None:
+    argv = ["dpkg-deb", "-c", str(package)]
+    listed = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    units = {
+        path.removeprefix(".")
+        for path in listed
+        if "/systemd/system/" in path and path.endswith((".service", ".conf"))
+    }
+    top = "/lib/systemd/system" if suite == "bookworm" else "/usr/lib/systemd/system"
+    ours = [path for path in (ROOT / "systemd").rglob("*") if path.is_file()]
+    assert units == {f"{top}/{path.relative_to(ROOT / 'systemd')}" for path in ours}
+
+
 def test_piuparts_finds_what_was_there_before_after_installation_and_purge(
     built: tuple[Chroot, Path], suite: str, package: Path
 ) -> None:

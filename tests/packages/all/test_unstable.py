@@ -32,11 +32,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chroot, Pa
 
 def test_lintian_has_nothing_to_say_not_even_pedantically(built: tuple[Chroot, Path]) -> None:
     chroot, changes = built
-    done = chroot.run(
-        *("lintian", "--display-info", "--display-experimental", "--pedantic", "--allow-root"),
-        f"/build/{changes.name}",
-    )
-    assert (done.status, done.output) == (0, "")
+    argv = ("lintian", "--display-info", "--pedantic", "--allow-root", f"/build/{changes.name}")
+    done = chroot.run(*argv, seconds=900)
+    said = [line for line in done.output.splitlines() if not line.startswith("N: ")]
+    assert (done.status, said) == (0, [])
 
 
 def test_piuparts_finds_what_was_there_before_after_installation_and_purge(
@@ -61,6 +60,8 @@ def test_autopkgtest_runs_all_tests_and_they_pass(built: tuple[Chroot, Path]) ->
     chroot, changes = built
     [package] = changes.parent.glob("*.deb")
     [source] = changes.parent.glob("*.dsc")
+    # What the package depends on is to be had: its root has no lists of packages.
+    chroot.run("apt-get", "-qq", "update", network=True).check()
     done = chroot.run(
         *("autopkgtest", "--summary-file=/srv/summary", f"/build/{package.name}"),
         *(f"/build/{source.name}", "--", "null"),
