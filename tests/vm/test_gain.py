@@ -21,11 +21,11 @@ RECIPE = image.DEBIAN_12
 WAITS = 20  # seconds
 BOOTS = 5  # of each kind
 WITHIN = 2.0  # seconds
-# The unit's stop is over; and the kernel's first line is on the console when it is said.
+# The end of the unit's stop, by the shell of its last program; and the kernel's first line, on the console when it is said.
 LOUD = "quiet loglevel=6 earlycon=uart8250,io,0x3f8,115200"
 DOWN = f"""
 mkdir -p /etc/systemd/system/kexec-hook.service.d
-printf '[Service]\\nExecStopPost=/bin/sh -c "echo @@DOWN > /dev/ttyS0"\\n' \\
+printf '[Service]\\nExecStopPost=\\nExecStopPost=-/bin/sh -c "/usr/lib/kexec-hook/gap down; echo @@DOWN > /dev/ttyS0"\\n' \\
     > /etc/systemd/system/kexec-hook.service.d/e2e.conf
 sed -i 's/"quiet"/"{LOUD}"/; /TIMEOUT/d' /etc/default/grub
 printf 'GRUB_TIMEOUT={WAITS}\\nGRUB_TIMEOUT_STYLE=menu\\n' >> /etc/default/grub
