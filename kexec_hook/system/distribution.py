@@ -148,7 +148,10 @@ class Distribution:
         if release and self.family == "debian":
             package = self._debian_kernel(release)
             if package:
-                return f"apt-get install --reinstall {package}"
+                # The kernel itself, where the other package only copies it to /boot: Debian since 2026.
+                binary = f"linux-binary-{release}"
+                has = self._sysroot.exists(f"/var/lib/dpkg/info/{binary}.list")
+                return f"apt-get install --reinstall {f'{binary} ' if has else ''}{package}"
         if release and self.family == "fedora":
             flavour = "uek-" if "uek" in release else ""
             return f"dnf reinstall kernel-{flavour}core-{release}"

@@ -167,6 +167,15 @@ def test_the_package_of_a_kernel_is_one_that_dpkg_knows(root: Root) -> None:
     assert commands.reinstall_kernel(own, "") == f"reinstall the package that {own} comes from"
 
 
+def test_a_kernel_in_two_packages_is_put_back_by_both(root: Root) -> None:
+    for name in ("binary", "image"):
+        root.write(f"var/lib/dpkg/info/linux-{name}-7.2.12+deb14-amd64.list")
+    commands = root.distribution(DEBIAN)
+    both = "linux-binary-7.2.12+deb14-amd64 linux-image-7.2.12+deb14-amd64"
+    wanted = f"apt-get install --reinstall {both}"
+    assert commands.reinstall_kernel("/boot/vmlinuz-7.2.12+deb14-amd64", "") == wanted
+
+
 def test_os_release_of_usr_counts_where_etc_has_none(root: Root) -> None:
     root.write("usr/lib/os-release", FEDORA)
     assert os_release(Sysroot(root.root))["ID"] == "fedora"
