@@ -78,9 +78,9 @@ kills: ARGS = --proof docs/proof.md
 kills: $(VENV)/tests
 	$(BIN)/python -m tests.kills all all $(ARGS)
 
-# contrib/: Prometheus' rules and metrics, the Ansible collection.  What is missing (promtool: apt-get install prometheus) is
-# skipped with a reason; ansible-core and ansible-lint come from PyPI, into .venv/ansible.
-fleet: $(VENV)/tests
+# contrib/: Prometheus' metrics and rules, the Ansible collection and its rolling reboot.  ansible-core and ansible-lint
+# come from PyPI, into .venv/ansible; promtool (apt-get install prometheus) is asked where it is there.
+fleet: $(VENV)/tests $(VENV)/ansible
 	$(BIN)/python -m pytest -m fleet -v --tb=short tests/fleet $(ARGS)
 
 # Measures a reboot and a jump in a virtual machine, each five times, and draws docs/timeline.svg.  On a quiet system.
@@ -121,6 +121,11 @@ $(VENV)/bin/pip:
 
 $(VENV)/runs: pyproject.toml | $(VENV)/bin/pip
 	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/ansible: tests/fleet/ansible.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@
 
 $(VENV)/tests: pyproject.toml | $(VENV)/bin/pip
