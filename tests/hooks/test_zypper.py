@@ -22,18 +22,10 @@ def frame(command: str, body: str = "", **headers: str) -> bytes:
     return f"{command}\n{lines}\n{body}".encode() + b"\0"
 
 
-STEPS = """{
-"TransactionStepList":[
-{"type":"M","stage":"ok","solvable":{"n":"kernel-default","v":"6.4.0","r":"150600.23","a":"x86_64"}}
-]
-}"""
-# What libzypp sends, with the messages to which it has an answer.
-COMMIT = (
-    frame("PLUGINBEGIN", userdata="a commit"),
-    frame("COMMITBEGIN", STEPS),
-    frame("COMMITEND", STEPS),
-    frame("PLUGINEND"),
-    frame("_DISCONNECT"),
+# What libzypp 17.36 sent when zypper installed a package, each message up to its NUL byte.
+COMMIT = tuple(
+    message + b"\0"
+    for message in Path(__file__).with_name("zypper-commit.stream").read_bytes().split(b"\0")[:-1]
 )
 
 
@@ -62,11 +54,13 @@ class Plugin:
         run = self.directory / "run"
         there = f'[ -e {self.directory}/asks ] && echo "asks is there" >> {self.log}'
         says = f"echo '{line}'" if line else ":"
-        run.write_text(f'#!/bin/sh\necho "run $*" >> {self.log}\n{there}\n{says}\nexit {status}\n')
+        run.write_text(
+            f'#!/bin/sh\ncat\necho "run $*" >> {self.log}\n{there}\n{says}\nexit {status}\n'
+        )
         run.chmod(0o755)
 
     def called_by(self, name: str, screen: Path) -> None:
-        (self.caller / "comm").write_text(f"{name}\n")
+        (self.caller / "cmdline").write_text(f"{name}\0--non-interactive\0in\0")
         (self.caller / "fd/2").unlink(missing_ok=True)
         (self.caller / "fd/2").symlink_to(screen)
 
@@ -82,6 +76,11 @@ class Plugin:
 @pytest.fixture
 def plugin(tmp_path: Path) -> Plugin:
     return Plugin(tmp_path)
+
+
+def test_recorded_commit_is_a_whole_one() -> None:
+    commands = [message.partition(b"\n")[0].decode() for message in COMMIT]
+    assert commands == ["PLUGINBEGIN", "COMMITBEGIN", "COMMITEND", "PLUGINEND", "_DISCONNECT"]
 
 
 def test_each_message_is_acknowledged_and_the_question_comes_once(plugin: Plugin) -> None:
@@ -168,7 +167,10 @@ def test_what_run_says_goes_to_the_log_and_never_among_the_answers(plugin: Plugi
     assert not (plugin.directory / "screen").read_bytes()
 
 
-@pytest.mark.parametrize(("name", "shown"), [("zypper", True), ("y2base", False)])
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("zypper", True), ("/usr/bin/zypper", True), ("/usr/lib/YaST2/bin/y2base", False)],
+)
 def test_zyppers_user_sees_it_on_a_terminal_and_yasts_does_not(
     plugin: Plugin, name: str, shown: bool
 ) -> None:
