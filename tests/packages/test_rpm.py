@@ -43,8 +43,14 @@ def query(built: tuple[Chroot, dict[str, str]], name: str, *words: str) -> list[
 
 
 @pytest.mark.packages
-def test_each_dnf_has_a_package_with_its_glue(built: tuple[Chroot, dict[str, str]]) -> None:
-    assert set(built[1]) == {"kexec-hook", "kexec-hook-dnf5", "python3-dnf-plugin-kexec-hook"}
+def test_zypper_and_each_dnf_have_a_package_with_their_files(
+    built: tuple[Chroot, dict[str, str]],
+) -> None:
+    more = {"kexec-hook-dnf5", "kexec-hook-zypper", "python3-dnf-plugin-kexec-hook"}
+    assert set(built[1]) == {"kexec-hook", *more}
+    assert "-rwxr-xr-x /usr/lib/zypp/plugins/commit/kexec-hook" in query(
+        built, "kexec-hook-zypper", "--qf", "[%{FILEMODES:perms} %{FILENAMES}\n]"
+    )
     assert query(built, "kexec-hook-dnf5", "-l") == [
         "/etc/dnf/libdnf5-plugins/actions.d/kexec-hook.actions"
     ]
@@ -75,6 +81,7 @@ def test_the_package_needs_what_is_run_and_imported(built: tuple[Chroot, dict[st
     release = query(built, "kexec-hook", "--qf", "%{VERSION}-%{RELEASE}")[0]
     for name, manager in (
         ("kexec-hook-dnf5", "dnf5"),
+        ("kexec-hook-zypper", "zypper"),
         ("python3-dnf-plugin-kexec-hook", "python3-dnf"),
     ):
         assert {f"kexec-hook = {release}", manager} <= set(query(built, name, "--requires"))
@@ -122,7 +129,7 @@ def test_rpmlint_says_nothing_that_is_not_named(built: tuple[Chroot, dict[str, s
         "rpmlint", "-r", "/build/kexec-hook.rpmlintrc", "/build/kexec-hook.spec", *paths.values()
     )
     assert re.findall(r"^.*: [EW]: .*$", done.output, re.MULTILINE) == []
-    assert "3 packages and 1 specfiles checked; 0 errors, 0 warnings" in done.output
+    assert "4 packages and 1 specfiles checked; 0 errors, 0 warnings" in done.output
 
 
 @pytest.mark.packages
