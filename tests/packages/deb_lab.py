@@ -154,7 +154,7 @@ echo "${older#linux-image-} ${newer#linux-image-}" > /srv/kernels
 
 
 # What judges packages, in their newest versions: those of unstable.
-JUDGES = ("autopkgtest", "python3-all", "rpmlint")
+JUDGES = ("autopkgtest", "python3-all", "rpm", "rpmlint")
 
 
 def builder(suite: str) -> Recipe:
