@@ -140,7 +140,7 @@ class Drives:
         return unit
 
     def in_order(self) -> list[tuple[Drive, list[BlockDevice]]]:
-        """Every drive with its units as GRUB's iterator meets them: firmware disks first, the last partition first."""
+        """Every drive with its units as GRUB's iterator may meet them: of a drive the last partition first."""
         drives = sorted(
             self._drives.values(), key=lambda drive: (drive.family != "hd", _natural(drive.name))
         )
@@ -201,9 +201,13 @@ class Drives:
         return drive in unknown and len(unknown) > 1
 
     def in_known_order(self, one: Drive, other: Drive) -> bool:
-        """Is it more than a guess which of two GRUB comes to first?  The firmware's are before all others."""
+        """Is it more than a guess which of two GRUB comes to first?
+
+        Volumes, arrays and containers that it has met already come before the firmware's disks, others after them
+        (kern/disk.c, grub_disk_dev_register; disk/diskfilter.c, grub_diskfilter_iterate).
+        """
         if one.family != "hd" or other.family != "hd":
-            return True
+            return False
         if UNTOLD not in (one.why, other.why):
             return True
         numbers = sorted(

@@ -88,9 +88,9 @@ class Files(Environment):
         return self.disks.list(path)
 
     def find(self, by: FindBy, value: str, hints: Sequence[str]) -> Sequence[str]:
-        """Names of the devices that answer; a disk that `loopback` made may be one of them."""
+        """Names of the devices that answer; a disk that `loopback` made comes before them, behind hints alone."""
         found = [name for name in self.disks.find(by, value, hints) if self.device(name)]
-        if not found:
+        if not any(_is_hinted(name, hints) for name in found[:1]):
             for name in self.loopbacks:
                 self._refuse_loopback(name)
         return found
@@ -204,6 +204,10 @@ class Files(Environment):
         return self.display(path) if self.display else str(path)
 
     display: Callable[[GrubPath], str] | None = None
+
+
+def _is_hinted(name: str, hints: Sequence[str]) -> bool:
+    return any(name == hint or (hint[-1:] == "," and name.startswith(hint)) for hint in hints)
 
 
 def _check_block_list(blocks: str) -> None:

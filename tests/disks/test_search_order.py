@@ -200,3 +200,17 @@ def test_an_initrd_that_cannot_be_seen_is_not_called_missing(machine: Tree, line
     reasons = [objection.reason for objection in decided(machine, config).objections]
     assert len(reasons) == 1, reasons
     assert "/dev/sda3" in reasons[0]
+
+
+def test_a_volume_comes_before_the_disks_or_after_them(tmp_path: Path) -> None:
+    """GRUB asks the volumes that it has met first, and looks for others last."""
+    machine = Tree(tmp_path / "root").mount("/", "/dev/sda2").by("uuid", "AAAA", "sda2")
+    machine.write("dev/sda2").write("dev/dm-0").link("dev/mapper/vg-data", "../dm-0")
+    machine.write("sys/class/block/dm-0/dm/uuid", f"LVM-{'a' * 32}{'b' * 32}\n")
+    machine.mount("/data", "/dev/mapper/vg-data", device="254:0").by("uuid", "BBBB", "dm-0")
+    machine.touch("both", "data/both", "data/one")
+    disks = machine.disks()
+    with pytest.raises(Unseen, match="which disk GRUB finds first"):
+        disks.find("file", "/both")
+    assert list(disks.find("file", "/one")) == ["lvm/vg-data"]
+    assert disks.find("file", "/both", ["lvm/vg-data"])[0] == "lvm/vg-data"

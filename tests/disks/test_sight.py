@@ -417,6 +417,26 @@ def test_disk_made_of_an_image_is_not_seen(disk: Disk) -> None:
     assert disk.boots() == "Linux"
 
 
+@pytest.mark.parametrize(
+    ("search", "known"),
+    [
+        ("search --file --set=x /boot/vmlinuz-6.1", False),
+        ("search --file --set=x /only/in/the/image", False),
+        (f"search --fs-uuid --set=x {UUID}", False),
+        ("search --file --set=x --hint=hd0,gpt2 /boot/vmlinuz-6.1", True),
+        ("search --file --set=x --hint=hd0, /boot/vmlinuz-6.1", True),
+    ],
+)
+def test_disk_made_of_an_image_is_searched_before_all_others(
+    disk: Disk, search: str, known: bool
+) -> None:
+    """As grub-emu 2.06 does: what was registered last comes first (kern/disk.c, grub_disk_dev_register)."""
+    disk.write("boot/live.iso", "x")
+    disk.config(f"loopback loop /boot/live.iso\n{search}\n")
+    codes = [objection.code for objection in disk.decide().objections]
+    assert codes == ([] if known else ["not-mounted"])
+
+
 PACKED: dict[str, Callable[[bytes], bytes]] = {"gzio": gzip.compress, "xzio": lzma.compress}
 
 
