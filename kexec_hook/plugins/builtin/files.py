@@ -7,7 +7,7 @@ import re
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from kexec_hook.disks.mounts import links_by
+from kexec_hook.disks.mounts import GRUB_NAMES, links_by
 from kexec_hook.grub.errors import BAD_FILE_TYPE, NOT_IMPLEMENTED_YET
 from kexec_hook.kernel import images
 from kexec_hook.kernel.cmdline import words
@@ -23,6 +23,7 @@ from kexec_hook.system.sysroot import MissingError, NotPermittedError, Sysroot, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kexec_hook.disks.mounts import Mount
     from kexec_hook.system.sysroot import Window
 
 # What save_env ends with on a disk, or in a file, that GRUB cannot write.
@@ -35,6 +36,19 @@ _STARTS = {
     "arm64": ("aarch64",),
     "riscv64": ("riscv64",),
 }
+_NO_DISK = (
+    "overlay",
+    "aufs",
+    "unionfs",
+    "tmpfs",
+    "ramfs",
+    "rootfs",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "9p",
+    "virtiofs",
+)
 BY = {"UUID": "uuid", "LABEL": "label", "PARTUUID": "partuuid", "PARTLABEL": "partlabel"}
 
 
@@ -308,6 +322,28 @@ def _not_mounted(decision: Decision) -> Iterator[Objection]:
             )
 
 
+def _covered(decision: Decision) -> Iterator[Objection]:
+    """GRUB reads disks: what an overlay or memory shows in their place (overlayroot, live systems) it does not see."""
+    mounts, sysroot = decision.disks.mounts, decision.sysroot
+    if decision.evaluation is None or not any(_is_disk(mount) for mount in mounts.all):
+        return
+    plan = decision.plan
+    paths = [decision.evaluation.config.path, *([plan.kernel] if plan else [])]
+    for path in (path for path in paths if path.startswith("/") and ":" not in path):
+        mount = mounts.at(sysroot.resolve(path))
+        if mount and mount.type in _NO_DISK:
+            yield Objection(
+                f"{path} is on {mount.type}, which GRUB does not read, so what it boots cannot be known",
+                code="cannot-be-known",
+                fix=f"mount the disk that GRUB reads on {'/boot' if mount.point == '/' else mount.point}",
+            )
+            return
+
+
+def _is_disk(mount: Mount) -> bool:
+    return mount.source.startswith("/dev/") and mount.type in GRUB_NAMES
+
+
 def table(sysroot: Sysroot, path: str) -> list[list[str]]:
     """The fields of a file such as /etc/fstab; none where it cannot be read."""
     try:
@@ -343,5 +379,6 @@ CHECKS: Checks = (
     _two_configurations,
     _unreadable,
     _not_mounted,
+    _covered,
     _one_time_entry,
 )

@@ -819,6 +819,29 @@ def test_what_is_mounted_is_in_sight(disk: Disk) -> None:
     assert not any("fstab" in reason for reason in disk.reasons())
 
 
+LOWER = "29 28 8:2 / /media/root-ro ro - ext4 /dev/sda2 ro\n"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "declined"),
+    [
+        ("28 1 0:30 / / rw - overlay overlayroot rw\n" + LOWER, "overlay"),
+        ("28 1 0:30 / / rw - tmpfs none rw\n" + LOWER, "tmpfs"),
+        ("28 1 0:30 / / rw - overlay overlay rw\n", ""),  # a container's: there is no disk
+        ("28 1 0:30 / / rw - overlay x rw\n29 28 8:3 / /boot rw - ext4 /dev/sda3 rw\n", ""),
+    ],
+)
+def test_grub_reads_what_lies_below_an_overlay(disk: Disk, mounts: str, declined: str) -> None:
+    """overlayroot and live systems: what apt installs there is gone at the next boot."""
+    disk.write("proc/self/mountinfo", mounts)
+    if "/boot" in mounts:
+        disk.config(MENUENTRY.replace("/boot/", "/"))
+    found = [reason for reason in disk.reasons() if "GRUB does not read" in reason]
+    assert [reason.split(",")[0] for reason in found] == (
+        [f"/boot/grub/grub.cfg is on {declined}"] if declined else []
+    )
+
+
 CLEARS = 'load_env\nif [ "${next_entry}" ]; then\n set default="${next_entry}"\n set next_entry=\n save_env next_entry\nfi\n'
 
 
