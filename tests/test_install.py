@@ -192,8 +192,8 @@ def test_foreign_file_is_not_overwritten_and_nothing_else_is_installed(
     assert box.run("hooks", "install") == 1
     said = capsys.readouterr()
     assert said.err.splitlines() == [
-        f"kexec-hook: {RUN} is there, and is not of `hooks install`",
-        f"kexec-hook: {UNIT} is there, and is not of `hooks install`",
+        f"kexec-hook: {RUN} exists, and `kexec-hook hooks install` did not write it",
+        f"kexec-hook: {UNIT} exists, and `kexec-hook hooks install` did not write it",
         "kexec-hook: nothing was installed; remove the package or the file that is in the way first",
     ]
     assert box.run("hooks", "remove") == 0
@@ -239,7 +239,7 @@ def test_one_name_is_one_package_manager(box: Box, capsys: pytest.CaptureFixture
 def test_unknown_name_is_wrong_usage(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     assert box.run("hooks", "install", "portage") == 2
     assert (
-        "portage has no hooks; there are those of systemd, apt, dnf, pacman, zypper"
+        "there are no hooks for portage, only for systemd, apt, dnf, pacman, zypper"
         in capsys.readouterr().err
     )
 
@@ -333,7 +333,7 @@ def test_no_systemd_is_told_where_none_runs(box: Box, capsys: pytest.CaptureFixt
         "kexec-hook: systemd does not run here, and only its units can approve a kexec\n"
     )
     assert printed.out.endswith(
-        "The hooks are installed, but no kernel is staged as long as that is so.\n"
+        "The hooks are installed, but no kernel is staged until that is mended.\n"
     )
 
 

@@ -142,3 +142,10 @@ def test_messages_use_no_private_words() -> None:
         and re.search(rf"\b({PRIVATE})\b", text)
     ]
     assert found == []
+
+
+def test_messages_negate_the_verb() -> None:
+    """`x is not a y`, as people say it, and not `x is no y`."""
+    pattern = r"(?<!there )\b(is|are|was|were) no (?!longer\b|more\b)"
+    found = [f"{where}: {text}" for where, text in texts() if re.search(pattern, text)]
+    assert found == []

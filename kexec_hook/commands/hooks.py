@@ -43,7 +43,7 @@ def hooks(host: Host, args: Namespace) -> int:
     known = [glue.SYSTEMD, *sorted(manager.name for manager in managers)]
     unknown = [name for name in args.names if name not in known]
     if unknown:
-        return fail(f"{unknown[0]} has no hooks; there are those of {', '.join(known)}", USAGE)
+        return fail(f"there are no hooks for {unknown[0]}, only for {', '.join(known)}", USAGE)
     try:
         program = glue.this_program()
         everything = [
@@ -105,7 +105,10 @@ def _in_the_way(host: Host, wanted: Items) -> str:
 
     foreign = [found.path for _, found in wanted if found.state == "foreign"]
     for path in foreign:
-        print(f"kexec-hook: {path} is there, and is not of `hooks install`", file=sys.stderr)
+        print(
+            f"kexec-hook: {path} exists, and `kexec-hook hooks install` did not write it",
+            file=sys.stderr,
+        )
     if foreign:
         return "nothing was installed; remove the package or the file that is in the way first"
     strange = glue.strangers(glue.this_program(), host.owner) if host.root == "/" else ""
@@ -118,7 +121,7 @@ def _print_what_next(missing: list[tuple[str, str]], *, anew: bool) -> None:
     for what, fix in missing:
         print(f"kexec-hook: {what}" + (f"\n  fix: {fix}" if fix else ""), file=sys.stderr)
     if missing:
-        print("The hooks are installed, but no kernel is staged as long as that is so.")
+        print("The hooks are installed, but no kernel is staged until that is mended.")
     elif anew:
         print("From the next upgrade on, kernels are staged; `kexec-hook stage` does it now.")
     else:

@@ -51,7 +51,7 @@ def finalize(host: Host, args: Namespace) -> int:
     try:
         answer = in_worker(lambda: _finalize(host.until(_FINALIZE_WORK)), _FINALIZE)
     except ProcessError as error:
-        return fail(f"{error}; without an approval this reboot is no kexec")
+        return fail(f"{error}; without an approval this reboot is not a kexec")
     code, _, message = answer.decode("utf-8", "surrogateescape").partition(" ")
     tell(message)
     return int(code)
@@ -71,7 +71,7 @@ def _finalize(host: Host) -> bytes:
         )
     except KexecHookError as error:
         forget_ours(host)
-        return f"{FAILED} this reboot is no kexec: {safe(str(error))}".encode(*_ENCODING)
+        return f"{FAILED} this reboot is not a kexec: {safe(str(error))}".encode(*_ENCODING)
     except Exception:
         import traceback
 
@@ -83,7 +83,7 @@ def _finalize(host: Host) -> bytes:
         codes = ", ".join(objection.code for objection in verdict.done.decision.objections)
         journal_done(host, verdict.done, f"not approved: {codes or 'an error'}")
     # Somebody else's image may well jump, and who powers off does not reboot.
-    what = "this reboot is no kexec" if verdict.decides else "there is nothing to decide"
+    what = "this reboot is not a kexec" if verdict.decides else "there is nothing to decide"
     code = FAILED if verdict.failed else DECLINED
     return f"{code} {what}: {safe(verdict.reason)}".encode(*_ENCODING)
 

@@ -169,7 +169,7 @@ def _unwritable(decision: Decision) -> Iterator[Objection]:
     for path in blocks:
         if not path.path.startswith("/"):
             yield Objection(
-                f"GRUB would write its environment to the disk blocks {path}, which is not done in its place",
+                f"GRUB would write its environment to the disk blocks {path}, which kexec-hook does not do",
                 code="environment-not-writable",
             )
         elif env_file(decision, path) is None:

@@ -52,7 +52,7 @@ class Btrfs:
         if len(block) < 4096:
             raise Damaged("it cannot be read")
         if block[0x40:0x48] != _MAGIC:
-            raise Damaged("it is no btrfs")
+            raise Damaged("it is not a btrfs file system")
         self._root, self._chunk_root = struct.unpack_from("<QQ", block, 0x50)
         self._node_size = struct.unpack_from("<I", block, 0x94)[0]
         self._device = struct.unpack_from("<Q", block, 0xC9)[0]

@@ -252,7 +252,7 @@ def _file_system(
     if boot is not None and boot in shown:
         if not nodes and not label:
             source = boot.source or boot.type or "a mount outside the root"
-            anything = f"/boot is on {source}, which is no disk that GRUB could see"
+            anything = f"/boot is on {source}, which is not a disk that GRUB could see"
         elif not uuids:
             anything = "there is no dev/disk/by-uuid below the root, so /boot is taken to be what is searched for"
     unknown = "" if nodes else "ext2"

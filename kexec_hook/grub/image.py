@@ -103,7 +103,7 @@ def of_efi(image: bytes) -> Embedded:
     try:
         header = struct.unpack_from("<I", image, 0x3C)[0]
         if image[:2] != b"MZ" or image[header : header + 4] != b"PE\0\0":
-            raise Damaged("it is no EFI program")
+            raise Damaged("it is not an EFI program")
         wide = struct.unpack_from("<H", image, header + 24)[0] == 0x20B
         count, optional = struct.unpack_from("<H12xH", image, header + 6)
         for at in range(header + 24 + optional, header + 24 + optional + 40 * count, 40):
@@ -113,7 +113,7 @@ def of_efi(image: bytes) -> Embedded:
                 return _embedded(image[start : start + size], *form)
     except struct.error:
         raise Damaged("it is cut off") from None
-    raise Damaged("it is no GRUB")
+    raise Damaged("it is not GRUB")
 
 
 def _unpacked(packed: bytes, size: int) -> bytes:

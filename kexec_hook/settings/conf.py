@@ -142,7 +142,7 @@ def selection(text: str) -> Selection:
 
 def seconds(text: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", text):
-        raise WrongValueError(f"`{text}` is no number of seconds", text)
+        raise WrongValueError(f"`{text}` is not a number of seconds", text)
     return int(text)
 
 
@@ -150,7 +150,7 @@ def modules(text: str) -> tuple[str, ...]:
     wrong = next((word for word in text.split() if not re.fullmatch("[A-Za-z0-9_-]+", word)), None)
     if wrong is not None:
         raise WrongValueError(
-            f"`{wrong}` is no name of a module; write names with blanks between them", wrong
+            f"`{wrong}` is not the name of a module; write names with blanks between them", wrong
         )
     return tuple(word.replace("-", "_") for word in text.split())
 
@@ -158,7 +158,7 @@ def modules(text: str) -> tuple[str, ...]:
 def names(text: str) -> tuple[str, ...]:
     wrong = next((word for word in text.split() if not re.fullmatch("[a-z0-9-]+", word)), None)
     if wrong is not None:
-        raise WrongValueError(f"`{wrong}` is no name; docs/how-it-decides.md has them", wrong)
+        raise WrongValueError(f"`{wrong}` is not in the list of docs/how-it-decides.md", wrong)
     return tuple(text.split())
 
 
@@ -177,7 +177,7 @@ def kexec_args(text: str) -> tuple[str, ...]:
             )
         if not word.startswith("-") or word == "-":
             raise WrongValueError(
-                f"`{word}` is no option; write an option's value as --option=value", word
+                f"`{word}` is not an option; write an option's value as --option=value", word
             )
     return tuple(text.split())
 

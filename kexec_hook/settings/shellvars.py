@@ -216,7 +216,7 @@ class _Reader:
         found = _WORD.match(self.text, at)
         word = found[0] if found else self.text[at]
         return self.error(
-            f"`{word}` is no assignment; this file is only read, never run", at, len(word)
+            f"`{word}` is not an assignment; this file is only read, never run", at, len(word)
         )
 
     def error(self, message: str, at: int, width: int = 1) -> SettingsError:

@@ -83,7 +83,7 @@ def read_staged(state: Directory) -> Staged | NoRecord:
     try:
         return parse_staged(data)
     except _TornError as torn:
-        return NoRecord(f"{state.path}/{STAGED} is no valid record: {torn}", found=True)
+        return NoRecord(f"{state.path}/{STAGED} is not a valid record: {torn}", found=True)
 
 
 def is_ours(host: Host, found: Staged | NoRecord) -> bool:

@@ -350,7 +350,7 @@ def _check(device: str) -> None:
                 "cannot be read: the file in its place is not readable by all, and is read without rights"
             )
     elif not stat.S_ISBLK(info.st_mode):
-        raise NoAnswer("cannot be read: it is no block device")
+        raise NoAnswer("cannot be read: it is not a block device")
     elif os.geteuid() != 0:
         raise NoAnswer("can be read by root alone")
 

@@ -525,7 +525,7 @@ def test_a_container_whose_root_is_no_disk_still_answers(machine: Tree) -> None:
     disks = machine.disks()
     (name,) = disks.find("fs_uuid", UUID)
     assert where(disks, name, "/boot/vmlinuz") == "/boot/vmlinuz"
-    assert disks.assumed == ("/boot is on overlay, which is no disk that GRUB could see",)
+    assert disks.assumed == ("/boot is on overlay, which is not a disk that GRUB could see",)
     assert disks.find("fs_uuid", OTHER) != [name]
 
 
@@ -545,7 +545,7 @@ def test_a_chroot_whose_mount_is_out_of_sight(machine: Tree) -> None:
     (name,) = disks.find("fs_uuid", UUID)
     assert where(disks, name, "/boot/vmlinuz") == "/boot/vmlinuz"
     assert disks.assumed == (
-        "/boot is on a mount outside the root, which is no disk that GRUB could see",
+        "/boot is on a mount outside the root, which is not a disk that GRUB could see",
     )
 
 

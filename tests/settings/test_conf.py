@@ -353,15 +353,15 @@ kexec-hook.conf:1: this quote is never closed
     append_parameters = a="b c
                           ^^^^""",
     "panic_timeout = soon": """\
-kexec-hook.conf:1: `soon` is no number of seconds
+kexec-hook.conf:1: `soon` is not a number of seconds
     panic_timeout = soon
                     ^^^^""",
     "panic_timeout = -1": """\
-kexec-hook.conf:1: `-1` is no number of seconds
+kexec-hook.conf:1: `-1` is not a number of seconds
     panic_timeout = -1
                     ^^""",
     "decline_if_module = nvidia, radeon": """\
-kexec-hook.conf:1: `nvidia,` is no name of a module; write names with blanks between them
+kexec-hook.conf:1: `nvidia,` is not the name of a module; write names with blanks between them
     decline_if_module = nvidia, radeon
                         ^^^^^^^""",
     "flavour = fedora": """\
@@ -439,7 +439,7 @@ def test_kexec_args_cannot_change_what_kexec_does(word: str) -> None:
 @pytest.mark.parametrize("word", ["/boot/vmlinuz", "-"])
 def test_kexec_args_are_options(word: str) -> None:
     with pytest.raises(
-        SettingsError, match="is no option; write an option's value as --option=value"
+        SettingsError, match="is not an option; write an option's value as --option=value"
     ):
         parse_conf(f"kexec_args = -t {word}\n", "conf")
 

@@ -139,19 +139,19 @@ kexec:1: a shell would run a command here; this file is only read, never run
     A=$((1+1))
       ^^""",
     "A=b\nif [ -e /x ]; then": """\
-kexec:2: `if` is no assignment; this file is only read, never run
+kexec:2: `if` is not an assignment; this file is only read, never run
     if [ -e /x ]; then
     ^^""",
     "A=b touch /tmp/x": """\
-kexec:1: `touch` is no assignment; this file is only read, never run
+kexec:1: `touch` is not an assignment; this file is only read, never run
     A=b touch /tmp/x
         ^^^^^""",
     ". /etc/default/other": """\
-kexec:1: `.` is no assignment; this file is only read, never run
+kexec:1: `.` is not an assignment; this file is only read, never run
     . /etc/default/other
     ^""",
     "LOAD_KEXEC = true": """\
-kexec:1: `LOAD_KEXEC` is no assignment; this file is only read, never run
+kexec:1: `LOAD_KEXEC` is not an assignment; this file is only read, never run
     LOAD_KEXEC = true
     ^^^^^^^^^^""",
     "A=b|c": """\
@@ -203,11 +203,11 @@ kexec:1: a carriage return; save the file with Unix line ends, as text
     LOAD_KEXEC=true
                    ^""",
     "A=b\n)": """\
-kexec:2: `)` is no assignment; this file is only read, never run
+kexec:2: `)` is not an assignment; this file is only read, never run
     )
     ^""",
     "export -n A": """\
-kexec:1: `-n` is no assignment; this file is only read, never run
+kexec:1: `-n` is not an assignment; this file is only read, never run
     export -n A
            ^^""",
 }

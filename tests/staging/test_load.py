@@ -678,7 +678,7 @@ def test_finalize_declines_where_what_was_asked_for_is_something_else_by_now(
     box.run("status", "--json")
     assert json.loads(capsys.readouterr().out)["staged"]["right"] is False
     assert box.run("finalize") == 3
-    assert "this reboot is no kexec: `stage --entry 1>4` would stage something else now" in said(
+    assert "this reboot is not a kexec: `stage --entry 1>4` would stage something else now" in said(
         capsys
     )
     assert not box.loaded
@@ -944,7 +944,7 @@ def test_upgrade_that_ends_after_coldreboot_does_not_make_it_warm(
     assert box.run("finalize") == 3
     assert (
         said(capsys)
-        == "this reboot is no kexec: `kexec-hook coldreboot` asks for a firmware boot\n"
+        == "this reboot is not a kexec: `kexec-hook coldreboot` asks for a firmware boot\n"
     )
     assert not box.approved
     assert not box.loaded

@@ -14,7 +14,7 @@ from kexec_hook.state.attempts import Attempt, jumps, note, tried
 from tests.machine import Box
 from tests.staging.test_jump import boots, python, shell
 
-UNTRIED = "no kexec that somebody asked for has come up on this machine yet"
+UNTRIED = "no kexec by `kexec-hook reboot` has come up on this machine yet"
 JUMPS = "var/lib/kexec-hook/jumps.json"
 GAPS = "var/lib/kexec-hook/gaps"
 NOON = 1_800_000_000  # seconds since the epoch

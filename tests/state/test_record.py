@@ -110,7 +110,7 @@ def test_a_record_torn_anywhere_is_no_record(path: Path) -> None:
         with Directory.open(path) as state, state.lock() as held:
             held.write("staged.json", data[:size])
         assert look(path) == NoRecord(
-            f"{path}/staged.json is no valid record: it is not JSON, or only the beginning of it",
+            f"{path}/staged.json is not a valid record: it is not JSON, or only the beginning of it",
             found=True,
         )
 
@@ -133,9 +133,10 @@ WRONG: dict[str, Any] = {
     "env_blocks": [{"file": "/boot/grub/grubenv", "writes": {"next_entry": 0}}],
     "reads": {"/boot": ["dir", 1, 2, 3]},
     "calls_left": True,
+    "marked": "yes",
 }
 # An older version's record lacks them.
-ADDED = {"calls_left"}
+ADDED = {"calls_left", "marked"}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -148,7 +149,7 @@ def test_each_field_is_needed_and_of_its_kind(path: Path, name: str) -> None:
         with Directory.open(path) as state, state.lock() as held:
             held.write("staged.json", json.dumps(bad).encode())
         assert look(path) == NoRecord(
-            f"{path}/staged.json is no valid record: its {name} is missing or of the wrong kind",
+            f"{path}/staged.json is not a valid record: its {name} is missing or of the wrong kind",
             found=True,
         )
 
@@ -168,7 +169,7 @@ def test_what_is_no_record(path: Path, data: bytes, why: str) -> None:
     with Directory.open(path) as state, state.lock() as held:
         held.write("staged.json", data)
         found = read_staged(state)
-    assert found == NoRecord(f"{path}/staged.json is no valid record: {why}", found=True)
+    assert found == NoRecord(f"{path}/staged.json is not a valid record: {why}", found=True)
 
 
 def test_the_approval(path: Path) -> None:

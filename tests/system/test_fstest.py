@@ -189,7 +189,7 @@ def test_what_holds_no_file_system_is_unseen_and_not_missing(what: str, image: P
         "missing": "its device node is missing",
         "empty": "is empty",
         "zeros": "grub-fstest finds no file system on it",
-        "directory": "is no block device",
+        "directory": "is not a block device",
         "unreadable": "not readable by all" if ROOT else "ermission denied",
     }[what] in said
 

@@ -86,7 +86,7 @@ def test_initrd_that_is_truncated_after_staging_does_not_boot(lab: Lab) -> None:
     machine.ok(f"cp -p {initrd} /root/whole && truncate -s -4096 {initrd}")
     booted, said = reboots_the_ordinary_way(machine)
     assert booted.same_as_grub == by_grub.same_as_grub
-    assert f"this reboot is no kexec: {initrd} is cut off" in said
+    assert f"this reboot is not a kexec: {initrd} is cut off" in said
 
 
 # The kernel.
@@ -121,7 +121,7 @@ def test_missing_kernel_is_not_staged_and_grub_falls_back(lab: Lab) -> None:
     assert loaded(machine) == "1"
     booted, said = reboots_the_ordinary_way(machine)
     assert (booted.release, b" e2e.by=fallback" in booted.cmdline) == (lab.image.older, True)
-    assert ("this reboot is no kexec: " in said, kernel in said) == (True, True), said
+    assert ("this reboot is not a kexec: " in said, kernel in said) == (True, True), said
     assert kernel in declined(machine)
     assert kernel in why(machine)
     machine.ok(f"mv /root/kernel {kernel}")
@@ -177,7 +177,7 @@ def test_endless_loop_in_grub_cfg_is_declined_in_time(lab: Lab) -> None:
     booted, said = reboots_the_ordinary_way(machine)
     assert booted.same_as_grub == by_grub.same_as_grub
     assert (
-        "this reboot is no kexec: GRUB's configuration cannot be evaluated: " in said,
+        "this reboot is not a kexec: GRUB's configuration cannot be evaluated: " in said,
         where in said,
     ) == (
         True,

@@ -16,7 +16,7 @@ from tests.vm.test_safety_net import HANGS
 pytestmark = pytest.mark.vm
 RECIPE = image.DEBIAN_12
 
-UNTRIED = "no kexec that somebody asked for has come up on this machine yet"
+UNTRIED = "no kexec by `kexec-hook reboot` has come up on this machine yet"
 
 
 def _want_trial(lab: Lab, machine: VirtualMachine) -> None:

@@ -55,7 +55,7 @@ def _untried(host: Host, decision: Decision) -> Iterator[Objection]:
     wanted = decision.settings.require_trial
     if wanted.value and not _asked(host) and not attempts.tried(host):
         yield Objection(
-            f"no kexec that somebody asked for has come up on this machine yet (require_trial, {wanted.origin})",
+            f"no kexec by `kexec-hook reboot` has come up on this machine yet (require_trial, {wanted.origin})",
             "jumps",
             code="untried",
             fix="kexec-hook reboot",

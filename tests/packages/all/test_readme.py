@@ -137,7 +137,7 @@ def test_the_package_takes_over_what_pipx_has_installed_and_asks_nothing(fresh: 
     fresh.sh("echo 'panic_timeout = 30' >> /etc/kexec-hook.conf").check()
     done = install(fresh, "as a package")
     assert "onfiguration file" not in done.output  # dpkg's question
-    left = fresh.sh("grep -rlF 'Put here by' /etc /usr/lib; true").output.split()
+    left = fresh.sh("grep -rlE '^(#|//) Put here by' /etc /usr/lib; true").output.split()
     assert left == ["/etc/kexec-hook.conf.d/local.conf"]
     settings = fresh.run("/usr/bin/kexec-hook", "explain").output
     assert "panic_timeout = 30 (/etc/kexec-hook.conf.d/local.conf:" in settings

@@ -167,7 +167,7 @@ def test_a_write_to_the_header_of_btrfs_is_an_objection(
 ) -> None:
     (objection,) = stage(in_header(suse, "next_entry=other"), capsys)["objections"]
     assert objection["code"] == "environment-not-writable"
-    assert "512+1, which is not done in its place" in objection["reason"]
+    assert "512+1, which kexec-hook does not do" in objection["reason"]
 
 
 def test_a_header_that_cannot_be_read_is_not_known(
