@@ -72,6 +72,16 @@ def _reboot_parameter(decision: Decision, facts: Facts) -> Iterator[Objection]:
         )
 
 
+def _firmware_wanted(decision: Decision, facts: Facts) -> Iterator[Objection]:
+    """zypp-boot-plugin(8) writes what packages ask for, soft-reboot, kexec or reboot; libzypp itself an empty file."""
+    path = "/run/reboot-needed"
+    if facts.text(path) == "reboot":
+        yield Objection(
+            f"packages that were installed ask for a reboot through the firmware ({path})",
+            code="firmware-wanted",
+        )
+
+
 def _release_upgrade(decision: Decision, facts: Facts) -> Iterator[Objection]:
     kernel = decision.plan.kernel if decision.plan else ""
     if re.search("/vmlinuz-upgrade[.][^/]*$", kernel):
@@ -197,6 +207,7 @@ CHECKS: Checks = (
     _loaded_by_another,
     _system_update,
     _reboot_parameter,
+    _firmware_wanted,
     _release_upgrade,
     _systemd,
 )

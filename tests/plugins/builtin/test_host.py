@@ -404,6 +404,16 @@ def test_an_offline_update_waits(box: Box, path: str) -> None:
     assert reasons(box) == [f"an offline update is waiting for the next boot ({path})"]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("reboot\n", True), ("kexec\n", False), ("soft-reboot", False), ("", False)],
+)
+def test_packages_of_suse_ask_for_the_firmware(box: Box, text: str, wanted: bool) -> None:
+    box.write("run/reboot-needed", text)
+    said = "packages that were installed ask for a reboot through the firmware (/run/reboot-needed)"
+    assert reasons(box) == ([said] if wanted else [])
+
+
 def test_argument_of_the_reboot_is_for_the_firmware(box: Box) -> None:
     box.write("run/systemd/reboot-param", "recovery\n")
     assert reasons(box) == [
