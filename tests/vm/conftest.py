@@ -15,12 +15,12 @@ _LAB = pytest.StashKey[Lab]()
 
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest) -> Lab:
-    """A machine of the module's RECIPE, with its DEVICES; kept for the next module where that is the same."""
+    """A machine of the module's RECIPE, with its DEVICES, in its LAB; kept for the next module where that is the same."""
     stash = request.config.stash
     wanted = request.module.RECIPE, getattr(request.module, "DEVICES", ())
     if _LAB not in stash or (stash[_LAB].recipe, stash[_LAB].devices) != wanted:
         _close(request.config)
-        stash[_LAB] = Lab(*wanted)
+        stash[_LAB] = getattr(request.module, "LAB", Lab)(*wanted)
     return stash[_LAB]
 
 

@@ -37,7 +37,7 @@ class Lab:
     def __init__(self, recipe: Recipe, devices: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
         self.devices = devices
-        self.image: Image = image.make(recipe)
+        self.image: Image = self._make()
         self._machine: VirtualMachine | None = None
         self._by_grub: dict[str, Booted] = {}
         self.versions: dict[str, str] = {"kexec-hook": proof.checkout(), "QEMU": proof.qemu()}
@@ -46,6 +46,18 @@ class Lab:
         self._directory = tempfile.TemporaryDirectory(prefix="kexec-hook-lab.")
         self._payload = Path(self._directory.name, "payload.img")
         product.make_payload(self.image, self._payload)
+
+    def _make(self) -> Image:
+        return image.make(self.recipe)
+
+    def _new_machine(self) -> VirtualMachine:
+        return VirtualMachine(
+            self.image.disk,
+            self._payload,
+            variables=self.image.variables,
+            secure=self.image.secure,
+            devices=self.devices,
+        )
 
     def close(self) -> None:
         if self._machine:
@@ -65,13 +77,7 @@ class Lab:
         else:
             if self._machine:
                 self._machine.close()
-            self._machine = machine = VirtualMachine(
-                self.image.disk,
-                self._payload,
-                variables=self.image.variables,
-                secure=self.image.secure,
-                devices=self.devices,
-            ).start()
+            self._machine = machine = self._new_machine().start()
             machine.booted()
             named = (line.partition(" ") for line in machine.ok(VERSIONS).splitlines())
             self.versions.update((name, version) for name, _, version in named if version)
