@@ -44,10 +44,10 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "bin"
 
 
-def released(directory: Path, tools: Path, umask: int) -> Path:
-    """A clone of what is committed here, with its release made."""
-    # Not checked out by git itself, which would give all files the modes of this umask alone.
-    run("git", "clone", "-q", ROOT, directory, cwd=ROOT, umask=umask)
+def released(directory: Path, commit: str, tools: Path, umask: int) -> Path:
+    """A clone of what was committed here, with its release made."""
+    run("git", "clone", "-q", "--no-checkout", ROOT, directory, cwd=ROOT, umask=umask)
+    run("git", "checkout", "-q", "-B", "release", commit, cwd=directory, umask=umask)
     said = run(
         tools / "python",
         "packaging/release.py",
@@ -64,7 +64,9 @@ def released(directory: Path, tools: Path, umask: int) -> Path:
 def test_release_is_tagged_and_checked_and_the_same_when_it_is_made_again(
     tools: Path, tmp_path: Path
 ) -> None:
-    first = released(tmp_path / "first", tools, 0o022)
+    # Once: somebody may be working here.
+    commit = run("git", "rev-parse", "HEAD", cwd=ROOT).strip()
+    first = released(tmp_path / "first", commit, tools, 0o022)
     assert run("git", "tag", "--points-at", "HEAD", cwd=first) == f"v{__version__}\n"
     assert run("git", "status", "--porcelain", cwd=first) == ""
     assert __version__ not in run("git", "ls-remote", "--tags", "origin", cwd=first)
@@ -76,6 +78,6 @@ def test_release_is_tagged_and_checked_and_the_same_when_it_is_made_again(
         tools / "twine", "check", "--strict", wheel, sdist, cwd=first / "dist"
     )
     assert run(tools / "check-wheel-contents", wheel, cwd=first / "dist").endswith(": OK\n")
-    second = released(tmp_path / "elsewhere/second", tools, 0o002)
+    second = released(tmp_path / "elsewhere/second", commit, tools, 0o002)
     sums = [(tree / "dist/SHA256SUMS").read_text() for tree in (first, second)]
     assert sums[0] == sums[1]
