@@ -106,10 +106,19 @@ def machine(furnished: Chroot, tmp_path: Path) -> Iterator[DebianChroot]:
     chroot.remove()
 
 
+# Unstable's lintian judges these (make packages-all); an older one knows neither its tags nor the newest policy.
+NEWER = (
+    *("alien-tag", "duplicate-override-context", "missing-debian-watch-file-standard"),
+    "newer-standards-version",
+)
+
+
 def test_lintian_has_nothing_to_say(built: tuple[Chroot, Path]) -> None:
     chroot, changes = built
     done = chroot.run(
-        "lintian", "--pedantic", "--allow-root", "--fail-on=error,warning", f"/build/{changes.name}"
+        *("lintian", "--pedantic", "--allow-root", "--fail-on=error,warning"),
+        *(f"--suppress-tags={','.join(NEWER)}", f"/build/{changes.name}"),
+        seconds=900,
     )
     assert [line for line in done.output.splitlines() if line.startswith(("E:", "W:"))] == []
     assert done.status == 0
