@@ -334,9 +334,10 @@ class RootDisks(VolumeDisks):
         if not uuid and not system.mounts and self.sight.is_image(system):
             device = self.sight.identify(self._device(unit), system)
             uuid, label = device.uuid, device.label
-        if by == "fs_uuid":
-            return bool(uuid) and uuid.lower() == value.lower()
-        return bool(label) and label == value
+        named, wanted = (uuid.lower(), value.lower()) if by == "fs_uuid" else (label, value)
+        if not named or named != wanted:
+            return False
+        return bool(system.mounts) or not self.sight.is_beyond_grub(system)
 
     def _holds(self, system: FileSystem, path: str) -> Literal["yes", "hidden", "no"]:
         try:

@@ -61,17 +61,20 @@ class Sight:
             raise _unseen(system, why, unseen, path) from None
 
     def is_none(self, system: FileSystem, unseen: fstest.NoAnswer) -> bool:
-        """GRUB finds no file system: is that because there is none, or because it cannot be read here?
-
-        udev names swap space and locked containers as it names file systems.
-        """
+        """GRUB finds no file system: is that because there is none, or because it cannot be read here?"""
         if str(unseen) != fstest.UNKNOWN or system.mounts:
             return False
-        if not system.uuid or any(self._has(system, at, magic) for at, magic in _NO_FILE_SYSTEM):
+        return not system.uuid or self.is_beyond_grub(system)
+
+    def is_beyond_grub(self, system: FileSystem) -> bool:
+        """What udev names, and no GRUB can read: swap space, a locked container, an ext4 of new features."""
+        if not system.nodes:
+            return False
+        if any(self._has(system, at, magic) for at, magic in _NO_FILE_SYSTEM):
             return True
         from kexec_hook.disks.superblock import is_beyond_grub
 
-        return bool(system.nodes) and is_beyond_grub(self._sysroot, system.nodes[0])
+        return is_beyond_grub(self._sysroot, system.nodes[0])
 
     def _has(self, system: FileSystem, at: int, magic: bytes) -> bool:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kexec_hook.disks.superblock import is_beyond_grub
-from kexec_hook.grub.disks import DiskError, GrubPath
+from kexec_hook.grub.disks import DiskError, FindBy, GrubPath
 from kexec_hook.system.sysroot import Sysroot
 from tests.tree import Tree
 
@@ -48,6 +48,27 @@ def test_what_it_can_read_or_nobody_can_look_at_is_one(machine: Tree, block: byt
 def test_boot_was_read_by_grub_whatever_it_says(machine: Tree) -> None:
     machine.write("dev/sda2", superblock(0x20000)).touch("boot/grub/grub.cfg")
     assert len(machine.disks().find("fs_uuid", UUID)) == 1
+
+
+@pytest.mark.parametrize(
+    ("block", "found"),
+    [
+        (b"LUKS\xba\xbe".ljust(4096, b"\0"), False),
+        (bytes(4086) + b"SWAPSPACE2", False),
+        (superblock(0x20000), False),
+        (superblock(0x2C2), True),
+        (b"", True),
+    ],
+)
+@pytest.mark.parametrize(("by", "value"), [("fs_uuid", OTHER.upper()), ("label", "DATA")])
+def test_what_udev_names_and_grub_cannot_read_answers_to_no_name(
+    tmp_path: Path, block: bytes, found: bool, by: FindBy, value: str
+) -> None:
+    """/dev/disk has links to swap space and locked containers as well; none of them is mounted."""
+    tree = Tree(tmp_path / "root").mount("/", "/dev/sda2").by("uuid", UUID, "sda2")
+    tree.by("uuid", OTHER, "sda3").by("label", "DATA", "sda3").write("dev/sda3", block)
+    tree.by("partuuid", "0fc63daf-8483-4772-8e79-3d69d8477de4", "sda3")
+    assert list(tree.disks().find(by, value)) == (["hd0,gpt3"] if found else [])
 
 
 @pytest.mark.parametrize(
