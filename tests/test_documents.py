@@ -39,7 +39,8 @@ def code(text: str) -> Iterator[str]:
     blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
     yield from (line for block in blocks for line in block.splitlines())
     rest = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", rest))
+    # In a message that a table quotes, backquotes are escaped.
+    yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+?)\\?`", rest))
 
 
 def commands() -> dict[str, str]:
