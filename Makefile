@@ -79,9 +79,11 @@ kills: ARGS = --proof docs/proof.md
 kills: $(VENV)/tests
 	$(BIN)/python -m tests.kills all all $(ARGS)
 
-# contrib/: Prometheus' metrics and rules, the Ansible collection and its rolling reboot.  ansible-core and ansible-lint
-# come from PyPI, into .venv/ansible; promtool (apt-get install prometheus) is asked where it is there.
+# contrib/: Prometheus' metrics and rules, the Ansible collection, and its rolling reboot on directories and on two virtual
+# machines (`ARGS="-k 'not machines'"` leaves those out).  ansible-core and ansible-lint come from PyPI, into
+# .venv/ansible; promtool (apt-get install prometheus) is asked where it is there.
 fleet: $(VENV)/tests $(VENV)/ansible
+	$(BIN)/python -m tests.vm.image --needs
 	$(BIN)/python -m pytest -m fleet -v --tb=short tests/fleet $(ARGS)
 
 # Measures a reboot and a jump in a virtual machine, each five times, and draws docs/timeline.svg.  On a quiet system.
