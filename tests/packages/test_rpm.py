@@ -78,6 +78,7 @@ def test_the_package_needs_what_is_run_and_imported(built: tuple[Chroot, dict[st
     required = set(query(built, "kexec-hook", "--requires"))
     wanted = {"kexec-tools", "grub2-tools-minimal", "python(abi) = 3.11"}
     assert wanted | {"python3.11dist(packaging) >= 21", "python3.11dist(pluggy) >= 1"} <= required
+    assert "/bin/bash" not in required
     release = query(built, "kexec-hook", "--qf", "%{VERSION}-%{RELEASE}")[0]
     for name, manager in (
         ("kexec-hook-dnf5", "dnf5"),
