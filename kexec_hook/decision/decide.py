@@ -280,6 +280,7 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine.display = disks.name
     machine.pci = lambda: _pci_devices(disks.sysroot)
     machine.cpu_flags = lambda: _cpu(disks.sysroot)
+    machine.has_setup = lambda: _has_setup(disks.sysroot.unnoted)
     return machine
 
 
@@ -302,6 +303,14 @@ def _cpu(sysroot: Sysroot) -> list[str]:
     from kexec_hook.system.facts import Facts
 
     return Facts(sysroot.unnoted).cpu()
+
+
+def _has_setup(sysroot: Sysroot) -> bool:
+    """UEFI 2.10, 8.5.4; where no variable tells, most machines have one."""
+    from kexec_hook.system import efi
+
+    said = efi.variable(sysroot, f"OsIndicationsSupported-{efi.GLOBAL}")
+    return bool(said[0] & 1) if said else not (sysroot.is_host and sysroot.listdir(efi.VARIABLES))
 
 
 def _evaluate(

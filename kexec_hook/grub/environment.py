@@ -37,6 +37,8 @@ class Environment:
         self.pci: Callable[[], Sequence[str] | None] = lambda: None
         # What the processor can do, as /proc/cpuinfo has it; nothing: not known.
         self.cpu_flags: Callable[[], Collection[str]] = lambda: ()
+        # Does the firmware say that it can be asked to open its setup?
+        self.has_setup: Callable[[], bool] = lambda: True
         self.bls: dict[
             GrubPath, bool
         ] = {}  # what rhboot's blscfg has read, and whether it is in the menu

@@ -133,8 +133,8 @@ def time(m: Machine, call: Call) -> int:
 @command("exit", "halt", "reboot", "fwsetup", "normal_exit")
 def leave(m: Machine, call: Call) -> int:
     """Leave GRUB: for the firmware, its setup, or off."""
-    if call.name == "fwsetup" and "--is-supported" in call.args:
-        return OK
+    if call.name == "fwsetup" and "--is-supported" in call.args:  # commands/efi/efifwsetup.c
+        return OK if m.has_setup() else TEST_FAILURE
     if call.name != "normal_exit":
         m.executed.append([call.name, *call.args])
     raise Halted(call.name, call.span)

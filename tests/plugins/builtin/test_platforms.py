@@ -138,3 +138,12 @@ def test_what_nothing_tells_is_not_known(machine: Tree, system: str, question: s
     machine.efi().write("etc/os-release", f"ID={system}\nVERSION_ID=14\n")
     codes = [objection.code for objection in made(machine, f"{question}\n{ENTRIES}").objections]
     assert codes == ["cannot-be-known"]
+
+
+@pytest.mark.parametrize(("said", "title"), [(b"\1", "Rescue"), (b"\0", "Linux"), (b"", "Rescue")])
+def test_the_firmware_says_whether_it_has_a_setup(machine: Tree, said: bytes, title: str) -> None:
+    machine.efi()
+    if said:
+        machine.variable("OsIndicationsSupported", said.ljust(8, b"\0"))
+    config = f"fwsetup --is-supported\nif [ $? = 0 ]; then set default=1; fi\n{ENTRIES}"
+    assert default(made(machine, config)) == title
