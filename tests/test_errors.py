@@ -17,6 +17,7 @@ from tests.machine import Box
 ANSWERS = {
     "kexec_hook.disks.btrfs.Damaged": "no btrfs that can be read; what it was asked for is not known then",
     "kexec_hook.disks.volumes.Hidden": "no mount shows it; GRUB's drivers are asked, or it is Unseen",
+    "kexec_hook.kernel.devicetree.NoDeviceTree": "what bytes are; whoever asked goes on without",
     "kexec_hook.kernel.images.Damaged": "what a file is; each check makes its own sentence of it",
     "kexec_hook.kernel.images.NotLinux": "so is this",
     "kexec_hook.decision.planning.Refused": "there is nothing to plan; decide makes an objection of it",
