@@ -8,7 +8,7 @@ import pytest
 
 from kexec_hook.plugins.api import Decision
 from tests.bootfiles import bzimage, cpio, uki
-from tests.plugins.builtin.test_choice import UUID, Disk
+from tests.plugins.builtin.disk import UUID, Disk
 
 CHAIN = "menuentry 'UKI' {\n  chainloader /EFI/Linux/x.efi@WORDS@\n}\n"
 IMAGE = "EFI/Linux/x.efi"
