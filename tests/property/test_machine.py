@@ -89,7 +89,7 @@ def test_a_quoted_variable_is_one_word(value: str) -> None:
     assert words('p "$v"', v=value) == [[value]]
 
 
-@given(VALUES)
+@given(VALUES.filter(lambda value: not set("*?") & set(value)))  # those it expands
 def test_a_bare_variable_is_split_at_blanks(value: str) -> None:
     assert words("p $v", v=value) == [[word for word in re.split(r"[ \t\n\r]+", value) if word]]
 
