@@ -193,7 +193,7 @@ def test_finalize_that_does_not_end_well_leads_to_an_ordinary_reboot(
     by_grub = lab.by_grub(ONE_SHOT)
     machine = lab.at(ONE_SHOT)
     machine.write(
-        "/etc/systemd/system/kexec-hook.service.d/e2e.conf", b"[Service]\nTimeoutStopSec=8\n"
+        "/etc/systemd/system/kexec-hook.service.d/e2e.conf", b"[Service]\nTimeoutStopSec=30\n"
     )
     machine.ok("systemctl daemon-reload && mv /sbin/kexec /sbin/kexec.real")
     # /run is another one after the boot: this file must not be.
