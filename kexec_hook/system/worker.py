@@ -17,18 +17,14 @@ _REAP = 5.0  # seconds to wait for a killed process, which may sit in the kernel
 def in_worker(work: Callable[[], bytes], seconds: float) -> bytes:
     """What `work` gives, in a process of its own: file access may hang there (NFS, automount, a dying disk).
 
-    ProcessError where it does not end in time: then it is killed, and even where the kernel does not let
-    go of it, it never does anything again.  Where we are killed, it ends as well, behind what is `uninterrupted`.
-    It prints nothing, and holds nothing open that a caller waits for.
+    ProcessError where it cannot be started, or does not end in time: then it is killed, and even where the kernel does
+    not let go of it, it never does anything again.  Where we are killed, it ends as well, behind what is
+    `uninterrupted`.  It prints nothing, and holds nothing open that a caller waits for.
     """
-    ours, theirs = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _be_a_worker(theirs, work)
-        finally:
-            os._exit(1)
-    os.close(theirs)
+    try:
+        pid, ours = _start(work)
+    except OSError as error:
+        raise ProcessError(("kexec-hook",), f"could not be started: {error.strerror}") from error
     try:
         data, ended = _receive(ours, time.monotonic() + seconds)
         if not ended:
@@ -41,6 +37,24 @@ def in_worker(work: Callable[[], bytes], seconds: float) -> bytes:
     if status != 0:
         raise ProcessError(("kexec-hook",), "ended without an answer", status)
     return data
+
+
+def _start(work: Callable[[], bytes]) -> tuple[int, int]:
+    """Its process, and where its answer comes out."""
+    ours, theirs = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(ours)
+        os.close(theirs)
+        raise
+    if pid == 0:
+        try:
+            _be_a_worker(theirs, work)
+        finally:
+            os._exit(1)
+    os.close(theirs)
+    return pid, ours
 
 
 def _be_a_worker(fd: int, work: Callable[[], bytes]) -> None:
