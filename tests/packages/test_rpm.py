@@ -136,6 +136,7 @@ def test_rpmlint_says_nothing_that_is_not_named(built: tuple[Chroot, dict[str, s
 @pytest.mark.packages
 def test_its_tests_pass_where_it_is_built(built: tuple[Chroot, dict[str, str]]) -> None:
     """%check, as in Fedora's builders: without network, rights over the kernel, and what is beside the package."""
+    remove(built[0])  # %install would find it there
     rpm_lab.build_kexec_hook(
         built[0], "--with", "tests", "--define", "check_only tests/grub tests/settings/test_conf.py"
     )
@@ -199,10 +200,15 @@ def test_an_upgrade_keeps_the_administrators_settings_and_unloads_nothing(
     assert not (chroot / "var/log/called").exists()
 
 
+def remove(chroot: Chroot) -> None:
+    if chroot.run("rpm", "-q", "kexec-hook").status == 0:
+        chroot.run("rpm", "--force-debian", "-e", "--noscripts", *rpm_names(chroot)).check()
+
+
 def install(chroot: Chroot, *words: str) -> None:
     mode = [] if "-U" in words else ["-i"]
-    if mode and chroot.run("rpm", "-q", "kexec-hook").status == 0:
-        chroot.run("rpm", "--force-debian", "-e", "--noscripts", *rpm_names(chroot)).check()
+    if mode:
+        remove(chroot)
     (chroot / "etc/kexec-hook.conf.rpmsave").unlink(missing_ok=True)
     chroot.write(
         "usr/lib/python3/dist-packages/rpm-packages.pth", "/usr/lib/python3.11/site-packages\n"
