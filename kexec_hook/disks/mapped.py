@@ -6,21 +6,30 @@ from __future__ import annotations
 import re
 
 from kexec_hook.disks.drives import BlockDevice, Drive, Drives, split_node
-from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.disks.mounts import line_of
+from kexec_hook.system.sysroot import Sysroot
 
 _DEEPEST = 16  # devices upon devices
 
 
-def add(drives: Drives, sysroot: Sysroot, node: str, partuuid: str) -> BlockDevice:
-    """The unit of a device of device-mapper, or of an array."""
-    names, (arrays, ids) = _mapper_names(sysroot), _array_names(sysroot)
-    is_mapped = node.startswith("dm-")
-    dm_uuid = _first_line(sysroot, f"/sys/class/block/{node}/dm/uuid") if is_mapped else ""
-    name = names.get(node, "" if is_mapped else node.partition("mapper/")[2])
-    disk = split_node(node)[0]
-    unit = drives.add(node, partuuid, name, dm_uuid, (arrays.get(disk, ""), ids.get(disk, "")))
-    unit.containers = _containers(sysroot, disk, unit.drive)
-    return unit
+class Mapped:
+    """The devices of device-mapper, and the arrays, of a root."""
+
+    def __init__(self, sysroot: Sysroot) -> None:
+        self._sysroot = sysroot
+        self._names = _mapper_names(sysroot)
+        self._arrays, self._ids = _array_names(sysroot)
+
+    def add(self, drives: Drives, node: str, partuuid: str) -> BlockDevice:
+        """The unit of one of them."""
+        is_mapped = node.startswith("dm-")
+        dm_uuid = line_of(self._sysroot, f"/sys/class/block/{node}/dm/uuid") if is_mapped else ""
+        name = self._names.get(node, "" if is_mapped else node.partition("mapper/")[2])
+        disk = split_node(node)[0]
+        array = (self._arrays.get(disk, ""), self._ids.get(disk, ""))
+        unit = drives.add(node, partuuid, name, dm_uuid, array)
+        unit.containers = _containers(self._sysroot, disk, unit.drive)
+        return unit
 
 
 def _mapper_names(sysroot: Sysroot) -> dict[str, str]:
@@ -60,7 +69,7 @@ def _containers(sysroot: Sysroot, disk: str, drive: Drive) -> frozenset[str]:
             name for node in above for name in sysroot.listdir(f"/sys/class/block/{node}/slaves")
         ]
         for node in above:
-            uuid = _first_line(sysroot, f"/sys/class/block/{node}/dm/uuid")
+            uuid = line_of(sysroot, f"/sys/class/block/{node}/dm/uuid")
             if uuid.startswith("CRYPT-"):
                 known = re.match(r"CRYPT-\w+-([0-9a-f]{32})-", uuid)
                 found.add(known[1] if known else node)
@@ -70,11 +79,3 @@ def _containers(sysroot: Sysroot, disk: str, drive: Drive) -> frozenset[str]:
 def _id(drive: Drive, disk: str) -> str:
     names = (name.partition("cryptouuid/")[2] for name in drive.aliases)
     return next(filter(None, names), disk)
-
-
-def _first_line(sysroot: Sysroot, path: str) -> str:
-    """A short file of /proc or /sys without its end; empty where there is none."""
-    try:
-        return sysroot.text(path, limit=1 << 16).strip()
-    except SysrootError:
-        return ""

@@ -37,6 +37,7 @@ GRUB_NAMES = {
     "minix": "minix",
     "romfs": "romfs",
 }
+_PARTITION = r"(?:sd|vd|xvd|hd)[a-z]+[1-9]\d*|(?:nvme\d+n|mmcblk)\d+p[1-9]\d*"
 _NEVER_GRUB = r"(loop|zram|ram|fd|nbd)\d"
 
 
@@ -231,6 +232,20 @@ def links_by(sysroot: Sysroot, what: str) -> dict[str, str]:
         if node.startswith("/dev/") and not node.startswith("/dev/disk/"):
             found[node[len("/dev/") :]] = _unescape_udev(name)
     return found
+
+
+def partitions(sysroot: Sysroot) -> list[str]:
+    """The partitions that have a node, with or without udev's links to them."""
+    sysroot = Sysroot(sysroot.root, is_host=sysroot.is_host)  # others come and go
+    return [name for name in sysroot.listdir("/dev") if re.fullmatch(_PARTITION, name)]
+
+
+def line_of(sysroot: Sysroot, path: str) -> str:
+    """A short file of /proc or /sys without its end; empty where there is none."""
+    try:
+        return sysroot.text(path, limit=1 << 16).strip()
+    except SysrootError:
+        return ""
 
 
 def _file_system(

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from kexec_hook.disks import search
 from kexec_hook.disks.answers import VolumeDisks
 from kexec_hook.disks.drives import BOOT_IMAGE, BlockDevice, Drives, split, split_node
-from kexec_hook.disks.mounts import FileSystem, Mount, Mounts, file_systems, links_by, read_mounts
+from kexec_hook.disks.mounts import (
+    FileSystem,
+    Mount,
+    Mounts,
+    file_systems,
+    line_of,
+    links_by,
+    partitions,
+    read_mounts,
+)
 from kexec_hook.disks.search import Candidate
 from kexec_hook.disks.volumes import (
     UNKNOWN_DEVICE,
@@ -24,9 +33,10 @@ from kexec_hook.disks.volumes import (
 )
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Unseen
 from kexec_hook.system.reach import join, parts_of
-from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.system.sysroot import Sysroot
 
 if TYPE_CHECKING:
+    from kexec_hook.disks.mapped import Mapped
     from kexec_hook.disks.sight import HiddenFile, Sight
     from kexec_hook.system.process import Programs
 
@@ -35,7 +45,6 @@ _GRUBS_ALONE = (
     r"memdisk$|proc$|host$|tftp|https?\b|pxe|fd\d*$|cd\d*$|ieee1275|(ahci|ata|pata|scsi|usb|ohci|uhci|ehci)\d"
     r"|crypto\d+$|cryptouuid/|lvm(id)?/|md(uuid)?/|md\d+$|ldm/"
 )
-_PARTITION = r"(?:sd|vd|xvd|hd)[a-z]+[1-9]\d*|(?:nvme\d+n|mmcblk)\d+p[1-9]\d*"
 
 
 class Location(NamedTuple):
@@ -359,20 +368,26 @@ class RootDisks(VolumeDisks):
                 key = next((mount.source for mount in system.mounts), "")
                 self._systems.append((self._drives.add_unknown(key), system))
         known = {node for system in systems for node in system.nodes}
-        for node in sorted({*partuuids, *self._partitions()} - known):
+        for node in sorted({*partuuids, *partitions(self.sysroot)} - known):
             unit = self._drives.add(node, partuuids.get(node, ""))
             self._systems.append((unit, FileSystem("", (node,))))
 
     def _add(self, node: str, partuuid: str) -> BlockDevice:
         if not node.startswith(("dm-", "md", "mapper/")):
             return self._drives.add(node, partuuid)
-        from kexec_hook.disks import mapped  # few machines need it
+        return self._mapped.add(self._drives, node, partuuid)
 
-        return mapped.add(self._drives, self.sysroot, node, partuuid)
+    @cached_property
+    def _mapped(self) -> Mapped:
+        from kexec_hook.disks.mapped import Mapped  # few machines need it
+
+        return Mapped(self.sysroot)
 
     def _believe_boot_image(self) -> None:
         """What GRUB called the disk at the last boot, where /proc/cmdline still has it and it fits."""
-        found = re.search(r'(?:^|[\s"])BOOT_IMAGE=\(([^()\s]+)\)(\S*)', self._line("/proc/cmdline"))
+        found = re.search(
+            r'(?:^|[\s"])BOOT_IMAGE=\(([^()\s]+)\)(\S*)', line_of(self.sysroot, "/proc/cmdline")
+        )
         if found:
             name, path = found[1], found[2].rstrip('"')
             fitting = [(unit, system) for unit, system in self._systems if system.mounts]
@@ -384,14 +399,3 @@ class RootDisks(VolumeDisks):
             for unit, _ in (*holders, *fitting[:1]):
                 if self._drives.take_hint(name, unit, BOOT_IMAGE):
                     return
-
-    def _partitions(self) -> list[str]:
-        """The partitions that have a node, with or without udev's links to them."""
-        sysroot = Sysroot(self.sysroot.root, is_host=self.sysroot.is_host)  # others come and go
-        return [name for name in sysroot.listdir("/dev") if re.fullmatch(_PARTITION, name)]
-
-    def _line(self, path: str) -> str:
-        try:
-            return self.sysroot.text(path, limit=1 << 16).strip()
-        except SysrootError:
-            return ""
