@@ -50,7 +50,7 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
         on_machine = (*host.objections(decision), *underway.objections(decision))
         found += _named("machine", on_machine)
         found += _named("firmware", firmware.objections(decision))
-        found += _named("firmware", _revoked(decision, sysroot))
+        found += _named("firmware", _revoked(decision))
         found += _named("trust", trust.objections(decision))
     return found
 
@@ -65,8 +65,8 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     return [*found, *_needs_root(decision)]
 
 
-def _revoked(decision: Decision, sysroot: Sysroot) -> list[Objection]:
-    if not sysroot.unnoted.is_dir("/sys/firmware/efi"):
+def _revoked(decision: Decision) -> list[Objection]:
+    if not decision.disks.is_efi:
         return []
     from kexec_hook.plugins.builtin import revoked
 

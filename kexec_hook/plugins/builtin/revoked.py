@@ -71,12 +71,15 @@ def _reasons(sysroot: Sysroot, file: Window) -> Iterator[str]:
                 f"its SBAT section has {component} {generation}, "
                 f"and {least[component]} is the least that is allowed (SbatLevel)"
             )
+    digests: dict[bytes, bytes] = {}
     chains = signed.signatures(file, program)
     for name, guid in (("dbx", _SECURITY), ("MokListX", efi.SHIM)):
         entries = _entries(_variable(sysroot, "MokListXRT" if guid == efi.SHIM else name, guid))
         hashes = {(kind, value) for kind, value in entries if kind in _HASHES}
         for kind in {kind for kind, _ in hashes}:
-            if (kind, signed.digest(file, program, _HASHES[kind])) in hashes:
+            if kind not in digests:
+                digests[kind] = signed.digest(file, program, _HASHES[kind])
+            if (kind, digests[kind]) in hashes:
                 yield f"{name} has its hash"
         revoked = [
             found
