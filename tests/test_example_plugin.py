@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,18 +36,6 @@ def test_document_shows_each_file_of_the_examples_and_no_other() -> None:
     }
     assert dict(shown) == files
     assert text.count("```") == 2 * len(files)
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory that packages are installed in."""
-    directory = tmp_path / "site-packages"
-    directory.mkdir()
-    monkeypatch.syspath_prepend(str(directory))
-    before = set(sys.modules)
-    yield directory
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 def install(site: Path, name: str, module: str) -> None:

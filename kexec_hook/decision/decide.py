@@ -10,13 +10,7 @@ from kexec_hook.decision.planning import Refused, make_plan
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.disks import Unseen
-from kexec_hook.grub.flavours import (
-    FLAVOURS,
-    FOR_EFI,
-    lacks_linuxefi,
-    platform_lacks,
-    platform_variables,
-)
+from kexec_hook.grub.flavours import FLAVOURS, missing_commands, platform_variables
 from kexec_hook.grub.fuel import Fuel, Limit
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.menu import (
@@ -260,10 +254,9 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     root = config.prefix[1:].partition(")")[0]
     machine.env = platform_variables(flavour, config.platform, config.cpu, config.prefix, root)
     machine.unlocked = _opened(disks, root)
-    machine.absent = platform_lacks(config.platform, config.cpu)
-    if flavour.name == "upstream":
-        machine.absent |= lacks_linuxefi(config.cpu, config.version)
-        machine.unsure_commands = frozenset() if config.version[0] else FOR_EFI
+    machine.absent, machine.unsure_commands = missing_commands(
+        flavour, config.platform, config.cpu, config.version
+    )
     machine.set("cmdpath", config.cmdpath or config.prefix)
     machine.export("cmdpath")
     # Debian 13's 2.12 has the second in place of the first, as rhboot's has; upstream's has the first.

@@ -55,7 +55,7 @@ _OF_RHBOOT = frozenset(
 
 _OF_SUSE = frozenset(["btrfs-mount-subvol", "hiddenentry"])
 # Debian's and Ubuntu's 2.06 has them on EFI of x86; 2.12 and later take `linux` for them.
-FOR_EFI = frozenset(["initrdefi", "linuxefi"])
+_FOR_EFI = frozenset(["initrdefi", "linuxefi"])
 _OF_2_14 = frozenset(["cryptocheck", "uki"])
 _BTRFS_VARIABLES = (("btrfs_relative_path", ""), ("btrfs_subvol", ""), ("btrfs_subvolid", ""))
 
@@ -74,7 +74,7 @@ UPSTREAM_2_14 = Flavour(
     envblk_skips_blank=True,
     cryptodisk_only=True,
     title_may_be_empty_source=False,
-    lacks=_OF_RHBOOT | _OF_SUSE | FOR_EFI,
+    lacks=_OF_RHBOOT | _OF_SUSE | _FOR_EFI,
     features=("search_cryptodisk_only", "tpm2_cap_pcrs", "gcry_hw_accel"),
 )
 RHBOOT = Flavour(
@@ -149,14 +149,18 @@ _X86_ALONE = frozenset([
 _NOT_X86 = frozenset(["devicetree", "fdtdump"])
 
 
-def platform_lacks(platform: str, cpu: str) -> frozenset[str]:
-    """Commands that the GRUB of a platform does not have; `if` takes an unknown command for a true one."""
-    lacks = {"pc": _EFI_ALONE, "efi": _PC_ALONE}.get(platform, _PC_ALONE | _EFI_ALONE)
-    if cpu in ("i386", "x86_64"):
-        return lacks | _NOT_X86
-    return lacks | _X86_ALONE
+def missing_commands(
+    flavour: Flavour, platform: str, cpu: str, version: tuple[int, int]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """What a GRUB does not have besides what its flavour lacks, and what it may not have; a version of 0 is not known.
 
-
-def lacks_linuxefi(cpu: str, version: tuple[int, int]) -> frozenset[str]:
-    """FOR_EFI where an upstream GRUB does not have them, as far as its version is known."""
-    return FOR_EFI if version >= (2, 12) or cpu not in ("i386", "x86_64") else frozenset()
+    `if` takes an unknown command for a true one.
+    """
+    is_x86 = cpu in ("i386", "x86_64")
+    missing = {"pc": _EFI_ALONE, "efi": _PC_ALONE}.get(platform, _PC_ALONE | _EFI_ALONE)
+    missing |= _NOT_X86 if is_x86 else _X86_ALONE
+    if flavour.name != "upstream":
+        return missing, frozenset()
+    if version >= (2, 12) or not is_x86:
+        missing |= _FOR_EFI
+    return missing, frozenset() if version[0] else _FOR_EFI

@@ -17,13 +17,13 @@ from kexec_hook.plugins.builtin.start import (
     CPUS,
     OPEN_FIRMWARE,
     Start,
-    architecture,
     built_in,
     find_start,
     flavour_of,
     is_another,
 )
 from kexec_hook.system.distribution import os_release, system_ids
+from kexec_hook.system.host import machine
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
 
@@ -176,10 +176,10 @@ def _is_unknown(decision: Decision, loader: BootOption) -> bool:
 
 
 def _architecture(decision: Decision) -> Iterator[Objection]:
-    machine = architecture(decision.sysroot)
-    if machine in OPEN_FIRMWARE:
+    running = machine(decision.sysroot)
+    if running in OPEN_FIRMWARE:
         yield Objection(
-            f"this machine is a {machine}, whose boot by Open Firmware kexec-hook does not support",
+            f"this machine is a {running}, whose boot by Open Firmware kexec-hook does not support",
             code="unsupported-architecture",
         )
 
@@ -188,11 +188,11 @@ def _relative_paths(decision: Decision) -> Iterator[Objection]:
     """Other GRUBs than SUSE's and Fedora's do not know btrfs_relative_path; who sets it expects one of them."""
     if decision.evaluation is None or FLAVOURS[decision.evaluation.config.flavour].btrfs_relative:
         return
-    machine = decision.evaluation.machine
-    if (machine.get("btrfs_relative_path") or "")[:1] not in ("1", "y"):
+    grub = decision.evaluation.machine
+    if (grub.get("btrfs_relative_path") or "")[:1] not in ("1", "y"):
         return
     try:
-        device = decision.disks.device(machine.get("root") or "")
+        device = decision.disks.device(grub.get("root") or "")
     except Unseen:
         return
     if device and device.fs == "btrfs":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.kernel import images
 from kexec_hook.plugins.api import Decision, Note, Objection
-from kexec_hook.plugins.builtin import known, watchdog
+from kexec_hook.plugins.builtin import known, virtual, watchdog
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.facts import Facts
@@ -359,17 +359,6 @@ def _no_rights(decision: Decision, facts: Facts) -> Iterator[Note]:
         )
 
 
-def _virtual(decision: Decision, facts: Facts) -> Iterator[Note]:
-    kind = facts.text("/sys/hypervisor/type") or (
-        "hypervisor" if "hypervisor" in facts.cpu() else ""
-    )
-    if kind or facts.exists("/proc/device-tree/hypervisor") or known.names_itself_virtual(facts):
-        yield Note(
-            "this is a virtual machine, whose firmware is fast, so a kexec saves little time",
-            code="virtual-machine",
-        )
-
-
 def _full(decision: Decision, facts: Facts) -> Iterator[Note]:
     if facts.is_full("/run", _RECORD):
         yield Note(
@@ -379,4 +368,4 @@ def _full(decision: Decision, facts: Facts) -> Iterator[Note]:
         )
 
 
-NOTES: Notes = (_no_rights, _virtual, _full, known.notes, watchdog.note)
+NOTES: Notes = (_no_rights, virtual.note, _full, known.notes, watchdog.note)

@@ -13,7 +13,6 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from kexec_hook.plugins.api import Decision, Note, Objection
-from kexec_hook.system.host import BOOTLOADER_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,20 +21,6 @@ if TYPE_CHECKING:
 
 _GITHUB = "https://github.com/"
 _DMI = "/sys/class/dmi/id/"
-# How virtual machines call themselves, as systemd's src/basic/virt.c knows them.
-_VIRTUAL = (
-    *(
-        "QEMU",
-        "KVM",
-        "OpenStack",
-        "KubeVirt",
-        "VMware",
-        "VirtualBox",
-        "Parallels",
-        "Virtual Machine",
-    ),
-    *("Google Compute Engine", "Apple Virtualization", "Alibaba Cloud ECS", "vServer"),
-)
 
 
 class Known(NamedTuple):
@@ -189,14 +174,3 @@ def modules(facts: Facts) -> set[str]:
     return {
         line.split(" ")[0] for line in (facts.text("/proc/modules", 1 << 20) or "").splitlines()
     }
-
-
-def names_itself_virtual(facts: Facts) -> bool:
-    """Elsewhere than on x86 the processor does not tell; most firmware does, and so does QEMU's device tree."""
-    if facts.exists(BOOTLOADER_TYPE):
-        return False
-    named = [facts.text(f"{_DMI}{name}") or "" for name in ("sys_vendor", "product_name")]
-    if named[0] == "Amazon EC2" and not named[1].endswith(".metal"):
-        return True
-    board = facts.text("/proc/device-tree/compatible") or ""
-    return "linux,dummy-virt" in board or any(name.startswith(_VIRTUAL) for name in named)

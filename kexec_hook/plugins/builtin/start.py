@@ -73,8 +73,9 @@ def find_start(
     own: GrubPath | None,
 ) -> Start:
     """`own` is the directory of this system's grub.cfg, `modules` where its GRUB would be."""
-    if architecture(sysroot) in OPEN_FIRMWARE:
-        return Start("ieee1275", OPEN_FIRMWARE[architecture(sysroot)])
+    running = machine(sysroot)
+    if running in OPEN_FIRMWARE:
+        return Start("ieee1275", OPEN_FIRMWARE[running])
     if not disks.is_efi:
         return _bios(sysroot, disks, own)
     from kexec_hook.plugins.builtin import bootorder
@@ -96,11 +97,6 @@ def _of_image(start: Start, disks: RootDisks, loader: BootOption) -> Start:
     """No grub.cfg lies beside the image: what is built into it counts before the distribution's directory."""
     place = built_in(disks, loader, start.cpu)
     return start._replace(place=place, stub="", signed=False) if place else start
-
-
-def architecture(sysroot: Sysroot) -> str:
-    """What the machine below a root is, as `uname -m` has it; empty where it does not tell."""
-    return machine(sysroot)
 
 
 def flavour_of(place: GrubPath, release: dict[str, str]) -> str:
