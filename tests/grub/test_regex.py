@@ -54,6 +54,13 @@ ANSWERS = [
     ("^(\\(.*\\))?(/.*)$", "(hd0)/x", "(hd0)/x (hd0) /x"),
     ("/vmlinuz-(.*)-(.*)", "/vmlinuz-6.1-1-x", "/vmlinuz-6.1-1-x 6.1-1 x"),
     ("hd([0-9]+)", "hd10,gpt2", "hd10 10"),
+    # Only ASCII has letters, and \v and \f are no spaces: unlike glibc, whose code it is.
+    ("[[:alpha:]]+", "éb", "b"),
+    ("[[:lower:]]", "éÄ", None),
+    ("\\w", "Ä", None),
+    ("\\W", "é", "é"),
+    ("\\bb", "éb", "b"),
+    ("[[:space:]]", "\v\fx", None),
 ]
 WRONG = [
     ("(", "Unmatched ( or \\("),
