@@ -47,7 +47,7 @@ BUILD_TOOLS = (
 
 # What the package is made of: as long as this is the same, so is the package.
 CONTENT = (
-    *("kexec_hook", "hooks", "systemd", "man", "docs", "packaging"),
+    *("kexec_hook", "hooks", "systemd", "man", "docs", "packaging", "contrib"),
     *("LICENSE", "MANIFEST.in", "NEWS.md", "README.md", "pyproject.toml", "setup.py"),
 )
 

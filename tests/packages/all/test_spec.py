@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 
 import pytest
 
@@ -20,14 +21,35 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chroot]:
     chroot.remove()
 
 
-def test_suse_gets_the_same_files_and_its_own_name_of_grub(maker: Chroot) -> None:
-    fedoras = files(maker)
+@pytest.fixture(scope="module")
+def fedoras(maker: Chroot) -> dict[str, list[str]]:
+    return files(maker)
+
+
+def test_suse_gets_the_same_files_and_its_own_name_of_grub(
+    maker: Chroot, fedoras: dict[str, list[str]]
+) -> None:
     suses = files(maker, "--define", "suse_version 1600")
     assert suses == fedoras
     query = "rpm -qp --requires --recommends /build/RPMS/noarch/kexec-hook-[0-9]*.rpm"
     required = maker.sh(query).check().output.splitlines()
     assert "grub2" in required
     assert not [name for name in required if name.startswith("grub2-tools")]
+
+
+# Of filesystem, systemd and Python, which everything has; and of the package managers that a package of ours requires.
+ELSEWHERE = """
+/etc /usr/bin /usr/sbin /usr/lib /usr/lib/systemd/system /usr/share /usr/share/doc /usr/share/licenses /var/lib
+/usr/share/man/man5 /usr/share/man/man7 /usr/share/man/man8 /usr/lib/python3.11/site-packages
+/usr/lib/python3.11/site-packages/dnf-plugins /usr/lib/python3.11/site-packages/dnf-plugins/__pycache__
+/etc/dnf/plugins /etc/dnf/libdnf5-plugins/actions.d
+"""
+
+
+def test_each_directory_of_a_package_is_somebodys(fedoras: dict[str, list[str]]) -> None:
+    for names in fedoras.values():
+        directories = {str(PurePath(name).parent) for name in names}
+        assert directories - {*names, *ELSEWHERE.split()} == set()
 
 
 def files(maker: Chroot, *options: str) -> dict[str, list[str]]:
