@@ -7,7 +7,7 @@ at a multiple of four bytes), and the names of the properties.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 _MAGIC = 0xD00DFEED
@@ -22,7 +22,8 @@ class NoDeviceTree(Exception):
 
 class _Token(NamedTuple):
     kind: int
-    path: str  # of the node that it begins, ends or is in
+    depth: int  # of the node that it begins, ends or is in; the root's is 1
+    in_chosen: bool  # that node is /chosen
     data: bytes  # all of it
     name: str = ""  # of a property
     value: bytes = b""
@@ -33,7 +34,7 @@ def chosen(tree: bytes) -> dict[str, bytes]:
     return {
         token.name: token.value
         for token in _tokens(tree)
-        if token.kind == _PROPERTY and token.path == "/chosen"
+        if token.kind == _PROPERTY and token.in_chosen
     }
 
 
@@ -44,45 +45,58 @@ def with_chosen(tree: bytes, properties: Mapping[str, bytes]) -> bytes:
     for name, value in properties.items():
         added += _property(len(names), value)
         names += name.encode() + b"\0"
-    structure, placed = b"", False
+    structure, placed = [], False
     for token in _tokens(tree):
-        mine = token.path == "/chosen"
-        if token.kind == _END_NODE and token.path == "/" and not placed:
-            structure += _word(_NODE) + b"chosen\0\0" + added + _word(_END_NODE)
-        if not (mine and token.kind == _PROPERTY and token.name in properties):
-            structure += token.data
-        if mine and token.kind == _NODE and not placed:
-            structure, placed = structure + added, True
-    return _assembled(tree, structure, names)
+        if token.kind == _END_NODE and token.depth == 1 and not placed:
+            structure += [_word(_NODE), b"chosen\0\0", added, _word(_END_NODE)]
+        if not (token.kind == _PROPERTY and token.in_chosen and token.name in properties):
+            structure.append(token.data)
+        if token.kind == _NODE and token.in_chosen and not placed:
+            structure.append(added)
+            placed = True
+    return _assembled(tree, b"".join(structure) + _word(_END), names)
 
 
 def _tokens(tree: bytes) -> Iterator[_Token]:
-    """What the structure consists of, to its end."""
-    at, names, above = _place(tree, 8), _names(tree), [""]
+    """What the structure consists of, to its end: one root, and all of it."""
+    at, names = _place(tree, 8), _names(tree)
+    open_nodes: list[bytes] = []  # their names, from the root's down
     while True:
         start, kind, at = at, _number(tree, at), at + 4
+        name, value = "", b""
         if kind == _NODE:
-            end = tree.find(b"\0", at)
-            if end < 0:
-                raise NoDeviceTree("a node's name has no end")
-            name, at = tree[at:end].decode("ascii", "replace"), _aligned(end + 1)
-            above.append(f"{above[-1].rstrip('/')}/{name}")
-            yield _Token(kind, above[-1], tree[start:at])
-        elif kind == _PROPERTY:
+            end = _end_of_name(tree, at)
+            open_nodes.append(tree[at:end])
+            at = _aligned(end + 1)
+        elif kind == _PROPERTY and open_nodes:
             size, named = _number(tree, at), _number(tree, at + 4)
             value, at = tree[at + 8 : at + 8 + size], _aligned(at + 8 + size)
             if at > len(tree):
                 raise NoDeviceTree("a property is cut off")
-            name = names[named:].split(b"\0")[0].decode("ascii", "replace")
-            yield _Token(kind, above[-1], tree[start:at], name, value)
-        elif kind == _END_NODE and len(above) > 1:
-            yield _Token(kind, above.pop(), tree[start:at])
-        elif kind in (_NOTHING, _END):
-            yield _Token(kind, above[-1], tree[start:at])
-            if kind == _END:
-                return
-        else:
-            raise NoDeviceTree(f"there is no token {kind}")
+            name = names[named : _end_of_name(names, named)].decode("ascii", "replace")
+        elif kind not in (_END_NODE, _NOTHING) or not open_nodes:
+            raise NoDeviceTree(f"there is no token {kind} here")
+        yield _Token(kind, len(open_nodes), _is_chosen(open_nodes), tree[start:at], name, value)
+        if kind == _END_NODE:
+            open_nodes.pop()
+        if kind == _END_NODE and not open_nodes:
+            break
+    while _number(tree, at) == _NOTHING:
+        at += 4
+    if _number(tree, at) != _END:
+        raise NoDeviceTree("there is more than one root")
+
+
+def _is_chosen(open_nodes: Sequence[bytes]) -> bool:
+    """As libfdt and Linux find /chosen: `chosen@0` as well, whatever the root is called."""
+    return len(open_nodes) == 2 and open_nodes[1].partition(b"@")[0] == b"chosen"
+
+
+def _end_of_name(data: bytes, at: int) -> int:
+    end = data.find(b"\0", at)
+    if end < 0:
+        raise NoDeviceTree("a name has no end")
+    return end
 
 
 def _assembled(tree: bytes, structure: bytes, names: bytes) -> bytes:

@@ -48,8 +48,6 @@ def _tree(host: Host, plan: Plan) -> bytes | None:
     release = re.match(r"(\d+)\.(\d+)", host.running)
     if release is None or (int(release[1]), int(release[2])) < _FILE_SYSCALL_MARKS:
         return None
-    if any(word.startswith("--dtb") for word in plan.kexec_args):
-        return None
     try:
         running = host.sysroot().read(DEVICE_TREE, _LIMIT)
         # The firmware's tables, which GRUB and the kernel's stub add to a tree that GRUB was told to load.
