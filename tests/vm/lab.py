@@ -19,7 +19,7 @@ FAILURES = CACHE / "failures"
 # Name and version, a line each.
 VERSIONS = """
 . /etc/os-release; echo "system $PRETTY_NAME $(cat /etc/debian_version)"
-dpkg-query -W -f '${Package} ${Version}\\n' systemd grub-pc grub-efi-amd64 kexec-tools initramfs-tools 2> /dev/null
+dpkg-query -W -f '${Package} ${Version}\\n' systemd grub-pc grub-efi-amd64 grub-efi-arm64 kexec-tools initramfs-tools 2> /dev/null
 dpkg-query -W -f '${Package} ${Version}\\n' 'linux-image-[0-9]*'
 """
 
