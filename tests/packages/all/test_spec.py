@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import PurePath
 
@@ -68,3 +71,18 @@ def test_el_9_checks_all_that_needs_no_hypothesis(maker: Chroot) -> None:
     assert "BuildRequires:  python3.11-pytest\n" in read
     assert "-m pytest" in read
     assert "--ignore=tests/property" in read
+
+
+def test_commands_of_the_document_make_the_packages(maker: Chroot) -> None:
+    """git's run here, rpmbuild's in the chroot, which has no git and no packages of Fedora's to ask for."""
+    text = (ROOT / "docs/packaging.md").read_text()
+    [block] = re.findall(r"^```sh\n(mkdir.*?)^systemctl enable [^\n]*\n```$", text, re.M | re.S)
+    *here, build = block.splitlines()
+    home = {**os.environ, "HOME": str(maker / "root")}
+    subprocess.run(["sh", "-ec", "\n".join(here)], cwd=ROOT, env=home, check=True)
+    spec = "packaging/rpm/kexec-hook.spec"
+    maker.write(f"srv/{spec}", (ROOT / spec).read_text())
+    maker.write("root/.rpmmacros", rpm_lab.MACROS.read_text() + "%_without_tests 1\n")
+    build = build.replace("rpmbuild", "rpmbuild --nodeps")
+    done = maker.run("sh", "-ec", f"HOME=/root; cd /srv; {build}", seconds=900).check()
+    assert len(re.findall(r"^Wrote: .*\.noarch\.rpm$", done.output, re.M)) == 4
