@@ -78,10 +78,14 @@ HANGS = State("fleet-hangs", _faulty, UPGRADED)
 @pytest.fixture(scope="module")
 def machines() -> Iterator[dict[str, VirtualMachine]]:
     labs: list[Lab] = []
+    found: dict[str, VirtualMachine] = {}
     try:
-        for _ in range(2):
+        for name, state in (("good", UPGRADED), ("hangs", HANGS)):
             labs.append(Lab(image.DEBIAN_12))
-        yield {"good": labs[0].at(UPGRADED), "hangs": labs[1].at(HANGS)}
+            found[name] = labs[-1].at(state)
+            # Until somebody asks it: a machine takes a processor.
+            found[name].qmp("stop")
+        yield found
     except ImageError as error:
         pytest.skip(str(error))
     finally:
@@ -127,9 +131,10 @@ class Bridge(socketserver.UnixStreamServer):
     def answer(self, host: str, command: str, given: bytes) -> Answer:
         if host not in self.machines:
             return Answer(255)
+        machine = self.machines[host]
         if host not in self.asked:
             self.asked.append(host)
-        machine = self.machines[host]
+            machine.qmp("cont")
         if re.search(r"/shutdown -r\b", command):
             return reboots(machine, command, hangs=host == "hangs")
         return says(machine, command, given)
