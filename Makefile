@@ -66,8 +66,9 @@ e2e-debian12 e2e-debian13: e2e-%: $(VENV)/tests
 	$(BIN)/python -m tests.vm.image --needs
 	$(E2E) -o cache_dir=.cache/pytest/$* tests/vm/test_$*.py $(ARGS)
 
-# Also writes docs/proof.md, from the last result of each test.  arm64 is left out where its emulator is missing:
-# apt-get install qemu-system-arm qemu-efi-aarch64 cpio kmod
+# Also writes docs/proof.md, from the last result of each test.  arm64 is left out where its emulator is missing, and
+# the machine's own key with a TPM where their programs are:
+# apt-get install qemu-system-arm qemu-efi-aarch64 cpio kmod swtpm sbsigntool
 e2e-all: e2e
 	$(E2E) tests/vm --ignore=tests/vm/test_debian12.py --ignore=tests/vm/test_debian13.py $(ARGS)
 	$(BIN)/python -m tests.vm.proof docs/proof.md

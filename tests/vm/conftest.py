@@ -17,10 +17,12 @@ _LAB = pytest.StashKey[Lab]()
 def lab(request: pytest.FixtureRequest) -> Lab:
     """A machine of the module's RECIPE, with its DEVICES, in its LAB; kept for the next module where that is the same."""
     stash = request.config.stash
+    kind = getattr(request.module, "LAB", Lab)
     wanted = request.module.RECIPE, getattr(request.module, "DEVICES", ())
-    if _LAB not in stash or (stash[_LAB].recipe, stash[_LAB].devices) != wanted:
+    kept = stash.get(_LAB, None)
+    if kept is None or (type(kept), kept.recipe, kept.devices) != (kind, *wanted):
         _close(request.config)
-        stash[_LAB] = getattr(request.module, "LAB", Lab)(*wanted)
+        stash[_LAB] = kind(*wanted)
     return stash[_LAB]
 
 

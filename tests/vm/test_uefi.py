@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
+from kexec_hook.system.efi import GLOBAL
 from tests.vm import image
 from tests.vm.lab import Lab, State
 from tests.vm.machine import VirtualMachine
@@ -101,26 +104,65 @@ def test_the_same_loader_promised_once_more_is_no_reason_against_a_jump(lab: Lab
     assert "BootNext" in machine.ok("efibootmgr")
 
 
-# An entry ahead of the one that has started this system.
+# Another distribution's GRUB, with a configuration of its own, ahead of the one that has started this system.
 AHEAD = r"""
 set -e
-mkdir /boot/efi/EFI/other
-cp /boot/efi/EFI/debian/grubx64.efi /boot/efi/EFI/other/other.efi
-efibootmgr --quiet --create --disk /dev/vda --part 1 --label Other --loader '\EFI\other\other.efi'
+grub-install --no-nvram --no-uefi-secure-boot --boot-directory=/other --bootloader-id=other
+cat > /other/grub/grub.cfg
+efibootmgr --quiet --create --disk /dev/vda --part 1 --label Other --loader '\EFI\other\grubx64.efi'
+"""
+OTHER = """\
+set timeout=0
+menuentry "Of the other one" --id other {{
+    search --no-floppy --fs-uuid --set=root {uuid}
+    linux /boot/vmlinuz-{release} root=UUID={uuid} ro quiet console=ttyS0,115200 no_timer_check e2e.from=other
+    initrd /boot/initrd.img-{release}
+}}
 """
 CURRENT = "efibootmgr | grep Boot$(efibootmgr | sed -n 's/^BootCurrent: //p')"
 
 
-def test_entry_that_comes_to_stand_ahead_is_started(lab: Lab) -> None:
+def test_another_grub_that_comes_to_stand_ahead_is_started_and_then_followed(lab: Lab) -> None:
     machine = lab.at(UPGRADED)
     stage(machine)
-    machine.ok(AHEAD)
+    config = OTHER.format(uuid=image.UUID, release=lab.image.older)
+    machine.ok(f"({AHEAD}) << 'END'\n{config}END", 300)
     declined = machine.shell("kexec-hook stage --dry-run")
-    assert (declined.code, "/EFI/other/other.efi is there" in declined.output) == (3, True), (
+    assert (declined.code, "/EFI/other/grubx64.efi is there" in declined.output) == (3, True), (
         declined.output
     )
-    assert machine.reboot("reboot").kind == "firmware"
+    booted = machine.reboot("reboot")
+    assert (booted.kind, b" e2e.from=other" in booted.cmdline) == ("firmware", True)
     assert "Other" in machine.ok(CURRENT)
+    assert stage(machine)["entry"]["source"].startswith("/other/grub/grub.cfg:")
+    assert jump(machine) == booted.same_as_grub
+
+
+# As OVMF writes it for a network card: a load option with the card's address and IPv4 for its path.  No card has this one.
+PATH = b"".join(
+    [
+        b"\3\x0b\x25\0" + bytes.fromhex("525400123456") + bytes(26) + b"\1",
+        b"\3\x0c\x1b\0" + bytes(23),
+        b"\x7f\xff\4\0",
+    ]
+)
+PXE = struct.pack("<IIH", 7, 1, len(PATH)) + "PXE\0".encode("utf-16-le") + PATH
+
+
+def _pxe_ahead(lab: Lab, machine: VirtualMachine) -> None:
+    machine.write(f"/sys/firmware/efi/efivars/Boot00E2-{GLOBAL}", PXE)
+    machine.ok("efibootmgr --quiet --bootorder 00E2,$(efibootmgr | sed -n 's/^BootOrder: //p')")
+
+
+PXE_AHEAD = State("pxe-ahead", _pxe_ahead, UPGRADED)
+
+
+def test_network_entry_ahead_is_passed_over_by_the_firmware_and_a_note(lab: Lab) -> None:
+    by_grub = lab.by_grub(PXE_AHEAD)
+    machine = lab.at(PXE_AHEAD)
+    assert "BootOrder: 00E2" in machine.ok("efibootmgr")
+    assert any("Boot00E2 «PXE» (a network boot)" in note for note in stage(machine)["notes"])
+    assert jump(machine) == by_grub.same_as_grub
 
 
 def test_request_to_mokmanager_is_an_objection(lab: Lab) -> None:
