@@ -19,17 +19,19 @@ MAY_LOAD = {
     "grub.commands": "boot conditions control entries guesses inert probes refused registry search variables",
     "grub.script": "lexer parser source syntax",
     "kernel": "cmdline images initrd plan",
-    "plugins": "api asking hookspecs",
+    "plugins": "api asking",
     "plugins.builtin": "bootcode checks choice files fixes grub jumps proxmox sight start tpm unset",
     "report": "byhand explain reasons terminal",
     "settings": "conf shellvars",
     "state": "",
     "system": "distribution file host process reach sysroot",
 }
-NEVER = {"json", "subprocess", "importlib.metadata", "packaging", "hashlib", "struct", "tempfile"}
+NEVER = {
+    *("json", "subprocess", "importlib.metadata", "packaging", "hashlib", "struct", "tempfile"),
+    *("pluggy", "inspect", "dataclasses"),
+}
 CODE = f"""
 import sys
-import pluggy  # 1.0 loads importlib.metadata, and what that needs
 theirs = set(sys.modules)
 from kexec_hook.cli import main
 sys.stdout = sys.stderr
