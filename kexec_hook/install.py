@@ -231,7 +231,7 @@ def put(sysroot: Sysroot, glue: Glue, made: str = "") -> None:
     try:
         parent = posixpath.dirname(glue.path)
         made = _make(sysroot, parent) or made
-        directory = sysroot.host(parent)
+        directory = Path(sysroot.host(parent))
         name = posixpath.basename(glue.path)
         new = directory / f".{name}.new"  # run-parts, apt, dnf and systemd read no hidden files
         fd = os.open(
@@ -256,7 +256,7 @@ def _make(sysroot: Sysroot, directory: str) -> str:
     """Make a directory and those above it; the highest that was missing."""
     missing = [path for path in _way(directory) if not sysroot.is_dir(path)]
     for path in reversed(missing):
-        made = sysroot.host(path)
+        made = Path(sysroot.host(path))
         os.mkdir(made)
         os.chmod(made, 0o755)  # noqa: S103 - whatever the umask is, as a package's would be
     return missing[-1] if missing else ""
@@ -264,7 +264,7 @@ def _make(sysroot: Sysroot, directory: str) -> str:
 
 def take(sysroot: Sysroot, glue: Glue, made: str) -> None:
     """Remove a file, what Python made of it, and the directories that were made for it."""
-    directory = sysroot.host(posixpath.dirname(glue.path))
+    directory = Path(sysroot.host(posixpath.dirname(glue.path)))
     name = posixpath.basename(glue.path)
     try:
         os.unlink(directory / name)
@@ -274,7 +274,7 @@ def take(sysroot: Sysroot, glue: Glue, made: str) -> None:
             _remove_empty(directory / "__pycache__")
         for path in _way(posixpath.dirname(glue.path)) if made else ():
             if posixpath.commonpath((path, made)) == made:
-                _remove_empty(sysroot.host(path))
+                _remove_empty(Path(sysroot.host(path)))
     except OSError as error:
         raise InstallError(
             f"{glue.path} cannot be removed: {(error.strerror or str(error)).lower()}"

@@ -28,7 +28,7 @@ MAY_LOAD = {
 }
 NEVER = {
     *("json", "subprocess", "importlib.metadata", "packaging", "hashlib", "struct", "tempfile"),
-    *("pluggy", "inspect", "dataclasses"),
+    *("pluggy", "inspect", "dataclasses", "pathlib"),
 }
 CODE = f"""
 import sys

@@ -88,8 +88,6 @@ def status(host: Host, args: Namespace) -> int:
 
 
 def grub_eval(host: Host, args: Namespace) -> int:
-    from pathlib import Path
-
     from kexec_hook.disks.directories import Partition
     from kexec_hook.grub.fuel import Limit
     from kexec_hook.grub.script.source import ScriptError
@@ -97,11 +95,11 @@ def grub_eval(host: Host, args: Namespace) -> int:
     from kexec_hook.system.sysroot import SysrootError
 
     partitions = [
-        Partition(Path(args.directory), args.uuid, args.label),
+        Partition(args.directory, args.uuid, args.label),
         *map(Partition.parse, args.extra),
     ]
     for partition in partitions:
-        if not partition.directory.is_dir():
+        if not os.path.isdir(partition.directory):
             return fail(f"{partition.directory}: not a directory", USAGE)
     for word in args.variables:
         if "=" not in word:
@@ -138,7 +136,7 @@ def _grub_of(args: Namespace, partitions: Sequence[Partition]) -> tuple[Machine,
     variables = dict(word.split("=", 1) for word in args.variables)
     machine = grubeval.make_machine(disks, args.flavour, args.platform, args.cpu, prefix, variables)
     names = {
-        f"hd0,gpt{number}": str(partition.directory)
+        f"hd0,gpt{number}": os.fspath(partition.directory)
         for number, partition in enumerate(partitions, 1)
     }
     machine.display = grubeval.display(names)

@@ -177,7 +177,7 @@ def _unwritable(decision: Decision) -> Iterator[Objection]:
 def env_file(decision: Decision, path: GrubPath) -> str | None:
     """Where an environment block is below the root."""
     found = decision.disks.locate(path)
-    return str(found.host) if found else None
+    return found.host if found else None
 
 
 def env_blocks(decision: Decision) -> tuple[EnvBlock, ...]:

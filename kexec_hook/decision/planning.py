@@ -101,7 +101,7 @@ def _place(disks: RootDisks, sysroot: Sysroot, path: GrubPath) -> str | None:
     """Where the file is below the root; what no mount shows is lent to the root, and copied when it is looked at."""
     found = disks.locate(path)
     if found:
-        return str(found.host)
+        return found.host
     try:
         hidden = disks.unmounted(path)
     except Unseen:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from kexec_hook.disks.answers import VolumeDisks
@@ -19,7 +18,7 @@ from kexec_hook.system.sysroot import Sysroot
 class Partition(NamedTuple):
     """A directory, and what the file system answers to; nothing: to no UUID, and to the empty label."""
 
-    directory: Path
+    directory: str | os.PathLike[str]
     uuid: str = ""
     label: str = ""
     fs: str = "ext2"
@@ -28,10 +27,10 @@ class Partition(NamedTuple):
     def parse(cls, text: str) -> Partition:
         """partition = DIR [ ":" UUID [ ":" LABEL ] ]; a directory of that whole name goes first."""
         if os.path.isdir(text) or ":" not in text:
-            return cls(Path(text))
+            return cls(text)
         directory, _, rest = text.partition(":")
         uuid, _, label = rest.partition(":")
-        return cls(Path(directory), uuid, label)
+        return cls(directory, uuid, label)
 
 
 class PartitionDisks(VolumeDisks):

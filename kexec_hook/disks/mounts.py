@@ -137,7 +137,7 @@ def read_mounts(sysroot: Sysroot) -> Mounts | None:
         mounts = parse_mountinfo(_mountinfo(sysroot) or "")
     if not sysroot.is_host:
         # A live /proc inside the root tells of our own mounts, as seen from outside.
-        inside = _rebased(mounts, str(sysroot.root))
+        inside = _rebased(mounts, sysroot.root)
         if inside:
             mounts = inside
         elif sysroot.readlink("/proc/self") is not None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kexec_hook.disks import search
@@ -52,7 +51,7 @@ class Location(NamedTuple):
 
     grub: GrubPath  # (hd0,gpt2)/vmlinuz-6.1, as the script wrote it
     mount: Mount  # the mount that made it reachable
-    host: Path  # /boot/vmlinuz-6.1, below the root, links followed as GRUB follows them
+    host: str  # /boot/vmlinuz-6.1, below the root, links followed as GRUB follows them
 
 
 class RootDisks(VolumeDisks):
@@ -148,7 +147,7 @@ class RootDisks(VolumeDisks):
         """A file for people: /boot/vmlinuz, /dev/sda2:/vmlinuz where no mount shows it, else as GRUB names it."""
         location = self.locate(path)
         if location is not None:
-            return str(location.host)
+            return location.host
         try:
             self.volume(path.device).find(path.path)
         except Hidden as hidden:
@@ -193,7 +192,7 @@ class RootDisks(VolumeDisks):
             node = self.volume(path.device).find(path.path)[1]
         except (DiskError, Hidden, Unseen):
             return None
-        return Location(path, node.mount, Path(node.place)) if node.mount and node.place else None
+        return Location(path, node.mount, node.place) if node.mount and node.place else None
 
     def why_missing(self, path: GrubPath) -> str:
         """One sentence for what `locate` does not find; empty when it does."""

@@ -157,7 +157,7 @@ class Sight:
     def _default_subvolume(self, system: FileSystem) -> int:
         from kexec_hook.system.subvolume import default_subvolume
 
-        if str(self._sysroot.root) == "/":
+        if self._sysroot.root == "/":
             for mount in system.mounts:
                 if self._mounts.at(mount.point) is mount:
                     return default_subvolume(mount.point)
@@ -169,7 +169,7 @@ class Sight:
         """From the device itself: right where it is not mounted here, so that nothing is on its way to the disk."""
         from kexec_hook.disks import btrfs
 
-        if str(self._sysroot.root) == "/" and system.mounts:
+        if self._sysroot.root == "/" and system.mounts:
             raise btrfs.Damaged("it is not mounted")
         with self._sysroot.unnoted.window(f"/dev/{(*system.nodes, '?')[0]}", block=True) as file:
             yield btrfs.open_btrfs(file.at)
@@ -188,9 +188,9 @@ class Sight:
         for node in system.nodes:
             if self._is_removable(node):
                 raise fstest.NoAnswer("is not read, as it is removable")
-        devices = [str(self._sysroot.host(f"/dev/{node}")) for node in system.nodes]
+        devices = [self._sysroot.host(f"/dev/{node}") for node in system.nodes]
         points: Sequence[str] = ()
-        if str(self._sysroot.root) == "/":
+        if self._sysroot.root == "/":
             points = [m.point for m in system.mounts if self._mounts.at(m.point) is m]
             if system.mounts and not points:
                 raise fstest.NoAnswer("cannot be read, as each of its mounts is hidden by another")

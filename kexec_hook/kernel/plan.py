@@ -46,8 +46,8 @@ class Plan(NamedTuple):
 
     def below(self, sysroot: Sysroot) -> Plan:
         """The plan with kernel and device tree as they are called from outside the root."""
-        devicetree = str(sysroot.host(self.devicetree)) if self.devicetree else None
-        return self._replace(kernel=str(sysroot.host(self.kernel)), devicetree=devicetree)
+        devicetree = sysroot.host(self.devicetree) if self.devicetree else None
+        return self._replace(kernel=sysroot.host(self.kernel), devicetree=devicetree)
 
     @property
     def joined(self) -> str:

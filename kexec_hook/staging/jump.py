@@ -66,14 +66,14 @@ def _changes(host: Host, held: LockedDirectory, wanted: Staged) -> tuple[Change,
     """What every block is to hold, by grub-editenv on a copy."""
     found = []
     for block in wanted.env_blocks:
-        before = read_block(str(host.sysroot().host(block.file)))
+        before = read_block(host.sysroot().host(block.file))
         after = edited(held, host.programs, before, block.writes)
         found.append(Change(block.file, before, after))
     return tuple(found)
 
 
 def _place(host: Host, change: Change) -> str:
-    return str(host.sysroot().host(change.file))
+    return host.sysroot().host(change.file)
 
 
 def take_back(host: Host, state: Directory) -> bool:

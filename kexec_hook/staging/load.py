@@ -284,7 +284,7 @@ def initrd_argument(sysroot: Sysroot, plan: Plan) -> Iterator[tuple[str | None, 
         yield None, lent
         return
     if len(plan.initrds) == 1 and not plan.initrds[0].newc:
-        yield str(sysroot.host(plan.initrds[0].path)), lent
+        yield sysroot.host(plan.initrds[0].path), lent
         return
     from kexec_hook.kernel.join import join
 

@@ -129,4 +129,4 @@ def machine(sysroot: Sysroot) -> str:
     try:
         return sysroot.text("/proc/sys/kernel/arch", 1 << 12).strip()  # since Linux 6.1
     except SysrootError:
-        return os.uname().machine if str(sysroot.root) == "/" else ""
+        return os.uname().machine if sysroot.root == "/" else ""

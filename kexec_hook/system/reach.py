@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 @contextmanager
 def reach(
-    root: os.PathLike[str],
+    root: str,
     path: str,
     passed: Callable[[str, os.stat_result], None],
     *,
@@ -67,7 +67,7 @@ def reach(
 class _Way:
     """The directories from the root to where a walk has come, all of them open."""
 
-    def __init__(self, root: os.PathLike[str]) -> None:
+    def __init__(self, root: str) -> None:
         self._fds = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         self.infos = [os.fstat(self._fds[0])]
         self.names: list[str] = []

@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from typing import NamedTuple
 
 from kexec_hook.system.file import Identity as Identity
@@ -52,10 +51,10 @@ class Sysroot:
     """
 
     def __init__(self, root: str | os.PathLike[str] = "/", *, is_host: bool | None = None) -> None:
-        self.root = Path(os.path.realpath(root))
+        self.root = os.path.realpath(root)
         # Is the root that of the running machine?  Tests say yes of a directory that stands for one.
-        self.is_host = str(self.root) == "/" if is_host is None else is_host
-        if not self.root.is_dir():
+        self.is_host = self.root == "/" if is_host is None else is_host
+        if not os.path.isdir(self.root):
             raise SysrootError(
                 os.fspath(root), "not a directory", "the root must be an existing directory"
             )
@@ -65,7 +64,7 @@ class Sysroot:
         self._copies: dict[str, Callable[[], int] | int] = {}
 
     def __repr__(self) -> str:
-        return f"Sysroot({str(self.root)!r})"
+        return f"Sysroot({self.root!r})"
 
     @property
     def unnoted(self) -> Sysroot:
@@ -97,11 +96,11 @@ class Sysroot:
             copy = self._copies[name] = copy()
         return copy
 
-    def host(self, path: str) -> Path:
+    def host(self, path: str) -> str:
         """Where a file is found from outside the root; links are followed, what is missing keeps its name."""
         if path in self._copies:
-            return Path(f"/proc/self/fd/{self._copy(path)}")
-        return self.root / self.resolve(path).lstrip("/")
+            return f"/proc/self/fd/{self._copy(path)}"
+        return os.path.join(self.root, self.resolve(path).lstrip("/"))
 
     def is_full(self, path: str, least: int) -> bool:
         """Are there fewer bytes left than that, where the file system tells?"""

@@ -97,7 +97,7 @@ def test_an_extra_partition_is_a_directory_a_uuid_and_a_label(
 
 def test_a_directory_with_a_colon_in_its_name_is_one(tmp_path: Path) -> None:
     (tmp_path / "a:b").mkdir()
-    assert Partition.parse(f"{tmp_path}/a:b") == Partition(tmp_path / "a:b")
+    assert Partition.parse(f"{tmp_path}/a:b") == Partition(f"{tmp_path}/a:b")
 
 
 # --- search ---

@@ -83,7 +83,7 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
 
 
 def _host(decision: Decision) -> Host:
-    return Host(str(decision.sysroot.root), decision.programs, decision.owner, stands_for_host=True)
+    return Host(decision.sysroot.root, decision.programs, decision.owner, stands_for_host=True)
 
 
 def _unknown(error: StateError) -> Objection:

@@ -82,7 +82,7 @@ def unified_image(decision: Decision, loaded: Loaded | None) -> str:
         return loaded.path.path
     found = decision.disks.locate(loaded.path)
     try:
-        head = decision.sysroot.head(str(found.host), 4096) if found else b""
+        head = decision.sysroot.head(found.host, 4096) if found else b""
     except SysrootError:
         return ""
     return loaded.path.path if b".linux\0\0" in head else ""

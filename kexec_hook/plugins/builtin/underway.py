@@ -35,7 +35,7 @@ def _loaded_by_another(decision: Decision, facts: Facts) -> Iterator[Objection]:
     if decision.trigger.force or facts.text("/sys/kernel/kexec_loaded") != "1":
         return
     try:
-        known = record.look(f"{str(decision.sysroot.root).rstrip('/')}{RUN}", owner=decision.owner)
+        known = record.look(f"{decision.sysroot.root.rstrip('/')}{RUN}", owner=decision.owner)
     except StateError as error:
         if not decision.trigger.dry:
             yield Objection(
