@@ -347,7 +347,7 @@ COMMANDS = {
         _help,
     ),
     "grub-eval": Command(
-        "show.grub_eval",
+        "grubeval.grub_eval",
         PLUMBING,
         "evaluate the GRUB configuration of a directory that stands for a partition",
         "kexec-hook grub-eval /mnt/boot --json --default-only",

@@ -11,7 +11,7 @@ from kexec_hook.grub.menu import Choice
 from kexec_hook.grub.script.source import point
 from kexec_hook.report.byhand import shell_line
 from kexec_hook.report.reasons import fix_of, lines_of, reasons_json
-from kexec_hook.report.terminal import Style, safe
+from kexec_hook.report.terminal import Style, safe, write_text
 
 if TYPE_CHECKING:
     from kexec_hook.grub.values import Binding, Problem, Read
@@ -279,10 +279,6 @@ def _settings(decision: Decision) -> Iterator[str]:
         elif type(value) is tuple:  # a Selection is one, too
             value = " ".join(value)
         yield f"{name} = {value} ({setting.origin})"
-
-
-def write_text(name: str, value: str | None) -> str:
-    return f"{name} is deleted" if value is None else f'{name}="{value}" is written'
 
 
 def _configuration(decision: Decision) -> Iterator[str]:

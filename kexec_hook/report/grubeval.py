@@ -14,6 +14,7 @@ from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.menu import BootResult, boot_default, evaluate, spec, try_all
 from kexec_hook.grub.script.source import point, read_source
 from kexec_hook.grub.values import Entry, Halted, Problem
+from kexec_hook.report.terminal import Style, safe, write_text
 
 SCHEMA = 1
 # A script runs as by the command `source`: a list and a command stand above it.
@@ -128,3 +129,34 @@ def _entry(path: Sequence[int], entry: Entry) -> dict[str, Any]:
         "users": entry.users,
         "hotkey": entry.hotkey,
     }
+
+
+def text(answer: dict[str, Any]) -> str:
+    """The answer for people: the menu, what the default entry does, and what comes of it."""
+    style = Style()
+    lines = []
+    default = answer["default"]
+    for entry in answer["entries"]:
+        depth = entry["path"].count(">")
+        mark = "*" if default and entry["path"] == default["path"] else " "
+        lines.append(f"{mark} {entry['path']:<8}{'  ' * depth}{safe(entry['title'])}")
+    if default:
+        lines += [
+            "",
+            style.key("default")
+            + f" {default['path']}: "
+            + " > ".join(map(safe, default["titles"])),
+        ]
+    lines += ["  " + safe(" ".join(words)) for words in answer["executed"]]
+    lines.append(
+        style.good("GRUB boots this")
+        if answer["booted"]
+        else style.bad("GRUB boots nothing by itself")
+    )
+    for name, value in answer["env_writes"].items():
+        lines.append(f"grubenv: {safe(write_text(name, value))}")
+    for problem in answer["problems"]:
+        lines.append(
+            (f"{problem['source']}: " if problem["source"] else "") + safe(problem["message"])
+        )
+    return "\n".join(lines)

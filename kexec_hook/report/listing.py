@@ -1,4 +1,4 @@
-"""GRUB's menu as a table or as data, and what grub-eval answers; decides nothing."""
+"""GRUB's menu as a table or as data; decides nothing."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from kexec_hook.decision.planning import make_plan
 from kexec_hook.grub.menu import ENDLESS, Trial, spec, try_all
 from kexec_hook.kernel.cmdline import CmdlineError
-from kexec_hook.report.explain import SCHEMA, write_text
-from kexec_hook.report.terminal import Style, columns, pad, printed, safe, shorten, width
+from kexec_hook.report.explain import SCHEMA
+from kexec_hook.report.terminal import Style, columns, pad, printed, shorten, width
 
 if TYPE_CHECKING:
     from kexec_hook.grub.machine import Machine
@@ -120,33 +120,3 @@ def _widths(rows: list[tuple[str, str, str, str]]) -> list[int]:
         widths[3] = min(widths[3], max(room - widths[2], room // 2))
         widths[2] = max(room - widths[3], 1)
     return widths
-
-
-def grub_eval_text(answer: dict[str, Any]) -> str:
-    style = Style()
-    lines = []
-    default = answer["default"]
-    for entry in answer["entries"]:
-        depth = entry["path"].count(">")
-        mark = "*" if default and entry["path"] == default["path"] else " "
-        lines.append(f"{mark} {entry['path']:<8}{'  ' * depth}{safe(entry['title'])}")
-    if default:
-        lines += [
-            "",
-            style.key("default")
-            + f" {default['path']}: "
-            + " > ".join(map(safe, default["titles"])),
-        ]
-    lines += ["  " + safe(" ".join(words)) for words in answer["executed"]]
-    lines.append(
-        style.good("GRUB boots this")
-        if answer["booted"]
-        else style.bad("GRUB boots nothing by itself")
-    )
-    for name, value in answer["env_writes"].items():
-        lines.append(f"grubenv: {safe(write_text(name, value))}")
-    for problem in answer["problems"]:
-        lines.append(
-            (f"{problem['source']}: " if problem["source"] else "") + safe(problem["message"])
-        )
-    return "\n".join(lines)

@@ -90,3 +90,8 @@ class Style:
 
     def dim(self, text: str) -> str:
         return self._paint(text, "2")
+
+
+def write_text(name: str, value: str | None) -> str:
+    """A write to GRUB's environment."""
+    return f"{name} is deleted" if value is None else f'{name}="{value}" is written'
