@@ -126,16 +126,25 @@ def _answer(decision: Decision, host: Host, plugins: Plugins) -> Decision:
         return decision._replace(plan=plan_of(host, sysroot, settings))
     config = plugins.boot_config(sysroot, decision.disks)
     if config is None:
-        raise Refused(
-            Objection(
-                "there is no GRUB configuration: no grub.cfg in /boot/grub or /boot/grub2",
-                code="no-configuration",
-                fix=Distribution(sysroot).make_config,
-            )
-        )
+        raise Refused(_no_configuration(sysroot))
     answer = _ask_grub(decision, config, host, plugins)
     return answer._replace(
         objections=(*answer.objections, *_unlike(decision, answer, config, host, plugins))
+    )
+
+
+def _no_configuration(sysroot: Sysroot) -> Objection:
+    for path in ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"):
+        if sysroot.exists(path):
+            return Objection(
+                f"{path} is on a file system that GRUB does not read",
+                code="no-configuration",
+                fix="put /boot on a file system that GRUB reads",
+            )
+    return Objection(
+        "there is no GRUB configuration: no grub.cfg in /boot/grub or /boot/grub2",
+        code="no-configuration",
+        fix=Distribution(sysroot).make_config,
     )
 
 

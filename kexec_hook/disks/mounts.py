@@ -186,17 +186,18 @@ def file_systems(sysroot: Sysroot, mounts: Mounts | None) -> list[FileSystem]:
     if mounts is None:
         why = "there is no proc/self/mountinfo below the root, so it is taken to be one file system"
         return [FileSystem("ext2", (), (Mount(1, 0, "", (), "/", "", "", ()),), anything=why)]
-    uuids, labels = _uuids(sysroot), links_by(sysroot, "label")
+    mounted = [(_node(sysroot, mount), mount) for mount in mounts.all]
+    uuids, labels = _uuids(sysroot, mounted), links_by(sysroot, "label")
     boot = mounts.at(sysroot.resolve("/boot"))
     shown: dict[str, list[Mount]] = {}
     nodes: dict[str, list[str]] = {}
-    for mount in mounts.all:
-        node = _node(sysroot, mount)
+    for node, mount in mounted:
         if mount.type == "zfs":
             key = mount.source.partition("/")[0]
             members = [member for member, label in labels.items() if label == key]
         elif node and not re.match(_NEVER_GRUB, node):
-            key, members = uuids.get(node, node), [node]
+            # one btrfs has several devices; other file systems of one UUID are copies
+            key, members = uuids.get(node, node) if mount.type == "btrfs" else node, [node]
         elif mount is boot:
             key, members = mount.source, []
         else:
@@ -215,12 +216,22 @@ def file_systems(sysroot: Sysroot, mounts: Mounts | None) -> list[FileSystem]:
     return sorted(found, key=lambda fs: boot not in fs.mounts)
 
 
-def _uuids(sysroot: Sysroot) -> dict[str, str]:
+def _uuids(sysroot: Sysroot, mounted: list[tuple[str, Mount]]) -> dict[str, str]:
     uuids = links_by(sysroot, "uuid")
     for uuid in sysroot.listdir("/sys/fs/btrfs"):
         if len(uuid) == 36:  # of several devices, /dev/disk/by-uuid names but one
             for node in sysroot.listdir(f"/sys/fs/btrfs/{uuid}/devices"):
                 uuids.setdefault(node, uuid)
+    silent = {
+        node: mount
+        for node, mount in mounted
+        if node and node not in uuids and not re.match(_NEVER_GRUB, node)
+    }
+    others = [node for node in partitions(sysroot) if node not in uuids]
+    if uuids and (silent or others):
+        from kexec_hook.disks.untold import untold_uuids  # most machines have one of each
+
+        uuids.update(untold_uuids(sysroot, silent, others))
     return uuids
 
 

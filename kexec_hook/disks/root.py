@@ -293,7 +293,7 @@ class RootDisks(VolumeDisks):
     def _refuse_guess(self, name: str, unit: BlockDevice) -> None:
         """A number that the script wrote is looked up where it can mean one disk only.  Unseen"""
         if name not in unit.promised and self._drives.is_guess(unit.drive):
-            raise Unseen(f"which disk GRUB calls ({split(name)[0]}) is {search.OF_SEVERAL}")
+            raise search.number_unknown(name)
 
     def _refuse_unknown(self, name: str) -> None:
         """What GRUB may have and no file tells of: its memory, the network, volumes that are not assembled.  Unseen"""
@@ -301,7 +301,7 @@ class RootDisks(VolumeDisks):
         if "," in part and self._drives.drive(disk):
             raise Unseen(f"({name}) is a partition inside of one, which Linux does not name so")
         if re.match(_GRUBS_ALONE, disk) or self._drives.may_exist(disk):
-            raise Unseen(f"({name}) is a device that GRUB may have and Linux does not show")
+            raise search.not_shown(name)
 
     def _matching(self, by: FindBy, value: str) -> list[Candidate]:
         """The devices that answer, and those that may, in the order in which GRUB comes to them."""

@@ -11,6 +11,7 @@ from kexec_hook.disks.mounts import FileSystem
 from kexec_hook.grub.disks import Unseen
 
 OF_SEVERAL = "not known, as there are several"
+_UNIQUE = "let GRUB search for a UUID that only one file system has"
 
 
 class Candidate(NamedTuple):
@@ -48,7 +49,7 @@ def _hinted(
     if not unless and _elsewhere(fitting):
         fitting = [c for c in fitting if not drives.is_guess(c.unit.drive)]
         if not fitting:
-            raise Unseen(f"which disk GRUB calls ({split(hint.rstrip(','))[0]}) is {OF_SEVERAL}")
+            raise number_unknown(hint.rstrip(","), _UNIQUE)
     for candidate in (fitting[::-1] if whole else fitting) or candidates:
         if candidate.unseen is None:
             name = drives.take_hint(hint, candidate.unit, "from the hint of a search")
@@ -70,7 +71,30 @@ def _refuse_doubt(drives: Drives, candidates: Sequence[Candidate], value: str) -
         raise first.unseen
     others = [other.unit.drive for other in _elsewhere(candidates)]
     if any(not drives.in_known_order(first.unit.drive, other) for other in others):
-        raise Unseen(f"which disk GRUB finds first when it looks for {value} is {OF_SEVERAL}")
+        raise Unseen(
+            f"which disk GRUB finds first when it looks for {value} is {OF_SEVERAL}",
+            _UNIQUE,
+            code="cannot-be-known",
+        )
+
+
+def number_unknown(name: str, fix: str = "let GRUB search for the file system's UUID") -> Unseen:
+    """Several disks may be the one that a name means."""
+    return Unseen(
+        f"which disk GRUB calls ({split(name)[0]}) is {OF_SEVERAL}",
+        fix,
+        code="cannot-be-known",
+    )
+
+
+def not_shown(name: str) -> Unseen:
+    """A device of which nothing here tells; volumes, arrays and containers may be there and not in use."""
+    volume = name.startswith(("lvm", "md", "crypto", "ldm"))
+    return Unseen(
+        f"({name}) is a device that GRUB may have and Linux does not show",
+        "activate it" if volume else "",
+        code="not-mounted" if volume else "cannot-be-known",
+    )
 
 
 def _elsewhere(candidates: Sequence[Candidate]) -> list[Candidate]:

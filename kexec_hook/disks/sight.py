@@ -310,14 +310,23 @@ def _unseen(system: FileSystem, why: str, unseen: fstest.NoAnswer, path: GrubPat
     if why == NOT_MOUNTED:
         reason, fix = (
             f"{device} is not mounted, and it {unseen}",
-            f"mount {device.partition(' (')[0]}",
+            f"mount {device.partition(' (')[0]}" if system.kind != "zfs" else _elsewhere(system),
         )
     else:
-        reason, fix, path = f"{path} is out of sight: {why}, and {device} {unseen}", "", None
+        reason, path = f"{path} is out of sight: {why}, and {device} {unseen}", None
+        fix = _elsewhere(system)
     if "grub-fstest, from" in str(unseen):
         install = f"install grub-fstest, from {fstest.PACKAGES}"
         fix = f"{install}, or {fix}" if fix else install
     return Unseen(reason, fix, path)
+
+
+def _elsewhere(system: FileSystem) -> str:
+    """How to see all of a file system that is mounted in part, or whose mount hides something."""
+    if system.kind == "zfs":
+        return "mount the data set"
+    options = "-o subvol=/ " if system.kind == "btrfs" else ""
+    return f"mount {options}/dev/{system.nodes[0]} /mnt" if system.nodes else ""
 
 
 def describe(system: FileSystem) -> str:

@@ -53,8 +53,15 @@ class DiskError(Exception):
 class Unseen(Exception):
     """GRUB would find out, and we cannot: neither there nor not there.  str() is the reason."""
 
-    def __init__(self, reason: str, fix: str = "", path: GrubPath | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        fix: str = "",
+        path: GrubPath | None = None,
+        code: str = "not-mounted",
+    ) -> None:
         super().__init__(reason)
+        self.code = code  # of the objection: would a mount show it?
         self.reason = reason  # a sentence without its end: /dev/sda2 (label DATA) is not mounted
         self.fix = fix  # what to do about it; empty: nothing is known
         self.path = path  # what GRUB would look for

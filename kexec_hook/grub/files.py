@@ -98,14 +98,18 @@ class Files(Environment):
     def _refuse_loopback(self, device: str) -> None:
         image = self.loopbacks.get(device.partition(",")[0])
         if image is not None:
-            raise Unseen(f"({device}) is what `loopback` makes of the image {image}")
+            raise Unseen(
+                f"({device}) is what `loopback` makes of the image {image}",
+                "choose an entry that takes nothing from an image",
+                code="cannot-be-known",
+            )
 
     def unseen(self, unseen: Unseen, span: Span | None) -> None:
         """What boots hangs on something that cannot be known."""
         asked = f", and GRUB looks for {unseen.path.path} on it" if unseen.path else ""
         reason = f"{unseen.reason}{asked}"
         if not any(guess.reason == reason for guess in self.guesses):
-            self.guesses.append(Refusal(reason, span, "not-mounted", unseen.fix))
+            self.guesses.append(Refusal(reason, span, unseen.code, unseen.fix))
         self.report(f"not known: {reason}", span, OK)
 
     def open(self, name: str) -> GrubPath:

@@ -26,7 +26,7 @@ def unpack(
         if not data.startswith(magic):
             continue
         if module not in loaded and module in unsure:
-            raise Unseen(
+            raise _unknown(
                 f"{name} is packed by {_WHAT[module]}, and whether GRUB unpacks it is not known"
             )
         if module in loaded:
@@ -37,13 +37,17 @@ def unpack(
 def _unpacked(module: str, data: bytes, name: str, limit: int) -> bytes:
     what = _WHAT[module]
     if module == "lzopio":
-        raise Unseen(f"{name} is packed by {what}, which is not unpacked here")
+        raise _unknown(f"{name} is packed by {what}, which is not unpacked here")
     unpacked, whole = (_gunzip if module == "gzio" else _unxz)(data, limit)
     if len(unpacked) > limit:
-        raise Unseen(f"{name}, packed by {what}, holds more than {limit >> 20} MiB")
+        raise _unknown(f"{name}, packed by {what}, holds more than {limit >> 20} MiB")
     if not whole:
-        raise Unseen(f"{name}, packed by {what}, is damaged or in several parts")
+        raise _unknown(f"{name}, packed by {what}, is damaged or in several parts")
     return unpacked
+
+
+def _unknown(reason: str) -> Unseen:
+    return Unseen(reason, "unpack it", code="cannot-be-known")
 
 
 def _gunzip(data: bytes, limit: int) -> tuple[bytes, bool]:

@@ -106,6 +106,33 @@ class Distribution:
             return f"grub2-mkconfig -o {efi}"
         return f"{self._grub}-mkconfig -o /boot/{self._grub}/grub.cfg"
 
+    def is_own_config(self, path: str) -> bool:
+        """Is this the file that `make_config` writes?"""
+        names = (f"/boot/{self._grub}/grub.cfg", "/etc/grub2-efi.cfg")
+        return self._sysroot.resolve(path) in {self._sysroot.resolve(name) for name in names}
+
+    def correct_config(self, path: str, line: int = 0) -> str:
+        """Mend a configuration, or a line of it: where it is made, and by hand where nothing makes it."""
+        from kexec_hook.system.generated import is_generated, script_of  # advice is rare
+
+        here = f"correct {path}:{line}" if line else f"correct {path}"
+        if not self.is_own_config(path):
+            return here
+        text = self._text(path)
+        if text.strip() and not is_generated(text):
+            return here
+        script = script_of(text, line)
+        wrong = text.split("\n")[line - 1 : line] if line else []
+        if script and any(part.strip() and part in self._text(script) for part in wrong):
+            return f"correct it in {script}, then run `{self.make_config}`"
+        return self.make_config
+
+    def _text(self, path: str) -> str:
+        try:
+            return self._sysroot.text(path)
+        except SysrootError:
+            return ""
+
     def make_initrd(self, path: str, release: str, *, new: bool = False) -> str:
         """Make an initrd: of the release in its name, else of this one; `new`: it does not exist."""
         name = path.rpartition("/")[2]

@@ -522,6 +522,39 @@ def test_link_off_its_own_file_system_is_called_that(disk: Disk) -> None:
     )
 
 
+def test_an_initrd_that_is_such_a_link_is_called_that(disk: Disk) -> None:
+    disk.link("initrd.img", "nowhere/initrd.img")
+    disk.grubcfg(
+        "menuentry 'Linux' {\n  linux /boot/vmlinuz-6.1 root=/dev/sda2\n  initrd /initrd.img\n}\n"
+    )
+    assert disk.reason() == (
+        "GRUB cannot load the initrd of «Linux»: (hd0,gpt2)/initrd.img is a symbolic link that leads nowhere "
+        "on its own file system, and GRUB follows it only there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "fix"),
+    [
+        (
+            "search --file --set=x (memdisk)/x\n[ -f (memdisk)/x ]\n",
+            "cannot-be-known",
+            "take that out",
+        ),
+        ("[ -f (lvm/vg-other)/x ]\n", "not-mounted", "activate it"),
+        ("loopback loop (hd0,gpt2)/x.iso\n[ -f (loop)/x ]\n", "cannot-be-known", "choose an entry"),
+        ("insmod lzopio\nsource (hd0,gpt2)/x.lzo\n", "cannot-be-known", "unpack it"),
+        ("[ -f (hd0,gpt2)/srv/x ]\n", "not-mounted", "mount /dev/sda2 /mnt"),
+        ("[ -f (hd0,gpt3)/x ]\n", "not-mounted", "mount /dev/sda3"),
+    ],
+)
+def test_what_to_do_about_it_helps(disk: Disk, config: str, code: str, fix: str) -> None:
+    disk.write("x.iso", b"x").write("x.lzo", b"\x89LZO\0\r\n\x1a\n")
+    disk.empty().config(config).mount("/srv", "tmpfs", "tmpfs", device="0:40")
+    (objection,) = disk.decide().objections
+    assert (objection.code, objection.fix[: len(fix)]) == (code, fix)
+
+
 @pytest.mark.parametrize("path", ["EFI/Linux/debian.efi", "boot/own.efi"])
 def test_unified_kernel_image_is_called_that(path: str, disk: Disk) -> None:
     disk.write(path, b"MZ".ljust(700, b"\0") + b".linux\0\0".ljust(400, b"\0"))

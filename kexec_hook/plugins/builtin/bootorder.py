@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from kexec_hook.disks.mounts import links_by
-from kexec_hook.grub.disks import GrubPath, Unseen
+from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.system import efi
 
@@ -42,6 +42,7 @@ def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
     promised = efi.promised(sysroot)
     if started:
         yield from _not_grub(started, disks)
+        yield from _gone(started, disks)
     if promised and not (started and same_grub(promised, started)):
         yield Objection(
             f"the firmware was asked to start {promised} at the next boot (BootNext)",
@@ -152,6 +153,24 @@ def _not_grub(started: BootOption, disks: RootDisks) -> Iterator[Objection]:
         )
 
 
+def _gone(started: BootOption, disks: RootDisks) -> Iterator[Objection]:
+    """Its file is not there any more, and no loader of anybody's on its partition."""
+    if not started.path or look(disks, started) != "missing":
+        return
+    for device in partitions(disks, started):
+        try:
+            if disks.list(GrubPath(device.name, "/EFI")):
+                return
+        except Unseen:
+            return
+        except DiskError:
+            continue
+    yield Objection(
+        f"{started} starts {started.path}, and its partition holds no boot loader any more",
+        code="boot-entry-missing",
+    )
+
+
 def is_grub(option: BootOption, disks: RootDisks) -> bool:
     """Is the loader of an entry GRUB, or does it start GRUB, by its name or by the grub.cfg beside it?"""
     return bool(re.match(_GRUBS, option.name)) or (
@@ -191,7 +210,10 @@ def _in_order(
         )
         return
     if order:
-        yield from _ahead(candidates, started, order, disks)
+        known = [
+            number for number in order if efi.option(sysroot, number)
+        ]  # efibootmgr takes no other
+        yield from _ahead(candidates, started, known, disks)
 
 
 def _ahead(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kexec_hook.grub.values import Loaded
     from kexec_hook.plugins.api import Decision, Evaluation
 
+_NAME_THE_FILE = "name the file that it stands for"
 _LEAVES = {
     "halt": "switches the machine off",
     "reboot": "restarts the machine",
@@ -40,13 +41,16 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
     found += _named("files", ask((tpm.objections,), decision))
     if sysroot.is_host:
         # Most runs on a directory need none of them.
-        from kexec_hook.plugins.builtin import firmware, host, trust, underway
+        from kexec_hook.plugins.builtin import host, trust, underway
 
         on_machine = (*host.objections(decision), *underway.objections(decision))
         found += _named("machine", on_machine)
-        found += _named("firmware", firmware.objections(decision))
         found += _named("firmware", _revoked(decision))
         found += _named("trust", trust.objections(decision))
+    if sysroot.is_host or decision.disks.is_efi:
+        from kexec_hook.plugins.builtin import firmware
+
+        found += _named("firmware", firmware.objections(decision))
     return found
 
 
@@ -92,12 +96,11 @@ def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
         yield Objection(
             f"{path} has no menu entry, so GRUB would stop at its prompt{first}",
             code="no-entry",
-            fix=commands.make_config,
+            fix=commands.correct_config(path),
         )
     elif result.ended == "missing":
-        yield Objection(
-            f"{path} cannot be read", code="config-unreadable", fix=commands.make_config
-        )
+        fix = commands.make_config if commands.is_own_config(path) else ""
+        yield Objection(f"{path} cannot be read", code="config-unreadable", fix=fix)
     elif result.ended == "boot":
         yield Objection(
             f"{path} boots without showing a menu, which kexec-hook does not follow",
@@ -188,7 +191,7 @@ def _does_not_boot(decision: Decision, evaluation: Evaluation, default: Tried) -
             f"GRUB cannot boot {named}: {link} is a symbolic link that leads nowhere on its own file system, "
             "and GRUB follows it only there",
             code="broken-link",
-            fix="name the file that it stands for",
+            fix=_NAME_THE_FILE,
         )
     failure = _failure(decision, default)
     fix = correct_entry(decision, failure.span or default.entries[-1].span)
@@ -253,6 +256,15 @@ def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
         return
     failure = _failure(decision, default)
     path = next((word for word in wanted[-1][1:] if word and word in failure.why), "")
+    link = sight.broken_link(decision, evaluation, path) if path else ""
+    if link:
+        yield Objection(
+            f"GRUB cannot load the {which} of {title(evaluation)}: {link} is a symbolic link that leads nowhere "
+            "on its own file system, and GRUB follows it only there",
+            code="broken-link",
+            fix=_NAME_THE_FILE,
+        )
+        return
     if failure.missing and path:
         fix = remake_initrd(decision, path, new=True)
     else:

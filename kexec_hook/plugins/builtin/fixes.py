@@ -26,12 +26,15 @@ def another_entry(decision: Decision) -> str:
     if evaluation.chosen_by:
         return f"choose another entry, this one comes from {evaluation.chosen_by}: `kexec-hook list` shows them"
     binding = evaluation.menu.env.get("default")
+    chosen_in = binding.origin.source.name if binding and binding.origin else evaluation.config.path
+    if ":" in chosen_in:  # /dev/sda3:/boot/grub/grub.cfg, which no command of this system writes
+        return f"choose another entry in {chosen_in}"
     behind = set(_behind(binding)) if binding else set()
     if "next_entry" in behind:
         return f"{commands.editenv} - unset next_entry"
     if "saved_entry" in behind:
         return f"{commands.set_default} ENTRY, with an ENTRY from `kexec-hook list`"
-    if commands.generates_config:
+    if commands.generates_config and commands.is_own_config(chosen_in):
         return f"set GRUB_DEFAULT in /etc/default/grub, then run `{commands.make_config}`"
     if binding and binding.origin:
         return f"change `default` at {binding.origin}"
@@ -47,11 +50,9 @@ def _behind(binding: Binding, depth: int = 0) -> Iterator[str]:
 
 
 def correct_entry(decision: Decision, span: Span | None) -> str:
-    """How to mend a line: grub.cfg is written anew, any other file is edited."""
-    name = span.source.name.rpartition("/")[2] if span else "grub.cfg"
-    if name == "grub.cfg":
-        return Distribution(decision.sysroot).make_config
-    return f"correct {span}"
+    """How to mend a line: this system's grub.cfg where it is made, any other file by hand."""
+    commands = Distribution(decision.sysroot)
+    return commands.correct_config(span.source.name, span.line) if span else commands.make_config
 
 
 def remake_initrd(decision: Decision, path: str, *, new: bool = False) -> str:

@@ -94,4 +94,13 @@ def _esp(uuid: str, node: str, directories: tuple[str, ...], disks: RootDisks) -
                 return Esp(f"/dev/{node}", GrubPath(device, directory))
         except Unseen as unseen:
             return Esp(f"/dev/{node}", None, unseen.reason, unseen.fix)
+    if disks.is_efi and _holds(disks, GrubPath(device, "/loader/loader.conf")):
+        return Esp(f"/dev/{node}", None, "it holds systemd-boot, not GRUB")
     return Esp(f"/dev/{node}", None, "it holds no grub.cfg", SYNC)
+
+
+def _holds(disks: RootDisks, path: GrubPath) -> bool:
+    try:
+        return disks.stat(path) is not None
+    except Unseen:
+        return False

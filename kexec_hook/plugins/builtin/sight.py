@@ -92,10 +92,13 @@ def link_off(decision: Decision, evaluation: Evaluation) -> str:
     """The kernel's path where it is a link that leads nowhere on its own file system; else empty."""
     machine = evaluation.machine
     words = next((words for words in reversed(machine.executed) if words[0] in LINUX), [])
-    if machine.loaded or len(words) < 2:
-        return ""
+    return "" if machine.loaded or len(words) < 2 else broken_link(decision, evaluation, words[1])
+
+
+def broken_link(decision: Decision, evaluation: Evaluation, name: str) -> str:
+    """The path of a file that a command named, where that is a link that leads nowhere for GRUB; else empty."""
     try:
-        path = machine.path(words[1])
+        path = evaluation.machine.path(name)
         if decision.disks.stat(path) or not decision.disks.entry(path):
             return ""
     except (CommandError, Unseen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,24 @@ def test_an_entry_that_is_gone_is_an_objection(uefi: Tree) -> None:
     assert codes(uefi.boot_order(2, current=2)) == (["boot-entry-missing"], [])
 
 
+def test_an_entry_of_which_nothing_is_left_is_an_objection(uefi: Tree) -> None:
+    """As long as there is another loader, the firmware may start that, and it may be GRUB."""
+    (uefi / "boot/efi/EFI/debian/shimx64.efi").unlink()
+    assert codes(uefi) == ([], [])
+    shutil.rmtree(uefi / "boot/efi/EFI")
+    why = "starts /EFI/debian/shimx64.efi, and its partition holds no boot loader any more"
+    assert reasons(uefi) == [f"Boot0001 «debian» {why}"]
+    assert codes(uefi)[0] == ["boot-entry-missing"]
+
+
+def test_the_advice_for_an_order_names_entries_that_exist(uefi: Tree) -> None:
+    """efibootmgr takes no others."""
+    uefi.option(2, "Windows Boot Manager", OTHER_PART, WINDOWS).boot_order(9, 2, 1, current=1)
+    run = decision(uefi)
+    (found,) = kexec_hook_objections(decision=run, sysroot=run.sysroot)
+    assert found.fix == "efibootmgr -o 0001,0002"
+
+
 def test_an_entry_that_is_not_active_is_an_objection(uefi: Tree) -> None:
     uefi.option(1, "debian", ESP_PART, SHIM, attributes=0)
     run = decision(uefi)
@@ -203,6 +222,7 @@ def test_a_promise_that_names_no_entry_is_passed_over(uefi: Tree) -> None:
 def test_a_file_that_is_there_starts_first(uefi: Tree) -> None:
     uefi.touch("boot/efi/EFI/ubuntu/shimx64.efi")
     uefi.option(2, "ubuntu", ESP_PART, "\\EFI\\ubuntu\\shimx64.efi").boot_order(2, 1, 5)
+    uefi.device_option(5, "a disk", *DISK)
     run = decision(uefi)
     assert kexec_hook_objections(decision=run, sysroot=run.sysroot) == [
         Objection(

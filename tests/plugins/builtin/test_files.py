@@ -214,7 +214,7 @@ def test_what_may_not_be_read_is_a_note_in_a_dry_run_and_a_failure_in_a_real_one
 
 # --- the root file system ---
 
-CORRECT = MAKE_CONFIG
+CORRECT = "correct /boot/grub/grub.cfg:2"
 
 
 @pytest.mark.parametrize("host", [False, True])
