@@ -321,8 +321,8 @@ class ArmMachine(VirtualMachine):
         self._argv = [
             *("setpriv", "--pdeathsig", "KILL", "qemu-system-aarch64"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-shutdown"),
-            *("-machine", "virt,gic-version=3", "-accel", "tcg", "-cpu", "cortex-a57"),
-            *("-smp", "1", "-m", "1536"),
+            *("-machine", "virt,gic-version=3", "-accel", "tcg,thread=multi", "-cpu", "cortex-a57"),
+            *("-smp", "2", "-m", "1536"),
             *("-chardev", f"file,id=console,path={self.console_log}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-device", "virtio-rng-pci"),
             *("-chardev", f"socket,id=shell,path={self.directory}/shell,server=on,wait=off"),
@@ -338,7 +338,9 @@ class ArmMachine(VirtualMachine):
             kind=kind,
             release=self.ok("uname -r"),
             cmdline=self.read("/proc/cmdline"),
-            grubenv=self.read("/boot/grub/grubenv"),
+            grubenv=self.read("/boot/grub/grubenv")
+            if not self.shell("test -e /boot/grub/grubenv").code
+            else b"",
         )
 
     def _forget_translations(self) -> None:
