@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import struct
 import subprocess
@@ -73,17 +74,18 @@ def image(
     return bytes(head) + b"\xbb" * 1024 + b"certificate....." * signed
 
 
-def zboot(machine: int = 0xAA64, *, signed: bool = False) -> bytes:
-    """drivers/firmware/efi/libstub/zboot-header.S"""
+def zboot(machine: int = 0xAA64, *, signed: bool = False, inner: bytes = b"") -> bytes:
+    """drivers/firmware/efi/libstub/zboot-header.S; packed by gzip where there is something in it."""
+    payload = gzip.compress(inner) if inner else b"\xcc" * 1000
     head = bytearray(4096)
     head[0:8] = b"MZ\0\0zimg"
-    struct.pack_into("<II", head, 8, 4096, 1000)
-    head[24:28] = b"zstd"
+    struct.pack_into("<II", head, 8, 4096, len(payload))
+    head[24:28] = b"gzip" if inner else b"zstd"
     struct.pack_into("<I", head, 0x3C, 0x40)
     head[0x40:0x130] = pe_header(
         machine, sections=((4096, 1024),), certificates=(5120, 16) if signed else (0, 0)
     )
-    return bytes(head) + b"\xcc" * 1024 + b"certificate....." * signed
+    return bytes(head) + payload.ljust(1024, b"\0") + b"certificate....." * signed
 
 
 def elf(machine: int, *, wide: bool = True, order: str = "<") -> bytes:

@@ -1,4 +1,4 @@
-"""What the bytes of a kernel say: what it is, and whether it is whole.  Nothing is unpacked.
+"""What the bytes of a kernel say: what it is, and whether it is whole.  Of a packed one only the start is unpacked.
 
 Linux' Documentation/arch/x86/boot.rst, arch/arm64/booting.rst, arch/riscv/boot-image-header.rst,
 drivers/firmware/efi/libstub/zboot-header.S, and the headers of PE and ELF.
@@ -31,10 +31,20 @@ class NotLinux(Damaged):
     """The file may be whole, but it is no kernel of Linux."""
 
 
+class Bytes(NamedTuple):
+    """A file, or its start, that is not on a disk."""
+
+    data: bytes
+    size: int
+
+    def at(self, offset: int, size: int) -> bytes:
+        return self.data[offset : offset + size]
+
+
 class Kernel(NamedTuple):
     kind: str  # bzImage, Image, Image.gz, zboot, ELF
     arch: str  # as `uname -m` has it: x86_64, i686, aarch64; x86: of either width; empty: not known
-    signed: bool = False  # is there a signature, whosoever it is?
+    signed: bool = False  # has what kexec hands over a signature, whosoever it is?
     longest: int = 0  # bytes of command line that it takes; 0: not known
 
 
@@ -60,6 +70,10 @@ _MAGICS = {
     b"ARM\x64": "aarch64",
     b"RSC\x05": "riscv64",
 }  # at 56, in what the kernel's tree calls `Image`
+_PACKED = 1 << 16  # bytes that are unpacked, and made: the headers are in them
+_SIGNATURES = 1 << 20  # the most that they take behind a kernel
+_UNPACKED = 1 << 28  # the most that a whole one takes
+_UNLIMITED = 1 << 62  # where only the start is there
 
 
 def inspect_kernel(file: Pieces) -> Kernel:
@@ -70,9 +84,7 @@ def inspect_kernel(file: Pieces) -> Kernel:
     if head[0x1FE:0x200] == b"\x55\xaa" and head[0x202:0x206] == b"HdrS":
         return _bzimage(file, head)
     if head[:2] == b"MZ" and head[4:8] == b"zimg":
-        pe = _pe(file)
-        _whole(file, max(little_endian(head, 8, 4) + little_endian(head, 12, 4), pe.end))
-        return Kernel("zboot", pe.arch, pe.signed)
+        return _zboot(file, head)
     if head[56:60] in _MAGICS:
         pe = _pe(file) if head[:2] == b"MZ" else _NO_PE
         _whole(file, pe.end)
@@ -80,7 +92,7 @@ def inspect_kernel(file: Pieces) -> Kernel:
     if head[:4] == b"\x7fELF":
         return _elf(file, head)
     if head[:2] == b"\x1f\x8b":
-        return _image_gz(head)
+        return _image_gz(file)
     if head[:2] == b"MZ":
         raise NotLinux("is an EFI program, not a Linux kernel")
     raise NotLinux("is not a Linux kernel")
@@ -134,17 +146,54 @@ def _elf(file: Pieces, head: bytes) -> Kernel:
     return Kernel("ELF", arch)
 
 
-def _image_gz(head: bytes) -> Kernel:
-    """An arm64 or riscv64 Image that was packed as a whole; GRUB unpacks whatever it reads."""
+def _zboot(file: Pieces, head: bytes) -> Kernel:
+    """kexec(8) unpacks it, kexec-pe-zboot.c: its own signature, which the firmware looks at, does not count then."""
+    pe = _pe(file)
+    start, size = little_endian(head, 8, 4), little_endian(head, 12, 4)
+    _whole(file, max(start + size, pe.end))
+    inner = _unpacked_start(file.at(start, min(size, _PACKED)))
+    signed = inner[:2] == b"MZ" and _pe(Bytes(inner, _UNLIMITED)).signed
+    return Kernel("zboot", pe.arch, signed)
+
+
+def _image_gz(file: Pieces) -> Kernel:
+    """An arm64 or riscv64 Image that was packed as a whole; GRUB unpacks whatever it reads, and kexec(8) this."""
+    inner = _unpacked_start(file.at(0, _PACKED))
+    if inner[56:60] not in _MAGICS:
+        raise NotLinux("is a gzip file without a Linux kernel that kexec could load")
+    # gzip's last word, by which GRUB goes as well, grub-core/io/gzio.c; of a file that is cut off, it is any word.
+    size = little_endian(file.at(file.size - 4, 4), 0, 4)
+    in_memory = little_endian(inner, 16, 8)  # text, data and what is zero at first
+    pe = _pe(Bytes(inner, size)) if inner[:2] == b"MZ" else _NO_PE
+    if size < pe.end or (in_memory and size > in_memory + _SIGNATURES):
+        raise Damaged("is cut off: its last four bytes are not the size of what is packed in it")
+    return Kernel("Image.gz", _MAGICS[inner[56:60]], pe.signed)
+
+
+def _unpacked_start(packed: bytes) -> bytes:
+    """Of what gzip has packed; empty where it is packed otherwise."""
     import zlib
 
     try:
-        inner = zlib.decompressobj(31).decompress(head, 64)
+        return zlib.decompressobj(31).decompress(packed, _PACKED)
     except zlib.error:
-        inner = b""
-    if inner[56:60] not in _MAGICS:
-        raise NotLinux("is a gzip file without a Linux kernel that kexec could load")
-    return Kernel("Image.gz", _MAGICS[inner[56:60]])
+        return b""
+
+
+def unpacked(file: Pieces) -> Pieces:
+    """The kernel that is in a gzip file, as GRUB reads it; any other file as it is.  Damaged"""
+    if file.at(0, 2) != b"\x1f\x8b":
+        return file
+    import zlib
+
+    gzip = zlib.decompressobj(31)
+    try:
+        inner = gzip.decompress(file.at(0, file.size), _UNPACKED)
+    except zlib.error as error:
+        raise Damaged(f"cannot be unpacked: {error}") from error
+    if not gzip.eof:
+        raise Damaged("cannot be unpacked to its end")
+    return Bytes(inner, len(inner))
 
 
 class _Pe(NamedTuple):

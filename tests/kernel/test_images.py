@@ -35,6 +35,13 @@ class Bytes:
         return self.data[offset : offset + size]
 
 
+NOISE = (
+    random.Random(1).randbytes(300_000)
+    if hasattr(random.Random, "randbytes")
+    else bytes(range(256)) * 1200
+)
+
+
 def kernel(data: bytes) -> Kernel:
     return inspect_kernel(Bytes(data))
 
@@ -71,8 +78,13 @@ def no_kernel(data: bytes) -> str:
         (image(stub=False), Kernel("Image", "aarch64")),
         (image(0x5064, b"RSC\x05"), Kernel("Image", "riscv64")),
         (gzip.compress(image()), Kernel("Image.gz", "aarch64")),
+        (gzip.compress(image(signed=True)), Kernel("Image.gz", "aarch64", True)),
+        (gzip.compress(image(stub=False)), Kernel("Image.gz", "aarch64")),
         (zboot(), Kernel("zboot", "aarch64")),
-        (zboot(0x6264, signed=True), Kernel("zboot", "loongarch64", True)),
+        # What kexec hands over is the kernel in it.
+        (zboot(0x6264, signed=True), Kernel("zboot", "loongarch64")),
+        (zboot(signed=True, inner=image()), Kernel("zboot", "aarch64")),
+        (zboot(signed=True, inner=image(signed=True)), Kernel("zboot", "aarch64", True)),
         (elf(183), Kernel("ELF", "aarch64")),
         (elf(21, order=">"), Kernel("ELF", "ppc64")),
         (elf(40, wide=False), Kernel("ELF", "arm")),
@@ -101,7 +113,11 @@ def test_a_kernel_without_its_end_is_cut_off(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [bzimage(), bzimage(signed=True), image(signed=True), zboot(), elf(183)]
+    "data",
+    [
+        *(bzimage(), bzimage(signed=True), image(signed=True), zboot(), elf(183)),
+        *(gzip.compress(image() + NOISE[:4000]), gzip.compress(image(signed=True))),
+    ],
 )
 def test_no_beginning_of_a_kernel_is_a_kernel(data: bytes) -> None:
     for size in range(0, len(data), 7):
@@ -159,11 +175,6 @@ def test_what_is_no_kernel_is_named(data: bytes, why: str) -> None:
 ZSTD = ("zstd", "-q", "-c")
 LZ4 = ("lz4", "-q", "-l", "-c")
 XZ = ("xz", "-q", "-c", "--check=crc32")
-NOISE = (
-    random.Random(1).randbytes(300_000)
-    if hasattr(random.Random, "randbytes")
-    else bytes(range(256)) * 1200
-)
 LARGE = cpio({**FILES, "usr/lib/noise": NOISE, "usr/lib/zeros": bytes(500_000)})
 
 # What is packed, and the program that packs it.

@@ -238,12 +238,13 @@ def _lockdown(decision: Decision, facts: Facts) -> Iterator[Objection]:
         return
     try:
         with decision.sysroot.window(decision.plan.kernel) as file:
-            signed = images.inspect_kernel(file).signed
+            kernel = images.inspect_kernel(file)
     except (images.Damaged, SysrootError):
         return  # builtin/files.py objects
-    if not signed:
+    if not kernel.signed:
+        what = "the kernel that is packed in " if kernel.kind in ("zboot", "Image.gz") else ""
         yield Objection(
-            f"the running kernel is locked down ({locked[1]}), and {decision.plan.kernel} is not signed",
+            f"the running kernel is locked down ({locked[1]}), and {what}{decision.plan.kernel} is not signed",
             code="not-signed",
             fix="install a signed kernel",
         )

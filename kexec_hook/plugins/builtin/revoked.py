@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kexec_hook.kernel import signed
-from kexec_hook.kernel.images import Damaged
+from kexec_hook.kernel.images import Damaged, Pieces, unpacked
 from kexec_hook.kernel.unified import path_of
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.fixes import another_entry
@@ -20,8 +20,6 @@ from kexec_hook.system.sysroot import MissingError, Sysroot, SysrootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from kexec_hook.system.sysroot import Window
 
 _SECURITY = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"  # EFI_IMAGE_SECURITY_DATABASE_GUID
 # The copies of its own variables that shim leaves for the system; where they are too large for one, it is here whole.
@@ -43,7 +41,7 @@ def objections(decision: Decision) -> Iterator[Objection]:
     path = path_of(decision.plan) or decision.plan.kernel
     try:
         with decision.sysroot.window(path) as file:
-            why = next(_reasons(sysroot, file), "")
+            why = next(_reasons(sysroot, unpacked(file)), "")
     except (Damaged, SysrootError):
         return  # builtin/files.py objects
     if why:
@@ -60,7 +58,7 @@ def _checks_signatures(sysroot: Sysroot) -> bool:
     return is_on and efi.variable(sysroot, f"MokSBStateRT-{efi.SHIM}") != b"\1"
 
 
-def _reasons(sysroot: Sysroot, file: Window) -> Iterator[str]:
+def _reasons(sysroot: Sysroot, file: Pieces) -> Iterator[str]:
     program = signed.read_program(file)
     if program is None:
         return

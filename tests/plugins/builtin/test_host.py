@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from kexec_hook.plugins.api import Decision, Objection, Trigger
 from kexec_hook.plugins.asking import Plugins
 from kexec_hook.plugins.builtin import underway
 from kexec_hook.settings.conf import load_settings
-from tests.bootfiles import bzimage
+from tests.bootfiles import bzimage, image, zboot
 from tests.machine import Box
 
 KERNEL, INITRD = "/boot/vmlinuz-6.1.0-39-amd64", "/boot/initrd.img-6.1.0-39-amd64"
@@ -265,6 +267,19 @@ def test_lockdown_wants_a_signed_kernel(box: Box, how: str) -> None:
     assert reasons(box) == []
     (box / KERNEL).write_bytes(bzimage())
     box.write("/sys/kernel/security/lockdown", known.replace("none", "[none]"))
+    assert reasons(box) == []
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda data: zboot(signed=True, inner=data)])
+def test_under_lockdown_the_kernel_in_a_packed_one_is_to_be_signed(
+    box: Box, pack: Callable[[bytes], bytes]
+) -> None:
+    box.write("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n")
+    box.write("proc/sys/kernel/arch", "aarch64\n")
+    (box / KERNEL).write_bytes(pack(image()))
+    [why] = reasons(box)
+    assert f"the kernel that is packed in {KERNEL} is not signed" in why
+    (box / KERNEL).write_bytes(pack(image(signed=True)))
     assert reasons(box) == []
 
 

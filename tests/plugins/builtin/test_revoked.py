@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import struct
 from pathlib import Path
@@ -172,6 +173,14 @@ def test_a_hash_that_was_revoked(box: Box, path: str, kind: bytes, algorithm: st
     put(box, path, listed(X509, OTHER) + listed(kind, other, mine))
     assert why(box) == [f"{'dbx' if path == DBX else 'MokListX'} has its hash"]
     assert box.run("stage") == 3
+
+
+def test_in_a_packed_kernel_that_counts_which_grub_unpacks(box: Box) -> None:
+    put(box, DBX, listed(SHA256, hashed(kernel(BY_SIGNER))))
+    box.write(KERNEL, gzip.compress(kernel(BY_SIGNER)))
+    assert why(box) == ["dbx has its hash"]
+    box.write(KERNEL, gzip.compress(kernel(BY_SIGNER))[:-9])
+    assert why(box) == []  # builtin/files.py objects
 
 
 @pytest.mark.parametrize("bad", [SIGNER, CA], ids=["the signer", "its CA"])
