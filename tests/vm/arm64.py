@@ -177,6 +177,8 @@ def _make_root(packages: list[Path], root: Path, release: str) -> None:
         master = (root / f"usr/share/base-passwd/{name}.master").read_text()
         (root / "etc" / name).write_text(master + more)
     (root / "etc/shadow").write_text("root:*:19000:0:99999:7:::\n")
+    # Directories such as /mnt; it is made for a root that is elsewhere.
+    do("env", f"DPKG_ROOT={root}", str(info / "base-files.postinst"), "configure", "")
     do("depmod", "-b", str(root), release)
     _make_first_initrd(root, release)
 
@@ -321,8 +323,9 @@ class ArmMachine(VirtualMachine):
         self._argv = [
             *("setpriv", "--pdeathsig", "KILL", "qemu-system-aarch64"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-shutdown"),
-            *("-machine", "virt,gic-version=3", "-accel", "tcg,thread=multi", "-cpu", "cortex-a57"),
-            *("-smp", "2", "-m", "1536"),
+            *("-machine", "virt,gic-version=3", "-accel", "tcg", "-cpu", "cortex-a57"),
+            # With two, each waits for the other: twice the processor time, and Linux speaks of stalls.
+            *("-smp", "1", "-m", "1536"),
             *("-chardev", f"file,id=console,path={self.console_log}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-device", "virtio-rng-pci"),
             *("-chardev", f"socket,id=shell,path={self.directory}/shell,server=on,wait=off"),
