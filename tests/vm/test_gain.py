@@ -21,6 +21,7 @@ RECIPE = image.DEBIAN_12
 WAITS = 20  # seconds
 BOOTS = 5  # of each kind
 WITHIN = 2.0  # seconds
+MOST_LOST = 10.0  # seconds that an emulated kernel has not counted
 # The end of the unit's stop, by the shell of its last program; and the kernel's first line, on the console when it is said.
 LOUD = "quiet loglevel=6 earlycon=uart8250,io,0x3f8,115200"
 DOWN = f"""
@@ -65,7 +66,11 @@ class Watch(threading.Thread):
 
 
 def reboot(machine: VirtualMachine, kind: str) -> tuple[float, Gap | None]:
-    """The gap from outside, and as the machine has it."""
+    """The gap from outside, and as the machine has it.
+
+    It ends where the next kernel's clock begins.  Until Linux has chosen a clock it counts interrupts, and those that
+    come while a busy host lets QEMU wait are lost: in an emulated machine its clock begins seconds after its first line.
+    """
     if kind == "jump":
         stage(machine)
     else:
@@ -76,12 +81,34 @@ def reboot(machine: VirtualMachine, kind: str) -> tuple[float, Gap | None]:
     watch.join()
     assert booted.kind == ("kexec" if kind == "jump" else "firmware")
     down, up = watch.seen
-    return up - down, last_gap(machine)
+    began, gap = clock_began(machine), last_gap(machine)
+    print(
+        f"{kind}: {up - down:.2f} s to its first line, {began - down:.2f} s to its clock, {gap}",
+        flush=True,
+    )
+    assert up - 0.5 <= began <= up + MOST_LOST
+    return began - down, gap
+
+
+def clock_began(machine: VirtualMachine) -> float:
+    """When its uptime was 0, on our clock."""
+    return min(_asked(machine) for _ in range(3))
+
+
+def _asked(machine: VirtualMachine) -> float:
+    uptime = float(machine.ok("cut -d' ' -f1 /proc/uptime"))
+    return time.monotonic() - uptime
+
+
+def in_step(lab: Lab) -> VirtualMachine:
+    """The kernel's clock is that of the hardware again, which has gone on since the state was saved."""
+    machine = lab.at(SLOW)
+    machine.ok("date -s @$(cat /sys/class/rtc/rtc0/since_epoch)")
+    return machine
 
 
 def last_gap(machine: VirtualMachine) -> Gap | None:
     lines = machine.ok("cat /var/lib/kexec-hook/gaps 2> /dev/null; :").splitlines()
-    print(*lines[-1:])
     boot = machine.ok("cat /proc/sys/kernel/random/boot_id")
     gaps = [gap for line in lines if (gap := parse_gap(line)) and gap.boot == boot]
     return gaps[-1] if gaps else None
@@ -93,17 +120,15 @@ def gain(machine: VirtualMachine) -> dict[str, Any]:
 
 
 def test_gaps_are_right_within_two_seconds(lab: Lab) -> None:
-    machine = lab.at(SLOW)
-    # Its clock is that of the moment when the state was saved, and the hardware's has gone on: no number.
-    assert reboot(machine, "firmware")[1] is None
+    machine = in_step(lab)
     outside: dict[str, list[float]] = {"firmware": [], "jump": []}
+    wrong = []
     for kind in ("firmware", "jump") * BOOTS:
         seconds, gap = reboot(machine, kind)
-        print(f"{kind}: {seconds:.2f} s from outside, {gap}")
-        assert gap is not None
-        assert gap.kind == kind
-        assert abs(gap.seconds - seconds) <= WITHIN
         outside[kind].append(seconds)
+        if gap is None or gap.kind != kind or abs(gap.seconds - seconds) > WITHIN:
+            wrong.append((kind, seconds, gap))
+    assert not wrong
     found = gain(machine)
     for kind, seen in outside.items():
         assert found[kind]["boots"] == BOOTS
@@ -119,23 +144,20 @@ def test_gaps_are_right_within_two_seconds(lab: Lab) -> None:
 
 @pytest.mark.parametrize("kind", ["firmware", "jump"])
 def test_clock_that_somebody_sets_gives_no_number(lab: Lab, kind: str) -> None:
-    machine = lab.at(SLOW)
-    reboot(machine, "firmware")
+    machine = in_step(lab)
     machine.ok("date -s '+1 hour'")
     assert reboot(machine, kind)[1] is None
 
 
 def test_hardware_clock_in_another_zone_gives_no_number(lab: Lab) -> None:
-    machine = lab.at(SLOW)
-    reboot(machine, "firmware")
+    machine = in_step(lab)
     machine.ok("ln -sf /usr/share/zoneinfo/Asia/Kolkata /etc/localtime")
     machine.ok("printf '0.0 0 0.0\\n0\\nLOCAL\\n' > /etc/adjtime")
     assert reboot(machine, "firmware")[1] is None
 
 
 def test_machine_that_was_off_gives_no_number(lab: Lab) -> None:
-    machine = lab.at(SLOW)
-    reboot(machine, "firmware")
+    machine = in_step(lab)
     machine.power_off("systemctl poweroff")
     time.sleep(30)
     machine.reset()
