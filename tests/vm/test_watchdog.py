@@ -19,7 +19,7 @@ pytestmark = pytest.mark.vm
 RECIPE = image.DEBIAN_13_UEFI
 DEVICES = ("i6300esb",)
 
-SECONDS = 120  # emulated, a kernel and its initrd take their time
+SECONDS = 240  # emulated on a busy host, a kernel and its initrd take their time
 FAULT = """\
 if [ "$(cat /proc/sys/kernel/bootloader_type)" = 208 ]; then
     echo @@FAULT > /dev/console
