@@ -13,7 +13,7 @@ import pytest
 from tests.vm import image
 from tests.vm.lab import Lab, State
 from tests.vm.machine import BOOT_SECONDS, Mark, VirtualMachine
-from tests.vm.scenarios import UPGRADED, boot_the_older, early_cpio, jump, stage
+from tests.vm.scenarios import INSTALLED, boot_the_older, early_cpio, jump, stage
 
 pytestmark = pytest.mark.vm
 RECIPE = image.DEBIAN_13_UEFI
@@ -56,8 +56,8 @@ def _faulty(lab: Lab, machine: VirtualMachine) -> None:
     stage(machine)
 
 
-STOPS = State("watchdog-stops", _stops, UPGRADED)
-KEPT = State("watchdog-kept", _kept, UPGRADED)
+STOPS = State("watchdog-stops", _stops, INSTALLED)
+KEPT = State("watchdog-kept", _kept, INSTALLED)
 STOPS_AND_HANGS = State("watchdog-stops-hangs", _faulty, STOPS)
 KEPT_AND_HANGS = State("watchdog-kept-hangs", _faulty, KEPT)
 
@@ -105,4 +105,3 @@ def test_without_the_parameter_nobody_resets_it_and_status_has_told(lab: Lab) ->
     before = into_the_fault(machine)
     machine.wait(SECONDS + 60)
     assert machine.resets == before.resets
-    machine.reset()
