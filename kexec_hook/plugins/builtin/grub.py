@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import pluggy
+
 from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.grub.flavours import FLAVOURS
 from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks
     from kexec_hook.system.efi import BootOption
 
+hookimpl = pluggy.HookimplMarker("kexec_hook")
+
 _UNKNOWN = (0, 0)
 _DEBIANS = ((14, (2, 14)), (13, (2, 12)), (0, (2, 6)))  # its releases, and their GRUB
 
 
+@hookimpl
 def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | None:
     """What the GRUB that starts next reads first; where nothing tells, grub.cfg in /boot/grub or /boot/grub2."""
     release = os_release(sysroot)
@@ -91,6 +96,7 @@ def _grub_cfg(place: GrubPath) -> GrubPath:
     return place._replace(path=f"{place.path.rstrip('/')}/grub.cfg")
 
 
+@hookimpl
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """Where GRUB's paths mean something else, and where the firmware starts something else than this GRUB."""
     found = [*_architecture(decision), *_relative_paths(decision), *_firmware(decision)]
@@ -99,6 +105,7 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
     ]
 
 
+@hookimpl
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     notes = [note for note in _firmware(decision) if isinstance(note, Note)]
     for text in decision.evaluation.config.notes if decision.evaluation else ():

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pluggy
+
 from kexec_hook.plugins.api import Decision, Note, Objection
 from kexec_hook.plugins.builtin.fixes import AS_ROOT
 from kexec_hook.system.host import Host
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
     from kexec_hook.system.directory import StateError
     from kexec_hook.system.sysroot import Sysroot
 
+hookimpl = pluggy.HookimplMarker("kexec_hook")
 
+
+@hookimpl
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     if not sysroot.is_host or decision.plan is None or decision.plan.release is None:
         return []
@@ -67,6 +72,7 @@ def _asked(host: Host) -> bool:
         return False
 
 
+@hookimpl
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
     if not sysroot.is_host or not decision.trigger.dry:
         return []

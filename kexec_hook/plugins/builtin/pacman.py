@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import pluggy
+
 from kexec_hook.plugins.api import PackageManager
 
+hookimpl = pluggy.HookimplMarker("kexec_hook")
 
+
+@hookimpl(trylast=True)
 def kexec_hook_package_manager() -> PackageManager:
     hook = "zzz-kexec-hook.hook"
     return PackageManager(

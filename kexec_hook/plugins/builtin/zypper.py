@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import pluggy
+
 from kexec_hook.plugins.api import PackageManager
 from kexec_hook.plugins.builtin.dnf import DATABASES
 
+hookimpl = pluggy.HookimplMarker("kexec_hook")
 
+
+@hookimpl(trylast=True)
 def kexec_hook_package_manager() -> PackageManager:
     return PackageManager(
         name="zypper",
