@@ -160,9 +160,9 @@ def quiet(directory: Path) -> list[str]:
         os.utime(path, (long_ago, long_ago), follow_symlinks=False)
     state = directory / "q/state"
     state.mkdir()
-    (state / "stamp").write_bytes(
-        format_stamp({str(box.root) + path: was for path, was in sysroot.reads.items()})
-    )
+    # As on the machine itself, where /dev and /etc are no directories to watch; then below this one.
+    stamp = format_stamp(sysroot.reads).decode().replace("\n'/", f"\n'{box.root}/")
+    (state / "stamp").write_text(stamp)
     os.utime(state / "stamp", (long_ago + 1800, long_ago + 1800))
     text = (ROOT / "hooks/run").read_text()
     for old, new in (
