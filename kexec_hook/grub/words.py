@@ -13,8 +13,8 @@ from kexec_hook.grub.script.syntax import Lit, Message, Place, Var, Word, Words
 from kexec_hook.grub.values import Read, Refusal
 from kexec_hook.grub.wildcard import matches, unescape
 
-_SPLIT = r"[^\n\r \t]+"
-_WILD = r"[*?\\]"
+_SPLIT = re.compile(r"[^\n\r \t]+")
+_WILD = re.compile(r"[*?\\]")
 # rhboot leaves \xHH alone (execute.c:wildcard_escape, wildcard_unescape), so that systemd's escaped names survive.
 _WILD_BUT_HEX = r"\\x[0-9A-Fa-f]{2}|([*?\\])"
 _MESSAGE = r"\$\{[^}]*\Z|\$(?:\{([^}]*)\}|([0-9]+|[A-Za-z_][A-Za-z0-9_]*|[?#]))|\\(\\|\$)|[\s\S]"
@@ -68,7 +68,7 @@ class Expander(Files):
             values = self._variable(part.name, place, reads)
         if part.quoted:
             return values
-        return [piece for value in values for piece in re.findall(_SPLIT, value)]
+        return [piece for value in values for piece in _SPLIT.findall(value)]
 
     def _variable(self, name: str, place: Place, reads: list[Read]) -> list[str]:
         binding = self.env.get(name)
@@ -111,15 +111,15 @@ class Expander(Files):
 
     def _escape(self, text: str) -> str:
         """Protect what was quoted from wildcard expansion."""
-        if not re.search(_WILD, text):
+        if not _WILD.search(text):
             return text
         if self.flavour.keep_hex_escapes:
             return re.sub(_WILD_BUT_HEX, lambda m: "\\" + m[1] if m[1] else m[0], text)
-        return re.sub(_WILD, r"\\\g<0>", text)
+        return _WILD.sub(r"\\\g<0>", text)
 
     def _glob(self, pattern: str, span: Span) -> list[str]:
         try:
-            found = matches(self, pattern) if re.search(_WILD, pattern) else []
+            found = matches(self, pattern) if _WILD.search(pattern) else []
         except Unseen as unseen:
             self.unseen(unseen, span)
             return []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from kexec_hook.grub import bls
 from kexec_hook.grub.bls import SUFFIX, Crash, Line, Snippet
-from kexec_hook.grub.commands.registry import Option, parse_options
+from kexec_hook.grub.commands.registry import Option, Options, parse_options
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.grub.errors import (
     BAD_ARGUMENT,
@@ -41,7 +41,7 @@ def _rhboot(m: Machine, call: Call) -> int:
 
     What it has read stays for the next call, and each entry gets into the menu once.
     """
-    args = parse_options(m, call.args, ()).args
+    args = parse_options(m, call.args, Options()).args
     word = args[0] if len(args) == 1 else None
     files = {rhboot_key(_name(path)): path for path in m.bls}
     for path in _rhboot_files(m, call, word):
@@ -88,7 +88,7 @@ def _rhboot_wants(m: Machine, snippet: Snippet, index: int, word: str | None) ->
     return (word == "default") == _is_default(m, snippet, snippet.id, index, whole=False)
 
 
-_OPTIONS = (
+_OPTIONS = Options(
     Option("path", "p", value=True),
     Option("enable-fallback", "f"),
     Option("show-default", "d"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kexec_hook.grub.commands.guesses import note_guess
-from kexec_hook.grub.commands.registry import Option, command, parse_options
+from kexec_hook.grub.commands.registry import Option, Options, command, parse_options
 from kexec_hook.grub.disks import GrubPath, Stat, Unseen
 from kexec_hook.grub.errors import BAD_ARGUMENT, OK, OUT_OF_RANGE, TEST_FAILURE, CommandError
 from kexec_hook.grub.machine import Machine
@@ -250,7 +250,7 @@ def regexp(m: Machine, call: Call) -> int:
     from kexec_hook.grub.regex import automaton as ere
 
     m.globbing = True  # loading the module registers the expansion of * and ?
-    parsed = parse_options(m, call.args, (Option("set", "s", value=True, repeatable=True),))
+    parsed = parse_options(m, call.args, Options(Option("set", "s", value=True, repeatable=True)))
     if len(parsed.args) != 2:
         raise call.error(BAD_ARGUMENT, "two arguments expected")
     pattern, text = parsed.args

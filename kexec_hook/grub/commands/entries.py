@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from kexec_hook.grub.commands.registry import Option, command, parse_options
+from kexec_hook.grub.commands.registry import Option, Options, command, parse_options
 from kexec_hook.grub.errors import BAD_ARGUMENT, MENU, OK
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.script.source import Source
 from kexec_hook.grub.values import Call, Code, Entry
 
-_OPTIONS = (
+_GIVEN = (
     Option("class", "\x01", value=True, repeatable=True),
     Option("users", "\x02", value=True),
     Option("hotkey", "\x03", value=True),
@@ -17,7 +17,8 @@ _OPTIONS = (
     Option("id", value=True),
     Option("unrestricted"),
 )
-_RHBOOT_OPTIONS = tuple(option._replace(optional=option.long == "users") for option in _OPTIONS)
+_OPTIONS = Options(*_GIVEN)
+_RHBOOT_OPTIONS = Options(*(option._replace(optional=option.long == "users") for option in _GIVEN))
 
 
 @command("menuentry", "submenu", "hiddenentry")
@@ -49,7 +50,7 @@ def menuentry(m: Machine, call: Call) -> int:
     if m.menu is None:
         raise call.error(MENU, "no menu context")
     users = parsed.value("users")
-    if not {"users", "unrestricted"} & set(parsed.options):
+    if "users" not in parsed.options and "unrestricted" not in parsed.options:
         users = ""
     given = parsed.value("id")
     m.menu.append(

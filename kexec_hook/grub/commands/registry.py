@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -60,19 +59,19 @@ class Helped(CommandError):
 _HELP = (Option("help", "h"), Option("usage", "u"))
 
 
-@functools.cache
-def _by_name(options: tuple[Option, ...]) -> tuple[dict[str, Option], dict[str, Option]]:
+class Options:
     """What a command knows, by long and by short name; the first of a name counts."""
-    known = (*options, *_HELP)[::-1]
-    return {option.long: option for option in known}, {
-        option.short: option for option in known if option.short
-    }
+
+    def __init__(self, *options: Option) -> None:
+        known = (*options, *_HELP)[::-1]
+        self.long = {option.long: option for option in known}
+        self.short = {option.short: option for option in known if option.short}
 
 
 def parse_options(
     m: Machine,
     words: Sequence[str],
-    options: Sequence[Option],
+    options: Options,
     *,
     accept_dash: bool = False,
     at_start: bool = False,
@@ -90,10 +89,8 @@ def parse_options(
     return parsed
 
 
-def _parse(
-    words: Sequence[str], options: Sequence[Option], accept_dash: bool, at_start: bool
-) -> Parsed:
-    long, short = _by_name(tuple(options))
+def _parse(words: Sequence[str], options: Options, accept_dash: bool, at_start: bool) -> Parsed:
+    long, short = options.long, options.short
     parsed = Parsed({}, [])
     args = parsed.args
     position = 0

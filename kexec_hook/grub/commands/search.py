@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kexec_hook.grub.commands.registry import Option, command, parse_options
+from kexec_hook.grub.commands.registry import Option, Options, command, parse_options
 from kexec_hook.grub.disks import Device, DiskError, FindBy
 from kexec_hook.grub.errors import (
     BAD_ARGUMENT,
@@ -38,12 +38,12 @@ _HINTS_OF = {
 
 @command("search")
 def search(m: Machine, call: Call) -> int:
-    options = _SEARCH_OPTIONS
+    known = _SEARCH_OPTIONS
     if m.flavour.cryptodisk_only:
-        options = (*options, Option("cryptodisk-only"), Option("efidisk-only"))
+        known = (*known, Option("cryptodisk-only"), Option("efidisk-only"))
     if m.flavour.root_dev_only:
-        options = (*options, Option("root-dev-only", "r"))
-    parsed = parse_options(m, call.args, options, accept_dash=True)
+        known = (*known, Option("root-dev-only", "r"))
+    parsed = parse_options(m, call.args, Options(*known), accept_dash=True)
     names = list(parsed.args)
     while names and names[0].startswith("--hint-"):
         del names[0]  # hints for platforms this GRUB does not know
@@ -109,7 +109,7 @@ def _find(
     return OK
 
 
-_PROBE_OPTIONS = (
+_PROBE_OPTIONS = Options(
     Option("set", "s", value=True),
     Option("driver", "d"),
     Option("partmap", "p"),
@@ -131,9 +131,6 @@ def probe(m: Machine, call: Call) -> int:
     device = m.device(name)
     if device is None:
         raise unknown_device(name)
-    chosen = next(
-        (option.long for option in _PROBE_OPTIONS[1:] if option.long in parsed.options), None
-    )
     order = ("driver", "partmap", "part-uuid", "fs", "fs-uuid", "label")
     chosen = next((option for option in order if option in parsed.options), None)
     if chosen == "driver":
@@ -180,7 +177,7 @@ def _driver(name: str, platform: str | None) -> str:
     return {"efi": "efidisk", "ieee1275": "ofdisk"}.get(platform or "", "biosdisk")
 
 
-_LS_OPTIONS = (Option("long", "l"), Option("human-readable", "h"), Option("all", "a"))
+_LS_OPTIONS = Options(Option("long", "l"), Option("human-readable", "h"), Option("all", "a"))
 
 
 @command("ls")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from kexec_hook.grub import grubenv
-from kexec_hook.grub.commands.registry import Option, Parsed, command, parse_options
+from kexec_hook.grub.commands.registry import Option, Options, Parsed, command, parse_options
 from kexec_hook.grub.errors import (
     BAD_ARGUMENT,
     BAD_FILE_TYPE,
@@ -19,7 +19,8 @@ from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import strtoul
 from kexec_hook.grub.values import Call, Refusal
 
-_ENV_OPTIONS = (Option("file", "f", value=True), Option("skip-sig", "s"))
+_ENV_OPTIONS = Options(Option("file", "f", value=True), Option("skip-sig", "s"))
+_ECHO_OPTIONS = Options(Option("", "n"), Option("\0", "e"))
 
 
 @command("set")
@@ -177,7 +178,7 @@ _NOT_SHOWN = "[\x00-\x08\x0b-\x1f\x7f\udc80-\udcff]"
 @command("cat")
 def cat(m: Machine, call: Call) -> int:
     """Shows a file; what is no character in angle brackets, a carriage return too (commands/cat.c)."""
-    parsed = parse_options(m, call.args, (Option("dos"),))
+    parsed = parse_options(m, call.args, Options(Option("dos")))
     if len(parsed.args) != 1:
         raise call.error(BAD_ARGUMENT, "filename expected")
     text = m.read(parsed.args[0], call).decode("utf-8", "surrogateescape")
@@ -203,9 +204,7 @@ def _unescape(word: str) -> str:
 
 @command("echo")
 def echo(m: Machine, call: Call) -> int:
-    parsed = parse_options(
-        m, call.args, (Option("", "n"), Option("\0", "e")), accept_dash=True, at_start=True
-    )
+    parsed = parse_options(m, call.args, _ECHO_OPTIONS, accept_dash=True, at_start=True)
     newline = "" not in parsed.options
     words = parsed.args
     if "\0" in parsed.options:
