@@ -66,6 +66,10 @@ def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
         from kexec_hook.plugins.builtin import host
 
         found += host.notes(decision)
+        if decision.disks.is_efi:
+            from kexec_hook.plugins.builtin import revoked
+
+            found += revoked.notes(decision)
     return [*found, *_needs_root(decision)]
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from kexec_hook.kernel import signed
 from kexec_hook.kernel.images import Damaged, Pieces, unpacked
 from kexec_hook.kernel.unified import path_of
-from kexec_hook.plugins.api import Decision, Objection
+from kexec_hook.plugins.api import Decision, Note, Objection
 from kexec_hook.plugins.builtin.fixes import another_entry
 from kexec_hook.system import efi
-from kexec_hook.system.sysroot import MissingError, Sysroot, SysrootError
+from kexec_hook.system.sysroot import MissingError, NotPermittedError, Sysroot, SysrootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,20 @@ def objections(decision: Decision) -> Iterator[Objection]:
         )
 
 
+def notes(decision: Decision) -> Iterator[Note]:
+    """Lists that cannot be read; what needs root is told elsewhere.  Linux has copies of its own for kexec."""
+    sysroot = decision.sysroot.unnoted
+    if decision.plan is None or not _checks_signatures(sysroot):
+        return
+    for name, guid in (("dbx", _SECURITY), ("MokListXRT", efi.SHIM), ("SbatLevelRT", efi.SHIM)):
+        try:
+            _variable(sysroot, name, guid)
+        except NotPermittedError:
+            continue
+        except SysrootError as error:
+            yield Note(f"whether the kernel was revoked is not known ({error})", code="revoked")
+
+
 def _checks_signatures(sysroot: Sysroot) -> bool:
     """Is Secure Boot on, and was shim not told to pass over it (mokutil --disable-validation)?"""
     is_on = efi.variable(sysroot, f"SecureBoot-{efi.GLOBAL}") == b"\1"
@@ -62,7 +76,7 @@ def _reasons(sysroot: Sysroot, file: Pieces) -> Iterator[str]:
     program = signed.read_program(file)
     if program is None:
         return
-    least = signed.parse_generations(_variable(sysroot, "SbatLevelRT", efi.SHIM))
+    least = signed.parse_generations(_readable(sysroot, "SbatLevelRT", efi.SHIM))
     for component, generation in signed.generations(file, program).items():
         if generation < least.get(component, 0):
             yield (
@@ -72,7 +86,7 @@ def _reasons(sysroot: Sysroot, file: Pieces) -> Iterator[str]:
     digests: dict[bytes, bytes] = {}
     chains = signed.signatures(file, program)
     for name, guid in (("dbx", _SECURITY), ("MokListX", efi.SHIM)):
-        entries = _entries(_variable(sysroot, "MokListXRT" if guid == efi.SHIM else name, guid))
+        entries = _entries(_readable(sysroot, "MokListXRT" if guid == efi.SHIM else name, guid))
         hashes = {(kind, value) for kind, value in entries if kind in _HASHES}
         for kind in {kind for kind, _ in hashes}:
             if kind not in digests:
@@ -97,8 +111,16 @@ def _is_below(chain: list[signed.Certificate], revoked: list[signed.Certificate]
     )
 
 
+def _readable(sysroot: Sysroot, name: str, guid: str) -> bytes:
+    """The same, empty where it cannot be read: see notes()."""
+    try:
+        return _variable(sysroot, name, guid)
+    except SysrootError:
+        return b""
+
+
 def _variable(sysroot: Sysroot, name: str, guid: str) -> bytes:
-    """A variable's value; empty where there is none."""
+    """A variable's value; empty where there is none.  SysrootError"""
     found = b""
     for path, attributes in ((f"{efi.VARIABLES}/{name}-{guid}", 4), (f"{_MOK}/{name}", 0)):
         try:

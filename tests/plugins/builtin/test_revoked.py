@@ -12,7 +12,7 @@ import pytest
 from kexec_hook.kernel.signed import digest, read_program
 from tests.kernel.test_images import Bytes
 from tests.machine import Box
-from tests.plugins.builtin.test_host import reasons
+from tests.plugins.builtin.test_host import notes, reasons
 
 KERNEL = "boot/vmlinuz-6.1.0-39-amd64"
 EFIVARS = "sys/firmware/efi/efivars"
@@ -246,6 +246,19 @@ def test_nobody_asks_where_nobody_checks(box: Box) -> None:
     (box / f"{EFIVARS}/MokSBStateRT-{SHIM}").unlink()
     put(box, f"{EFIVARS}/SecureBoot-{GLOBAL}", b"\0")
     assert why(box) == []
+
+
+def test_a_list_that_cannot_be_read_is_noted_and_the_others_count(box: Box) -> None:
+    (box / DBX).mkdir(parents=True)
+    unknown = "whether the kernel was revoked is not known ("
+    assert why(box) == []
+    (note,) = (note for note in notes(box) if "revoked" in note)
+    assert note.startswith(unknown)
+    assert "/dbx-d719b2cb" in note
+    put(box, MOK, listed(SHA256, hashed(kernel(BY_SIGNER))))
+    assert why(box) == ["MokListX has its hash"]
+    put(box, f"{EFIVARS}/SecureBoot-{GLOBAL}", b"\0")
+    assert not any("revoked" in note for note in notes(box))
 
 
 def test_torn_lists_and_signatures_revoke_nothing_else(box: Box) -> None:
