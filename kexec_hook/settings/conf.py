@@ -46,6 +46,9 @@ class Files(Protocol):
     def is_loop(self, path: str) -> bool:
         """Is it a link that leads in a circle?  Then it cannot be read, and that is an error."""
 
+    def is_broken_link(self, path: str) -> bool:
+        """Is it a link that leads nowhere, or in a circle?"""
+
     def text(self, path: str) -> str: ...
 
     def listdir(self, path: str) -> list[str]:
@@ -260,9 +263,8 @@ def conf_files(files: Files) -> list[str]:
         if name.endswith(".conf") and not name.startswith(".")
     )
     paths = (CONF, CONF_D, *(f"{CONF_D}/{name}" for name in names))
-    return [
-        path for path in paths if files.is_loop(path) or (path != CONF_D and files.exists(path))
-    ]
+    broken = files.is_broken_link
+    return [path for path in paths if broken(path) or (path != CONF_D and files.exists(path))]
 
 
 def kexec_variables(files: Files) -> dict[str, Assigned]:

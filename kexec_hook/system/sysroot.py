@@ -144,6 +144,12 @@ class Sysroot:
         except OSError as error:
             return error.errno == errno.ELOOP
 
+    def is_broken_link(self, path: str) -> bool:
+        """Is there a link that leads nowhere, or in a circle?"""
+        if self.is_loop(path):
+            return True
+        return self.stat(path, follow=False) is not None and not self.exists(path)
+
     def is_file(self, path: str) -> bool:
         """Is there a regular file, or a link to one?"""
         return self._kind(path) == "file"

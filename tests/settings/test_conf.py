@@ -542,6 +542,21 @@ def test_settings_behind_links_in_a_circle_are_an_error_with_their_name(
     assert str(caught.value) == f"/{path}: its symbolic links lead in a circle"
 
 
+@pytest.mark.parametrize(
+    "path", ["etc/kexec-hook.conf", "etc/kexec-hook.conf.d", "etc/kexec-hook.conf.d/a.conf"]
+)
+def test_settings_behind_a_link_that_leads_nowhere_are_an_error_with_their_name(
+    etc: Etc, path: str
+) -> None:
+    """Whoever made the link has set something, perhaps `load = no`."""
+    place = etc.root / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to("nowhere")
+    with pytest.raises(SysrootError) as caught:
+        etc.load()
+    assert str(caught.value) == f"/{path}: no such file or directory"
+
+
 @pytest.mark.parametrize("path", ["etc/kexec-hook.conf", "etc/default/kexec"])
 def test_a_directory_in_the_place_of_settings_is_an_error_with_its_name(
     etc: Etc, path: str
