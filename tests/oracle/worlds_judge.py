@@ -302,10 +302,8 @@ def _declined(
         reasons = [f"{one['reason']} ({one['code']})" for one in objections]
         return "differs", [f"GRUB boots {said.chosen}, kexec-hook declines: {r}" for r in reasons]
     if all("when that was changed" in reason for reason in unseen):
-        return (
-            "declined by rule",
-            [],
-        )  # grub-fstest does not tell it of a link that leads to no file
+        # of a link that leads to no file grub-fstest does not tell it
+        return "declined by rule", []
     if world.guess or world.blank or (not readable and not world.sighted):
         return "declined unseen", []
     what = "the images can be read" if readable else "the mounts show all that is asked"

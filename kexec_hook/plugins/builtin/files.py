@@ -16,6 +16,7 @@ from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.checks import Checks, ask
 from kexec_hook.plugins.builtin.fixes import another_entry, correct_entry, remake_initrd
 from kexec_hook.plugins.builtin.sight import is_blind
+from kexec_hook.plugins.builtin.start import OPEN_FIRMWARE
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.host import machine
 from kexec_hook.system.sysroot import MissingError, NotPermittedError, Sysroot, SysrootError
@@ -128,9 +129,10 @@ def _architectures(decision: Decision) -> tuple[str, ...]:
 
 
 def _running(sysroot: Sysroot) -> str:
-    if not sysroot.is_host:
-        return ""
-    return re.sub("^i[3-6]86$", "i686", machine(sysroot))
+    running = machine(sysroot)
+    if running in OPEN_FIRMWARE:
+        return ""  # builtin/grub.py objects
+    return re.sub("^i[3-6]86$", "i686", running)
 
 
 def _initrds(decision: Decision) -> Iterator[Objection]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kexec_hook.grub.script.source import Span
     from kexec_hook.grub.values import Binding
-    from kexec_hook.plugins.api import Decision
+    from kexec_hook.plugins.api import Decision, Evaluation
 
 AS_ROOT = "sudo kexec-hook stage --dry-run"
 
@@ -26,7 +26,7 @@ def another_entry(decision: Decision) -> str:
     if evaluation.chosen_by:
         return f"choose another entry, this one comes from {evaluation.chosen_by}: `kexec-hook list` shows them"
     binding = evaluation.menu.env.get("default")
-    chosen_in = binding.origin.source.name if binding and binding.origin else evaluation.config.path
+    chosen_in = binding.origin.source.name if binding and binding.origin else _menu_of(evaluation)
     if ":" in chosen_in:  # /dev/sda3:/boot/grub/grub.cfg, which no command of this system writes
         return f"choose another entry in {chosen_in}"
     behind = set(_behind(binding)) if binding else set()
@@ -38,7 +38,14 @@ def another_entry(decision: Decision) -> str:
         return f"set GRUB_DEFAULT in /etc/default/grub, then run `{commands.make_config}`"
     if binding and binding.origin:
         return f"change `default` at {binding.origin}"
-    return f"set `default` in {evaluation.config.path}"
+    return f"set `default` in {chosen_in}"
+
+
+def _menu_of(evaluation: Evaluation) -> str:
+    """The file whose menu it is: a snippet is none, and what GRUB reads first may only lead to it."""
+    default = evaluation.default
+    name = default.entries[0].span.source.name if default else ""
+    return name if name.endswith("grub.cfg") else evaluation.config.path
 
 
 def _behind(binding: Binding, depth: int = 0) -> Iterator[str]:

@@ -136,6 +136,18 @@ def test_no_command_of_this_system_writes_another_configuration(disk: Disk) -> N
     assert why.endswith("; change `default` at /srv/other.cfg:1")
 
 
+def test_a_default_that_nothing_sets_is_set_where_the_menu_is(disk: Disk) -> None:
+    """GRUB's first grub.cfg on an EFI system partition only leads to it."""
+    disk.efi().write("dev/sda1").by("uuid", "ABCD-1234", "sda1")
+    disk.mount("/", "/dev/sda2").mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
+    leads = f"search --fs-uuid --set=root {UUID}\nset prefix=($root)/boot/grub\n"
+    disk.write("boot/efi/EFI/debian/grub.cfg", f"{leads}configfile $prefix/grub.cfg\n")
+    disk.write("etc/os-release", "ID=debian\n")
+    disk.config("menuentry off {\n  halt\n}\n")
+    (why,) = disk.reasons()
+    assert why.endswith("; set `default` in /boot/grub/grub.cfg")
+
+
 def test_an_entry_on_a_disk_that_is_not_mounted(disk: Disk) -> None:
     other = "11111111-2222-3333-4444-555555555555"
     disk.write("dev/sdb1")

@@ -62,6 +62,14 @@ def test_a_narrow_kernel_on_a_machine_that_starts_none(disk: Disk) -> None:
     ]
 
 
+def test_the_root_tells_for_which_processor_its_kernels_are(disk: Disk) -> None:
+    why = f"{KERNEL} is built for x86_64, and this machine needs aarch64; {ANOTHER}"
+    disk.write("proc/sys/kernel/arch", "aarch64\n")
+    assert disk.reasons() == [why]
+    disk.write("proc/sys/kernel/arch", "x86_64\n")
+    assert disk.reasons() == []
+
+
 @pytest.mark.parametrize(
     ("running", "kernel", "other"),
     [
