@@ -513,6 +513,19 @@ def test_blscfg_that_finds_nothing_says_where_it_looked(disk: Disk) -> None:
     )
 
 
+def test_so_it_is_where_the_one_entry_is_nothing_for_this_platform(disk: Disk) -> None:
+    disk.write("boot/grub/i386-pc/modinfo.sh", 'grub_version="2.14"\n')
+    disk.grubcfg("blscfg\nmenuentry 'UEFI Firmware Settings' {\n  fwsetup\n}\n")
+    assert disk.reason() == (
+        "blscfg finds no entry in (hd0,gpt2)/loader/entries/ (/boot/grub/grub.cfg:1), "
+        "so «UEFI Firmware Settings» boots nothing"
+    )
+    disk.grubcfg("blscfg\nmenuentry 'Linux' {\n  linux /none\n}\n")
+    assert disk.reason().startswith(
+        "GRUB cannot load the kernel of «Linux»: file `/none' not found"
+    )
+
+
 def test_link_off_its_own_file_system_is_called_that(disk: Disk) -> None:
     disk.link("vmlinuz", "nowhere/vmlinuz")
     disk.grubcfg("menuentry 'Linux' {\n  linux /vmlinuz root=/dev/sda2\n}\n")

@@ -148,6 +148,8 @@ def _entry(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
         )
     elif how != "boot" and sight.is_blind(evaluation):
         return
+    elif how != "boot" and evaluation.machine.bls_nowhere and not sight.asks_for_linux(evaluation):
+        yield from sight.no_snippets(evaluation, f"{named} boots nothing")
     elif how != "boot":
         yield _does_not_boot(decision, evaluation, default)
     else:

@@ -65,6 +65,11 @@ def menu_asked_for(decision: Decision, evaluation: Evaluation) -> Iterator[Objec
             )
 
 
+def asks_for_linux(evaluation: Evaluation) -> bool:
+    """Is it an entry for Linux that has failed, or none at all?"""
+    return any(words[0] in LINUX for words in evaluation.machine.executed)
+
+
 def no_snippets(evaluation: Evaluation, so: str) -> Iterator[Objection]:
     """blscfg has found nothing, which is why the menu holds nothing that boots Linux."""
     empty = evaluation.machine.bls_nowhere[-1]
