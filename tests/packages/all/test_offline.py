@@ -1,6 +1,7 @@
-"""dnf 5's offline transactions, run for real: what kexec-hook decides when dnf 5 calls it in the middle of one.
+"""Offline updates of dnf 5 and of PackageKit, run for real: what kexec-hook decides when it is called in one.
 
-The decision is that of a directory that stands for a machine, with the state that dnf 5 had written at that moment.
+The decision is that of a directory that stands for a machine, with what they had written at that moment.  What starts
+them in a machine, and the reboots before and behind, is systemd's: a chroot has none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from kexec_hook.settings.conf import load_settings
 from tests.machine import PROJECT, Box
 from tests.packages import chroot as chroots
 from tests.packages import dnf_lab
-from tests.packages.chroot import Chroot, ChrootError
+from tests.packages.all import lab as all_lab
+from tests.packages.chroot import Chroot, ChrootError, Recipe
 
 pytestmark = pytest.mark.packages
 
@@ -50,7 +52,47 @@ ACTION = f"""\
 exec 1>&2
 rm -rf /{SEEN}; mkdir -p /{SEEN}
 [ ! -L /{LINK} ] || touch /{SEEN}/link
-cp /{STATE} /{SEEN}/state
+[ ! -e /{STATE} ] || cp /{STATE} /{SEEN}/state
+"""
+
+PACKAGEKIT = Recipe("trixie", ("packagekit", "packagekit-tools", "dbus", "iproute2"))
+# Two versions of a package, in a directory; PackageKit wants a default route even for that.
+OFFER = """\
+set -e
+mkdir -p /run/dbus /srv/repo /srv/package/DEBIAN && cd /srv/repo
+for version in 1 2; do
+    printf '%s\\n' 'Package: hello-offline' "Version: $version" 'Architecture: all' 'Description: a test' \\
+        'Maintainer: nobody <nobody@localhost>' > /srv/package/DEBIAN/control
+    dpkg-deb --build /srv/package hello-offline_$version.deb
+done
+dpkg -i hello-offline_1.deb
+dpkg-deb -f hello-offline_2.deb > Packages
+echo "Filename: ./hello-offline_2.deb" >> Packages
+echo "Size: $(stat -c %s hello-offline_2.deb)" >> Packages
+echo "SHA256: $(sha256sum < hello-offline_2.deb | cut -d ' ' -f 1)" >> Packages
+rm -f /etc/apt/sources.list
+echo 'deb [trusted=yes] copy:/srv/repo ./' > /etc/apt/sources.list.d/test.list
+apt-get -qq update
+"""
+# Both halves in one chroot, whose daemons end with the command: /system-update says how things stood in between.
+UPDATE = f"""\
+set -e
+ip link set lo up
+ip route add default dev lo
+dbus-daemon --system --fork
+/usr/lib/polkit-1/polkitd --no-debug > /dev/null 2>&1 &
+/usr/libexec/packagekitd > /dev/null 2>&1 &
+for name in PolicyKit1 PackageKit; do
+    until busctl list --acquired | grep -q "^org.freedesktop.$name "; do sleep 0.2; done
+done
+pkcon --plain --noninteractive --only-download update hello-offline
+pkcon --plain offline-trigger
+/usr/lib/kexec-hook/run before
+mv /{SEEN} /{SEEN}.before
+ip route flush all
+# Fails at its end, where it asks systemd for a reboot.
+/usr/libexec/pk-offline-update || echo failed
+dpkg-query -W hello-offline
 """
 
 
@@ -94,11 +136,11 @@ def dnf(root: Chroot, *words: str, release: str = "43") -> str:
     return root.run("dnf5", "-y", f"--releasever={release}", *words, env=env).check().output
 
 
-def decided(root: Chroot, box: Box) -> list[str]:
+def decided(root: Chroot, box: Box, seen: str = SEEN) -> list[str]:
     """The codes of what kexec-hook has against a kexec at that moment."""
     for name, place in (("state", STATE), ("link", LINK)):
-        if (root / SEEN / name).exists():
-            box.write(place, (root / SEEN / name).read_text())
+        if (root / seen / name).exists():
+            box.write(place, (root / seen / name).read_text())
     sysroot = box.host.sysroot()
     trigger = Trigger(source="dnf5")
     decision = decide(box.host, sysroot, load_settings(sysroot), Plugins(installed=False), trigger)
@@ -121,3 +163,24 @@ def test_offline_update_is_staged_and_an_offline_release_upgrade_is_not(
         (tmp_path / name).mkdir()
         codes[name] = decided(root, Box(tmp_path / name))
     assert codes == {"update": [], "upgrade": ["release-upgrade"]}
+
+
+def test_reboot_into_packagekits_update_is_an_ordinary_one_and_in_it_a_kernel_is_staged(
+    tmp_path: Path,
+) -> None:
+    root = all_lab.root(PACKAGEKIT, tmp_path / "root")
+    try:
+        glue = (PROJECT / "hooks/apt/80kexec-hook").read_text()
+        root.write("etc/apt/apt.conf.d/80kexec-hook", glue)
+        root.sh(OFFER).check()
+        root.write("usr/lib/kexec-hook/run", ACTION, mode=0o755)
+        said = root.sh(UPDATE, seconds=600).check().output
+        assert "hello-offline\t2" in said, said
+        assert not (root / LINK).is_symlink()
+        codes = {}
+        for name, seen in (("before", f"{SEEN}.before"), ("within", SEEN)):
+            (tmp_path / name).mkdir()
+            codes[name] = decided(root, Box(tmp_path / name), seen)
+        assert codes == {"before": ["offline-update"], "within": []}
+    finally:
+        root.remove()
