@@ -15,9 +15,12 @@ from tests.vm.image import Image, do
 from tests.vm.machine import VirtualMachine
 
 ROOT = Path(__file__).resolve().parents[2]
+# On a busy host a device may come late: without the ESP a boot would end in emergency mode.
 # The units are enabled and started by the package.
 INSTALL = """
 set -e
+mkdir -p /etc/systemd/system.conf.d
+printf '[Manager]\\nDefaultDeviceTimeoutSec=15min\\n' > /etc/systemd/system.conf.d/e2e.conf
 mount -o ro LABEL=payload /mnt
 dpkg -i /mnt/kexec-hook_*.deb
 umount /mnt
