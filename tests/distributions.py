@@ -617,7 +617,7 @@ def zfs_history(m: Machine) -> Answer:
     "BIOS, UEFI",
     "the system is a loop image",
     judged=False,
-    code="not-mounted",
+    code="cannot-be-known",
 )
 def elemental(m: Machine) -> Answer:
     m.release("elemental", "2").part(2, "/", "ext4", ROOT, "COS_STATE").write("cOS/active.img", "x")

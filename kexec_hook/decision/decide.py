@@ -175,11 +175,19 @@ def _unwritable(decision: Decision) -> Iterator[Objection]:
                 f"GRUB would write its environment to the disk blocks {path}, which kexec-hook does not do",
                 code="environment-not-writable",
             )
-        elif env_file(decision, path) is None:
+            continue
+        found = decision.disks.locate(path)
+        if found is None:
             yield Objection(
                 f"GRUB would write its environment to {path}, which is not mounted",
                 code="environment-not-writable",
                 fix="mount it",
+            )
+        elif found.mount.read_only:
+            yield Objection(
+                f"GRUB would write its environment to {found.host}, and {found.mount.point} is mounted read-only",
+                code="environment-not-writable",
+                fix=f"mount -o remount,rw {found.mount.point}",
             )
 
 

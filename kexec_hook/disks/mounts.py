@@ -54,6 +54,7 @@ class Mount(NamedTuple):
     type: str  # the kernel's name: ext4
     source: str  # /dev/sda2, or rpool/ROOT/debian
     options: tuple[str, ...] = ()  # of the superblock: subvol=/@
+    read_only: bool = False  # the mount, or the whole file system
 
     @property
     def subvolume(self) -> bool:
@@ -175,9 +176,9 @@ def parse_mountinfo(text: str) -> list[Mount]:
             _unescape(option) for option in (right[2] if len(right) > 2 else "").split(",")
         )
         point = join(parts_of(_unescape(left[4])))
-        mounts.append(
-            Mount(int(left[0]), int(left[1]), left[2], inside, point, type_, source, options)
-        )
+        read_only = "ro" in (*left[5].split(","), *options)
+        numbers = int(left[0]), int(left[1])
+        mounts.append(Mount(*numbers, left[2], inside, point, type_, source, options, read_only))
     return mounts
 
 
