@@ -42,6 +42,24 @@ def _booted_by(machine: VirtualMachine) -> str:
     return str(json.loads(machine.ok("kexec-hook status --json"))["running"]["booted_by"])
 
 
+def test_the_package_is_installed_as_on_any_debian(lab: Lab) -> None:
+    machine = lab.at(BY_APT)
+    assert "arm64" not in machine.ok("dpkg-query -W -f '${Architecture}' kexec-hook")
+    assert machine.ok("uname -m") == "aarch64"
+    product.install_apt_glue(machine)
+
+
+def test_under_lockdown_it_is_one_sentence(lab: Lab) -> None:
+    """Debian's kernels for arm64 have no kexec_file_load."""
+    machine = lab.at(BY_APT)
+    machine.ok("kexec-hook unstage && echo integrity > /sys/kernel/security/lockdown")
+    declined = machine.shell("kexec-hook stage")
+    assert declined.code == 3
+    assert "CONFIG_KEXEC_FILE" in declined.output
+    assert "segment" not in declined.output
+    assert loaded(machine) == "0"
+
+
 def test_after_apt_install_a_reboot_is_as_by_grub(lab: Lab) -> None:
     by_grub = lab.by_grub(BY_APT)
     assert by_grub.release == lab.image.newer
@@ -95,21 +113,3 @@ def test_a_kernel_whose_jump_hung_is_held_back(lab: Lab) -> None:
     assert (declined.code, "did not come up" in declined.output) == (3, True), declined.output
     assert loaded(machine) == "0"
     assert machine.reboot("reboot").kind == "firmware"
-
-
-def test_under_lockdown_it_is_one_sentence(lab: Lab) -> None:
-    """Debian's kernels for arm64 have no kexec_file_load."""
-    machine = lab.at(BY_APT)
-    machine.ok("kexec-hook unstage && echo integrity > /sys/kernel/security/lockdown")
-    declined = machine.shell("kexec-hook stage")
-    assert declined.code == 3
-    assert "CONFIG_KEXEC_FILE" in declined.output
-    assert "segment" not in declined.output
-    assert loaded(machine) == "0"
-
-
-def test_the_package_is_installed_as_on_any_debian(lab: Lab) -> None:
-    machine = lab.at(BY_APT)
-    assert "arm64" not in machine.ok("dpkg-query -W -f '${Architecture}' kexec-hook")
-    assert machine.ok("uname -m") == "aarch64"
-    product.install_apt_glue(machine)
