@@ -352,7 +352,7 @@ def test_worker_ends_with_its_caller_but_what_is_uninterrupted(tmp_path: Path, h
             (tmp_path / "begun").touch()
             time.sleep(0.5)
             (tmp_path / "whole").touch()
-        time.sleep(0.5)
+        time.sleep(60)
         (tmp_path / "done").touch()
         return b""
 
