@@ -244,13 +244,16 @@ def _bytes(word: str) -> bytes:
     return word.encode("utf-8", "surrogateescape")
 
 
+_REGEXP_OPTIONS = Options(Option("set", "s", value=True, repeatable=True))
+
+
 @command("regexp")
 def regexp(m: Machine, call: Call) -> int:
     """Match an extended regular expression; --set [N:]NAME keeps a group."""
     from kexec_hook.grub.regex import automaton as ere
 
     m.globbing = True  # loading the module registers the expansion of * and ?
-    parsed = parse_options(m, call.args, Options(Option("set", "s", value=True, repeatable=True)))
+    parsed = parse_options(m, call.args, _REGEXP_OPTIONS)
     if len(parsed.args) != 2:
         raise call.error(BAD_ARGUMENT, "two arguments expected")
     pattern, text = parsed.args

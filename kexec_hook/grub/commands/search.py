@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from kexec_hook.grub.commands.registry import Option, Options, command, parse_options
 from kexec_hook.grub.disks import Device, DiskError, FindBy
 from kexec_hook.grub.errors import (
@@ -36,14 +38,20 @@ _HINTS_OF = {
 }
 
 
+@functools.cache
+def _options_of(cryptodisk_only: bool, root_dev_only: bool) -> Options:
+    known = _SEARCH_OPTIONS
+    if cryptodisk_only:
+        known = (*known, Option("cryptodisk-only"), Option("efidisk-only"))
+    if root_dev_only:
+        known = (*known, Option("root-dev-only", "r"))
+    return Options(*known)
+
+
 @command("search")
 def search(m: Machine, call: Call) -> int:
-    known = _SEARCH_OPTIONS
-    if m.flavour.cryptodisk_only:
-        known = (*known, Option("cryptodisk-only"), Option("efidisk-only"))
-    if m.flavour.root_dev_only:
-        known = (*known, Option("root-dev-only", "r"))
-    parsed = parse_options(m, call.args, Options(*known), accept_dash=True)
+    known = _options_of(m.flavour.cryptodisk_only, m.flavour.root_dev_only)
+    parsed = parse_options(m, call.args, known, accept_dash=True)
     names = list(parsed.args)
     while names and names[0].startswith("--hint-"):
         del names[0]  # hints for platforms this GRUB does not know
