@@ -10,40 +10,40 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.system.facts import Facts
 
 if TYPE_CHECKING:
     from kexec_hook.disks.mounts import Mount
+    from kexec_hook.system.sysroot import Sysroot
 
 
 def untold_uuids(
     sysroot: Sysroot, mounted: Mapping[str, Mount], others: Iterable[str]
 ) -> dict[str, str]:
     """Node -> UUID: as udev knows it; of what is mounted also as the kernel or mount was told to find it."""
-    unnoted = Sysroot(sysroot.root, is_host=sysroot.is_host)  # disks come and go
-    found = {node: _by_udev(unnoted, node) for node in {*mounted, *others}}
+    facts = Facts(sysroot.unnoted)  # disks come and go
+    found = {node: _by_udev(facts, node) for node in {*mounted, *others}}
     for node, mount in mounted.items():
-        found[node] = found[node] or _by_name(unnoted, mount)
+        found[node] = found[node] or _by_name(facts, mount)
     return {node: uuid for node, uuid in found.items() if uuid}
 
 
-def _by_udev(sysroot: Sysroot, node: str) -> str:
-    number = _text(sysroot, f"/sys/class/block/{node}/dev").strip()
+def _by_udev(facts: Facts, node: str) -> str:
+    number = facts.text(f"/sys/class/block/{node}/dev") or ""
     if not re.fullmatch(r"\d+:\d+", number):
         return ""
-    known = dict(
-        re.findall("^E:(ID_FS_[A-Z]+)=(.*)$", _text(sysroot, f"/run/udev/data/b{number}"), re.M)
-    )
+    data = facts.text(f"/run/udev/data/b{number}") or ""
+    known = dict(re.findall("^E:(ID_FS_[A-Z]+)=(.*)$", data, re.M))
     return known.get("ID_FS_UUID", "") if known.get("ID_FS_USAGE") == "filesystem" else ""
 
 
-def _by_name(sysroot: Sysroot, mount: Mount) -> str:
+def _by_name(facts: Facts, mount: Mount) -> str:
     """root=UUID=... of the kernel's command line, or the line in fstab(5)."""
     if mount.point == "/":
-        roots = re.findall(r'(?:^|[\s"])root=(\S+)', _text(sysroot, "/proc/cmdline"))
+        roots = re.findall(r'(?:^|[\s"])root=(\S+)', facts.text("/proc/cmdline") or "")
         if roots and (found := _uuid(roots[-1])):
             return found
-    for line in _text(sysroot, "/etc/fstab").splitlines():
+    for line in (facts.text("/etc/fstab") or "").splitlines():
         fields = line.split()
         if len(fields) > 1 and fields[1] == mount.point and not line.startswith("#"):
             return _uuid(fields[0])
@@ -52,10 +52,3 @@ def _by_name(sysroot: Sysroot, mount: Mount) -> str:
 
 def _uuid(name: str) -> str:
     return name[len("UUID=") :].strip('"') if name.startswith("UUID=") else ""
-
-
-def _text(sysroot: Sysroot, path: str) -> str:
-    try:
-        return sysroot.text(path, 1 << 16)
-    except SysrootError:
-        return ""
