@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from kexec_hook.kernel import signed
+from kexec_hook.kernel.images import Bytes
 from tests.vm import image, lab, variables
 from tests.vm.image import Recipe, do
 from tests.vm.machine import VirtualMachine
@@ -101,15 +102,10 @@ class _Kernels:
 
 
 def _digest(kernel: bytes) -> bytes:
-    class File:
-        size = len(kernel)
-
-        def at(self, start: int, length: int) -> bytes:
-            return kernel[start : start + length]
-
-    program = signed.read_program(File())
+    file = Bytes(kernel, len(kernel))
+    program = signed.read_program(file)
     assert program
-    return signed.digest(File(), program, "sha256")
+    return signed.digest(file, program, "sha256")
 
 
 def _with_sbat(kernel: bytes, text: bytes) -> bytes:

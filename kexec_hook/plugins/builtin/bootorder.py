@@ -210,9 +210,8 @@ def _in_order(
         )
         return
     if order:
-        known = [
-            number for number in order if efi.option(sysroot, number)
-        ]  # efibootmgr takes no other
+        # efibootmgr takes no other.
+        known = [number for number in order if efi.option(sysroot, number)]
         yield from _ahead(candidates, started, known, disks)
 
 
