@@ -35,13 +35,7 @@ BUILD_TOOLS = (
         "python3-setuptools",
     ),
     *("lintian", "piuparts"),
-    *(
-        "python3-shtab",
-        "python3-hypothesis",
-        "python3-packaging",
-        "python3-pluggy",
-        "python3-pytest",
-    ),
+    *("python3-hypothesis", "python3-packaging", "python3-pluggy", "python3-pytest"),
     *("cpio", "e2fsprogs", "grub-common", "lz4", "zstd"),
 )
 

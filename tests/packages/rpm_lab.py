@@ -30,7 +30,7 @@ BUILDER = Recipe(
             "python3-setuptools",
             "python3-wheel",
         ),
-        *("python3-pytest", "python3-hypothesis", "python3-shtab", "rpmlint", "xz-utils", "file"),
+        *("python3-pytest", "python3-hypothesis", "rpmlint", "xz-utils", "file"),
     ),
     after=r"""
 package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
