@@ -36,10 +36,12 @@ LAY_OUT = f"""
 set -e
 mkdir /root/newer
 mount -o ro LABEL=payload /mnt && cp /mnt/newer/*.deb /root/newer && umount /mnt
-dd if=/dev/zero of=/dev/vdb bs=1M count=16 status=none
-gunzip -c /root/esp.gz | gunzip | dd of=/dev/vdb bs=512 conv=notrunc,sparse status=none
-sync
-blockdev --rereadpt /dev/vdb
+# Under a lock, since udev looks at what was written, and partitions that are open are not read anew.
+flock /dev/vdb sh -e -c '
+    dd if=/dev/zero of=/dev/vdb bs=1M count=16 status=none
+    gunzip -c /root/esp.gz | gunzip | dd of=/dev/vdb bs=512 conv=notrunc,sparse status=none
+    sync
+    blockdev --rereadpt /dev/vdb'
 udevadm settle
 mkdir -p /etc/kernel/postinst.d
 chmod 755 /etc/kernel/postinst.d/zz-proxmox-boot
