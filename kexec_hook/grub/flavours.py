@@ -34,7 +34,8 @@ class Flavour(NamedTuple):
         False  # rhboot: `--users` without a value leaves the entry to anyone (menuentry.c)
     )
     cryptodisk_only: bool = False  # 2.14: search --cryptodisk-only
-    # rhboot (CVE-2023-4001): search --root-dev-only looks at the disk of $root alone; Fedora's EFI stub asks for it.
+    # rhboot knows search --root-dev-only, which Fedora's EFI stub asks for.  Since May 2024 ("Rework of CVE-2023-4001
+    # fix") it looks at all disks, and reboots where a USB disk has the UUID of another one.
     root_dev_only: bool = False
     # SUSE's and rhboot's fs/btrfs.c: with btrfs_relative_path paths start at a subvolume.
     btrfs_relative: bool = False

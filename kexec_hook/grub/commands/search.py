@@ -73,7 +73,7 @@ def search(m: Machine, call: Call) -> int:
         raise call.error(FILE_NOT_FOUND, f"no such cryptodisk found, device: {name}")
     kinds = (*_HINTS_OF.get(m.get("grub_platform") or "", ("hint",)), "hint-baremetal")
     hints = [hint for kind in kinds for hint in parsed.values(kind)]
-    return _find(m, call, by, name, variable, hints, "root-dev-only" in parsed.options)
+    return _find(m, call, by, name, variable, hints)
 
 
 @command("search.fs_uuid", "search.fs_label", "search.file")
@@ -95,7 +95,6 @@ def _find(
     name: str,
     variable: str | None,
     hints: list[str],
-    root_only: bool = False,
 ) -> int:
     # search.c keeps the first answer to each question, and tries that before the hints.
     question = by, name.lower() if by == "fs_uuid" else name
@@ -103,9 +102,6 @@ def _find(
     found = list(m.find(by, name, [hint for hint in hints if hint]))
     if known and m.device(known) in [m.device(device) for device in found]:
         found = [known, *found]
-    disk = (m.get("root") or "").partition(",")[0] if root_only else ""
-    if disk:
-        found = [device for device in found if device.partition(",")[0] == disk]
     if not found:
         where = next((i for i, word in enumerate(call.args) if word == name), -1)
         raise call.error(FILE_NOT_FOUND, f"no such device: {name}", where)
