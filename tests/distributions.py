@@ -192,6 +192,21 @@ def rhel_9_boot_counter(m: Machine) -> Answer:
     return booted(old, words, "(hd0,gpt1)", boot_counter="-1")
 
 
+@layout("Rocky Linux, AlmaLinux, RHEL 8", "BIOS", "machine-id changed; snippets", judged=False)
+def rhel_8_new_machine_id(m: Machine) -> Answer:
+    """A copied machine got a new id, its grubenv names nothing, and blscfg sorts by `version` first."""
+    m.release("rocky", "8.10", "rhel centos fedora").part(1, "/boot", "xfs", BOOT)
+    m.part(2, "/", "xfs", ROOT)
+    old, new = "4.18.0-513.5.1.el8_9.x86_64", "4.18.0-553.5.1.el8_10.x86_64"
+    words = f"root=UUID={ROOT} ro rhgb quiet"
+    for version in (old, new):
+        m.snippet(version, words)
+    entries = m / "boot/loader/entries"
+    entries.joinpath(f"{MACHINE}-{new}.conf").rename(entries / f"{MACHINE[::-1]}-{new}.conf")
+    m.config(FEDORAS).grubenv(path="boot/grub2/grubenv")
+    return booted(new, words, "(hd0,gpt1)")
+
+
 _MARINER = """\
 set timeout=0
 set bootprefix=@PREFIX@

@@ -64,17 +64,11 @@ def rhboot_lines(source: Source) -> Iterator[Line]:
 
 def rhboot_entry(m: Machine, snippet: Snippet, linux: Line) -> Entry:
     """blscfg.c:create_entry, as in Fedora 44."""
-    name, _, rest = snippet.id.partition(SUFFIX)
-    if rest:
-        raise Crash("rhboot's GRUB hangs at a file name with .conf in its middle", linux.span)
+    name = _rhboot_id(snippet, linux)
     body = _Body(m, keep_escaped=True)
     if m.get("save_default") == "true":
         body.add("savedefault")
-    body.add("load_video\nset gfxpayload=keep\ninsmod gzio")
-    options = body.expand_line(snippet.first("options"))
-    if options is None:
-        options = body.expand_variable("default_kernelopts", linux.span)
-    body.add(f"linux ($root){linux.value}" + ("" if options is None else f" {options}"), linux)
+    _add_linux(body, snippet, linux)
 
     paths = [line.value for line in snippet.all("initrd")]
     beside = snippet.first("initrd") or linux
@@ -92,6 +86,32 @@ def rhboot_entry(m: Machine, snippet: Snippet, linux: Line) -> Entry:
     if tree is not None:
         body.add(f"devicetree ($root){tree}", line)
     return _entry(snippet, linux, name, body)
+
+
+def el_8_entry(m: Machine, snippet: Snippet, linux: Line) -> Entry:
+    r"""The same as in EL 8: no savedefault, early_initrd or devicetree, and `\$name` is a variable."""
+    name = _rhboot_id(snippet, linux)
+    body = _Body(m)
+    _add_linux(body, snippet, linux)
+    initrds = snippet.all("initrd")
+    if initrds:
+        body.add("initrd" + "".join(f" ($root){line.value}" for line in initrds), initrds[0])
+    return _entry(snippet, linux, name, body)
+
+
+def _rhboot_id(snippet: Snippet, linux: Line) -> str:
+    name, _, rest = snippet.id.partition(SUFFIX)
+    if rest:
+        raise Crash("rhboot's GRUB hangs at a file name with .conf in its middle", linux.span)
+    return name
+
+
+def _add_linux(body: _Body, snippet: Snippet, linux: Line) -> None:
+    body.add("load_video\nset gfxpayload=keep\ninsmod gzio")
+    options = body.expand_line(snippet.first("options"))
+    if options is None:
+        options = body.expand_variable("default_kernelopts", linux.span)
+    body.add(f"linux ($root){linux.value}" + ("" if options is None else f" {options}"), linux)
 
 
 def upstream_lines(source: Source) -> Iterator[Line]:

@@ -25,7 +25,7 @@ class Flavour(NamedTuple):
     status_decides: bool = False
     # rhboot: a `\xHH` in a word is left as it is (script/execute.c, lib/cmdline.c).
     keep_hex_escapes: bool = False
-    blscfg: str = ""  # whose: rhboot | upstream
+    blscfg: str = ""  # whose: rhboot | rhboot-8 | upstream
     # Before 2.14, not in rhboot: blank lines at the end of `eval`'s text set its status to 0.
     blank_line_is_true: bool = True
     # 2.14 (lib/envblk.c) skips blank lines; before, the variable after one was lost.
@@ -51,13 +51,16 @@ _COMMON_FEATURES = (
 )  # fmt: skip
 
 _OF_RHBOOT = frozenset(
-    ["decrement", "efi-export-env", "efi-load-env", "getenv", "increment", "version"]
+    ["bls_import", "decrement", "efi-export-env", "efi-load-env", "getenv", "increment", "version"]
 )
 
 _OF_SUSE = frozenset(["btrfs-mount-subvol", "hiddenentry"])
 # Debian's and Ubuntu's 2.06 has them on EFI of x86; 2.12 and later take `linux` for them.
 _FOR_EFI = frozenset(["initrdefi", "linuxefi"])
 _OF_2_14 = frozenset(["cryptocheck", "uki"])
+_SINCE_EL_9 = frozenset(
+    ["cryptocheck", "efi-export-env", "efi-load-env", "rdmsr", "smbios", "uki", "version", "wrmsr"]
+)
 _BTRFS_VARIABLES = (("btrfs_relative_path", ""), ("btrfs_subvol", ""), ("btrfs_subvolid", ""))
 
 UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | _OF_SUSE | _OF_2_14 | {"blscfg"})
@@ -95,8 +98,21 @@ RHBOOT = Flavour(
     lacks=frozenset(["hiddenentry"]),
     variables=(*_BTRFS_VARIABLES, ("check_appended_signatures", "no")),
 )
+# EL 8's 2.02 (rhel-8-main of rhboot/grub2): what is rhboot's above came later, but for names_first and its like.
+RHBOOT_8 = RHBOOT._replace(
+    name="rhboot-8",
+    inherit_all=False,
+    keep_default=False,
+    status_decides=False,
+    blscfg="rhboot-8",
+    root_dev_only=False,
+    cryptodisk_only=False,
+    blank_line_is_true=True,
+    features=(),
+    lacks=RHBOOT.lacks | _SINCE_EL_9,
+)
 FLAVOURS: Mapping[str, Flavour] = {
-    flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT, SUSE)
+    flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT, RHBOOT_8, SUSE)
 }
 
 
@@ -112,7 +128,7 @@ def platform_variables(
     )  # fmt: skip
     values.update(flavour.variables)
     # kern/main.c:grub_set_prefix_and_root; rhboot renamed the variable.
-    values["fw_path" if flavour.name == "rhboot" else "cmdpath"] = prefix
+    values["fw_path" if flavour.name.startswith("rhboot") else "cmdpath"] = prefix
     exported = _COMMON_EXPORTED | {name for name in values if name.startswith("feature_")}
     return {name: Binding(value, exported=name in exported) for name, value in values.items()}
 

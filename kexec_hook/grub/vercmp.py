@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Union
 
@@ -42,8 +43,8 @@ def segments_key(version: str, plus: str) -> Flat:
     return (*key, _END)
 
 
-def rhboot_key(filename: str) -> Flat:
-    """The order of rhboot's blscfg (commands/blscfg.c: bls_cmp, vercmp).
+def rhboot_key(filename: str, plus: str = "+") -> Flat:
+    """The order of rhboot's blscfg (commands/blscfg.c: bls_cmp, vercmp); EL 8's has no plus.
 
     filename = name [ [ "-" version ] "-" release ] [ ".conf" ]: with a single "-", version is what follows it.
 
@@ -51,8 +52,22 @@ def rhboot_key(filename: str) -> Flat:
     ['a-0-rescue.conf', 'a-6.1~rc1-1.conf', 'a-6.1-2.conf', 'a-6.1-10.conf']
     """
     stem = filename[:-5] if filename.endswith(".conf") else filename
-    name, version, release = [*stem.rsplit("-", 2), "", ""][:3]
-    return segments_key(name, "+") + segments_key(version, "+") + segments_key(release, "+")
+    parts = [*stem.rsplit("-", 2), "", ""][:3]
+    return tuple(itertools.chain(*(segments_key(part, plus) for part in parts)))
+
+
+def el_8_key(filename: str, version: str | None) -> Flat:
+    """The order of EL 8's blscfg: by the key `version`, None where not all have it, and then by the file's name.
+
+    >>> names = {"a-5-2": "5-2", "b-5-1": "5-1", "c-5-10": "5-10"}
+    >>> sorted(names, key=lambda name: el_8_key(name, names[name]))
+    ['b-5-1', 'a-5-2', 'c-5-10']
+    """
+    of_name = rhboot_key(filename, "")
+    if version is None:
+        return of_name
+    number, release = [*version.rsplit("-", 1), ""][:2]
+    return segments_key(number, "") + segments_key(release, "") + of_name
 
 
 def verrev_key(text: str) -> Flat:

@@ -16,7 +16,7 @@ from kexec_hook.grub.values import Entry
 from kexec_hook.report.grubeval import make_machine
 from tests.tree import Tree
 
-RHBOOT, UPSTREAM = "rhboot", "upstream-2.14"
+RHBOOT, EL_8, UPSTREAM = "rhboot", "rhboot-8", "upstream-2.14"
 BOTH = pytest.mark.parametrize("flavour", [RHBOOT, UPSTREAM])
 K1 = "title One\nlinux /k1\n"
 K2 = "title Two\nlinux /k2\n"
@@ -151,6 +151,58 @@ def test_rhboot_orders_by_name_version_and_release(disk: Disk) -> None:
     for name in ("a-6.9-1", "a-6.10-1", "a-0-rescue", "b-1-1"):
         disk.entry(name, K1)
     assert disk.ids(RHBOOT) == ["b-1-1", "a-6.10-1", "a-6.9-1", "a-0-rescue"]
+
+
+def test_el_8_orders_by_version_where_each_snippet_has_one(disk: Disk) -> None:
+    """A machine whose machine-id has changed: the newest kernel has the name that comes last."""
+    disk.entry("ffff-4.18.0-80", K1 + "version 4.18.0-80.el8\n")
+    disk.entry("eeee-4.18.0-553", K2 + "version 4.18.0-553.el8\n")
+    disk.entry("ffff-0-rescue", K2 + "version 0-rescue-ffff\n")
+    assert disk.ids(EL_8) == ["eeee-4.18.0-553", "ffff-4.18.0-80", "ffff-0-rescue"]
+    assert disk.ids(RHBOOT) == ["ffff-4.18.0-80", "ffff-0-rescue", "eeee-4.18.0-553"]
+    assert disk.entry("a-9-9", K1).ids(EL_8) == [
+        "ffff-4.18.0-80",
+        "ffff-0-rescue",
+        "eeee-4.18.0-553",
+        "a-9-9",
+    ]
+
+
+def test_el_8_takes_a_plus_for_a_separator(disk: Disk) -> None:
+    disk.entry("a-1+2-1", K1).entry("a-1-1", K2)
+    assert (disk.ids(EL_8), disk.ids(RHBOOT)) == (["a-1+2-1", "a-1-1"], ["a-1+2-1", "a-1-1"])
+    assert disk.entry("a-1+z-1", K1).entry("a-1a-1", K1).ids(EL_8)[-2:] == ["a-1a-1", "a-1-1"]
+
+
+def test_el_8_sorts_two_equal_names_in_an_order_that_nobody_knows(disk: Disk) -> None:
+    machine = disk.entry("k-01", K1).entry("k-1", K2).run(EL_8)
+    assert sorted(entry.id for entry in machine.menu or []) == ["k-01", "k-1"]
+    reason = "GRUB may put the entries that it takes for one version in any order"
+    assert [guess.reason for guess in machine.guesses] == [reason]
+
+
+def test_el_8_falls_back_to_boot_from_an_empty_directory_as_well(disk: Disk) -> None:
+    disk.mkdir("loader/entries").entry("a-1-1", K1, "boot/loader/entries")
+    assert disk.ids(EL_8) == ["a-1-1"]
+
+
+def test_el_8_shows_all_whatever_it_is_asked_for_and_each_time(disk: Disk) -> None:
+    disk.entry("a-1-1", K1).entry("b-1-1", K2)
+    assert disk.ids(EL_8, "blscfg non-default\nbls_import a-1-1") == ["b-1-1", "a-1-1"] * 2
+
+
+def test_el_8s_body(disk: Disk) -> None:
+    text = "linux /k\ninitrd /i\noptions a=1 $bb\ndevicetree /d\n"
+    variables = {"bb": "2", "save_default": "true", "early_initrd": "ucode", "devicetree": "d"}
+    body = (
+        "load_video\nset gfxpayload=keep\ninsmod gzio\nlinux ($root)/k a=1 2 \ninitrd ($root)/i\n"
+    )
+    assert disk.body(EL_8, text, **variables) == body
+    assert disk.options(EL_8, "a\\$bb cc", bb="x") == "a\\x cc"
+
+
+def test_rhboots_blscfg_goes_by_bls_import_as_well(disk: Disk) -> None:
+    assert disk.entry("a-1-1", K1).ids(RHBOOT, "bls_import") == ["a-1-1"]
 
 
 def test_upstream_orders_by_the_whole_name(disk: Disk) -> None:

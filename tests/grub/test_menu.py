@@ -122,6 +122,16 @@ def test_a_submenu_of_upstream_sees_exported_variables_only() -> None:
     assert boot(script, "rhboot")[1] == "x12"
 
 
+def test_el_8_chooses_as_rhboot_and_enters_as_upstream() -> None:
+    """rhel-8-main of rhboot/grub2: names before numbers, but neither inherited variables nor a status that decides."""
+    assert booted("more>6.1 kernel", "rhboot-8") == booted("more>6.1 kernel", "rhboot")
+    script = "v=1; w=2; export w\nsubmenu s { menuentry a { linux /k x$v$w; }; }\n"
+    assert boot(script, "rhboot-8")[1] == "x2"
+    menu = "submenu s --id 1 { menuentry a { linux /k 0; }; menuentry b { linux /k 1; }; }\n"
+    assert boot("set default=1\nexport default\n" + menu, "rhboot-8")[1] == "0"
+    assert boot("menuentry a { linux /k x; initrd /nope; }\n", "rhboot-8")[1] == "x"
+
+
 def test_an_entry_that_needs_a_password_ends_it() -> None:
     assert boot("set superusers=root\nmenuentry a { linux /k; }\n")[0].ended == "password"
     assert (

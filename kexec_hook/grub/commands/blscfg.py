@@ -26,14 +26,15 @@ from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import as_int, strtoul
 from kexec_hook.grub.script.source import Source, Span, read_source
 from kexec_hook.grub.values import Call, Entry, Refusal
-from kexec_hook.grub.vercmp import filevercmp_key, rhboot_key
+from kexec_hook.grub.vercmp import el_8_key, filevercmp_key, rhboot_key
 
 _DIRECTORY = "/loader/entries/"
 _FALLBACK = "/boot/loader/entries/"  # rhboot's alone
 
 
 def blscfg(m: Machine, call: Call) -> int:
-    return _rhboot(m, call) if m.flavour.blscfg == "rhboot" else _upstream(m, call)
+    known = {"rhboot": _rhboot, "rhboot-8": _el_8}
+    return known.get(m.flavour.blscfg, _upstream)(m, call)
 
 
 def _rhboot(m: Machine, call: Call) -> int:
@@ -47,8 +48,7 @@ def _rhboot(m: Machine, call: Call) -> int:
     for path in _rhboot_files(m, call, word):
         files.setdefault(rhboot_key(_name(path)), path)
     if not files:
-        looked = m.get("blsdir") or _DIRECTORY
-        _found_nothing(m, call, f"({m.get('root')}){looked}", "see `blsdir` of GRUB's blscfg")
+        _found_none_of_rhboot(m, call)
     for index, (_, path) in enumerate(sorted(files.items(), reverse=True)):
         try:
             snippet = (
@@ -63,6 +63,35 @@ def _rhboot(m: Machine, call: Call) -> int:
     return OK
 
 
+def _el_8(m: Machine, call: Call) -> int:
+    """blscfg: whatever is said behind it, all snippets are shown, and at each call."""
+    files = _by_blsdir(m, call) or _list(m, call, m.get("root"), _FALLBACK, hidden=False) or []
+    if not files:
+        _found_none_of_rhboot(m, call)
+    snippets = []
+    try:
+        read = (_read(m, call, path, bls.rhboot_lines) for path in files)
+        snippets = [snippet for snippet in read if snippet]
+    except Crash as crash:
+        m.report(crash.message, crash.span, OK)
+        m.refusals.append(Refusal(crash.message, crash.span or call.span))
+    by_version = all(snippet.first("version") for snippet in snippets)
+    keys = {}
+    for snippet in snippets:
+        version = snippet.first("version")
+        keys[snippet.id] = el_8_key(snippet.id, version.value if version and by_version else None)
+    if len(set(keys.values())) < len(keys):
+        _doubt(m, "GRUB may put the entries that it takes for one version in any order", call.span)
+    for snippet in sorted(snippets, key=lambda snippet: keys[snippet.id], reverse=True):
+        _add(m, call, snippet, bls.el_8_entry)
+    return OK
+
+
+def _found_none_of_rhboot(m: Machine, call: Call) -> None:
+    looked = m.get("blsdir") or _DIRECTORY
+    _found_nothing(m, call, f"({m.get('root')}){looked}", "see `blsdir` of GRUB's blscfg")
+
+
 def _rhboot_files(m: Machine, call: Call, word: str | None) -> list[GrubPath]:
     """Where blscfg.c:bls_load_entries and find_entry look.  CommandError."""
     if word is not None and word.startswith("("):
@@ -72,11 +101,15 @@ def _rhboot_files(m: Machine, call: Call, word: str | None) -> list[GrubPath]:
         if not closed:
             raise call.error(BAD_ARGUMENT, "Filepath isn't correct", 0)
         return _list(m, call, device, directory, hidden=False) or []
-    blsdir = m.get("blsdir")
-    found = _list(m, call, m.get("root"), _DIRECTORY if blsdir is None else blsdir, hidden=False)
+    found = _by_blsdir(m, call)
     if found is None:
         found = _list(m, call, m.get("root"), _FALLBACK, hidden=False)
     return found or []
+
+
+def _by_blsdir(m: Machine, call: Call) -> list[GrubPath] | None:
+    blsdir = m.get("blsdir")
+    return _list(m, call, m.get("root"), _DIRECTORY if blsdir is None else blsdir, hidden=False)
 
 
 def _rhboot_wants(m: Machine, snippet: Snippet, index: int, word: str | None) -> bool:

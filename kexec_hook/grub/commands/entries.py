@@ -70,7 +70,7 @@ def menuentry(m: Machine, call: Call) -> int:
     return OK
 
 
-@command("blscfg")
+@command("blscfg", "bls_import")
 def blscfg(m: Machine, call: Call) -> int:
     from kexec_hook.grub.commands import blscfg  # Debian's configurations have none
 
