@@ -16,11 +16,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from kexec_hook.errors import KexecHookError
 from kexec_hook.plugins.api import PackageManager
 from kexec_hook.system.sysroot import MissingError, NotPermittedError, Sysroot, SysrootError
+from kexec_hook.tuples import NamedTuple
 
 PACKAGED = "/usr/bin/kexec-hook"  # as the files in hooks/ and systemd/ name the program
 MARK = "Put here by `kexec-hook hooks install`"

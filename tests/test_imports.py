@@ -11,7 +11,7 @@ TREE = ROOT / "tests/roots/debian-12-microcode/tree"
 
 # What few machines need (a btrfs, partitions that are not mounted, snippets, UEFI) is loaded where it is needed.
 MAY_LOAD = {
-    "": "cli errors",
+    "": "cli errors tuples",
     "commands": "options stage",
     "decision": "decide planning",
     "disks": "answers drives mounts root search volumes",

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from kexec_hook import __version__
 from kexec_hook.commands import USAGE, fail
+from kexec_hook.tuples import NamedTuple
 
 DEFAULT = "status"  # of `kexec-hook` alone
 LOOK, ACT, SET_UP = "Look, and change nothing", "Act, as root", "Set up, and learn more"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.decision.planning import Refused, make_plan
 from kexec_hook.disks.root import RootDisks
@@ -13,18 +13,13 @@ from kexec_hook.grub.disks import Unseen
 from kexec_hook.grub.flavours import FLAVOURS, missing_commands, platform_variables
 from kexec_hook.grub.fuel import Fuel, Limit
 from kexec_hook.grub.machine import Machine
-from kexec_hook.grub.menu import (
-    ENDLESS,
-    BootResult,
-    boot_default,
-    choose,
-    evaluate,
-)
+from kexec_hook.grub.menu import ENDLESS, BootResult, boot_default, choose, evaluate
 from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.sysroot import MADE_UP
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+
+from kexec_hook.tuples import NamedTuple
 
 TOP = 5  # BTRFS_FS_TREE_OBJECTID
 _SUPER = 0x10000

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from kexec_hook.disks.answers import VolumeDisks
 from kexec_hook.disks.drives import part_of, split
@@ -13,6 +12,7 @@ from kexec_hook.disks.mounts import Mount, Mounts
 from kexec_hook.disks.volumes import UNKNOWN_DEVICE, UNKNOWN_FS, Volume
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath
 from kexec_hook.system.sysroot import Sysroot
+from kexec_hook.tuples import NamedTuple
 
 
 class Partition(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.tuples import NamedTuple
 
 # GRUB's name of a file system (grub-core/fs/*.c, struct grub_fs) for the kernel's.
 GRUB_NAMES = {

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from kexec_hook.disks import search
 from kexec_hook.disks.answers import VolumeDisks
@@ -33,6 +33,7 @@ from kexec_hook.disks.volumes import (
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Unseen
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import Sysroot
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from kexec_hook.disks.mapped import Mapped

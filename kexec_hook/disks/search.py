@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from kexec_hook.disks.drives import BlockDevice, Drives, split
 from kexec_hook.disks.mounts import FileSystem
 from kexec_hook.grub.disks import Unseen
+from kexec_hook.tuples import NamedTuple
 
 OF_SEVERAL = "not known, as there are several"
 _UNIQUE = "let GRUB search for a UUID that only one file system has"

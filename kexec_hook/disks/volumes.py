@@ -8,7 +8,7 @@ Read in GRUB 2.06: grub-core/fs/fshelp.c (grub_fshelp_find_file), fs/btrfs.c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from kexec_hook.disks.mounts import Mount, Mounts
 from kexec_hook.grub.disks import DiskError, Stat
@@ -22,6 +22,7 @@ from kexec_hook.system.sysroot import (
     TooLargeError,
     kind_of,
 )
+from kexec_hook.tuples import NamedTuple
 
 # grub_err_t, include/grub/err.h
 OUT_OF_MEMORY = 3

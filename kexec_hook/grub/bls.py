@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from kexec_hook.grub.errors import OK
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.script.source import ScriptError, Source, Span
 from kexec_hook.grub.values import Code, Entry, Read
+from kexec_hook.tuples import NamedTuple
 
 SUFFIX = ".conf"
 _KEY = r"[ \t]*([^ \t]+)[ \t]*"

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
+
+from kexec_hook.tuples import NamedTuple
 
 FindBy = Literal["fs_uuid", "label", "file"]
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from kexec_hook.grub.values import Binding
+from kexec_hook.tuples import NamedTuple
 
 
 class Flavour(NamedTuple):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+
+from kexec_hook.tuples import NamedTuple
 
 SECTOR = 512
 LARGEST = 4 << 20  # bytes: more than any core.img has

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from kexec_hook.grub.disks import Unseen
 from kexec_hook.grub.errors import BAD_NUMBER, OK, CommandError
@@ -13,6 +12,7 @@ from kexec_hook.grub.fuel import Limit
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import as_int, strtoul
 from kexec_hook.grub.values import Entry, Halted
+from kexec_hook.tuples import NamedTuple
 
 _DEEPEST_MENU = 8
 ENDLESS = "endless"  # it took more than an evaluation may spend

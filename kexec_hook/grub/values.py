@@ -1,23 +1,21 @@
-"""What running makes: variables with their evidence, calls, entries, what is loaded, and what went wrong.
-
-Annotations are no text here, as in script/syntax.py.
-"""
+"""What running makes: variables with their evidence, calls, entries, what is loaded, and what went wrong."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from typing import NamedTuple, Optional, Union
+from __future__ import annotations
 
 from kexec_hook.grub.disks import GrubPath
 from kexec_hook.grub.errors import CommandError
 from kexec_hook.grub.script.source import Source, Span
 from kexec_hook.grub.script.syntax import Command, Place
+from kexec_hook.tuples import NamedTuple
 
 
 class Read(NamedTuple):
     """One use of a variable, with what it held at that moment."""
 
     name: str
-    binding: Optional["Binding"]  # None: unset, and expanded to nothing
-    place: Union[Place, Span]
+    binding: Binding | None  # None: unset, and expanded to nothing
+    place: Place | Span
 
     @property
     def span(self) -> Span:
@@ -28,7 +26,7 @@ class Binding(NamedTuple):
     """A variable's value and where it came from: the command that set it, and what that command read."""
 
     value: str
-    origin: Optional[Span] = None
+    origin: Span | None = None
     via: tuple[Read, ...] = ()
     exported: bool = False
     evidence: int = 0  # how many reads stand behind each other
@@ -38,7 +36,7 @@ class Problem(NamedTuple):
     """An error that GRUB would print, or a thing we could not follow; the script went on."""
 
     message: str
-    span: Optional[Span]
+    span: Span | None
     errno: int
 
 
@@ -46,7 +44,7 @@ class Refusal(NamedTuple):
     """A command whose effect no kexec can bring about, in the words the user reads."""
 
     reason: str
-    span: Optional[Span]
+    span: Span | None
     code: str = ""  # empty: the one of its kind
     fix: str = ""  # what to do about it
 
@@ -54,7 +52,7 @@ class Refusal(NamedTuple):
 class Halted(Exception):
     """GRUB stops running scripts here: it boots, reboots, exits, or waits for somebody."""
 
-    def __init__(self, how: str, span: Optional[Span] = None) -> None:
+    def __init__(self, how: str, span: Span | None = None) -> None:
         super().__init__(how)
         self.how = how  # boot, menu, or the command's name
         self.span = span
@@ -96,13 +94,13 @@ class Loaded(NamedTuple):
     """What a loader command put in place; `kind` is linux, or the name of a loader that kexec cannot stand in for."""
 
     kind: str
-    path: Optional[GrubPath]
+    path: GrubPath | None
     words: tuple[str, ...]  # as the command got them, the path first
     kcmdline: str
     initrds: tuple[Initrd, ...]
-    devicetree: Optional[GrubPath]
+    devicetree: GrubPath | None
     call: Call
-    initrd_call: Optional[Call] = None
+    initrd_call: Call | None = None
 
 
 class Code(NamedTuple):
@@ -124,7 +122,7 @@ class Entry(NamedTuple):
     id: str
     args: tuple[str, ...]
     classes: tuple[str, ...]
-    users: Optional[str]  # None: anyone may boot it; otherwise users beside the superusers
+    users: str | None  # None: anyone may boot it; otherwise users beside the superusers
     hotkey: str
     submenu: bool
     code: Code
@@ -137,5 +135,5 @@ class EnvWrite(NamedTuple):
 
     path: GrubPath
     name: str
-    value: Optional[str]
+    value: str | None
     span: Span

@@ -8,7 +8,8 @@ at a multiple of four bytes), and the names of the properties.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+
+from kexec_hook.tuples import NamedTuple
 
 _MAGIC = 0xD00DFEED
 _HEADER = 40  # bytes

@@ -8,7 +8,9 @@ drivers/firmware/efi/libstub/zboot-header.S, and the headers of PE and ELF.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from kexec_hook.tuples import NamedTuple
 
 # What update-initramfs, dracut and dpkg call a file that is not in its place yet, or not any more.
 UNFINISHED_SUFFIXES = (".dpkg-bak", ".new", ".tmp", ".dpkg-new", ".dpkg-tmp")

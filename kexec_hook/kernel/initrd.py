@@ -8,9 +8,9 @@ lib/decompress_unlz4.c (lz4's legacy frames, the only ones that the kernel unpac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from kexec_hook.kernel.images import Damaged, Pieces, little_endian
+from kexec_hook.tuples import NamedTuple
 
 
 class Part(NamedTuple):

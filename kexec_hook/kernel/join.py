@@ -7,7 +7,8 @@ Follows grub-core/loader/linux.c:grub_initrd_load.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+
+from kexec_hook.tuples import NamedTuple
 
 
 class Piece(NamedTuple):

@@ -8,9 +8,9 @@ verified here: that is for the firmware, shim and the kernel.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from kexec_hook.kernel.images import Damaged, Pieces, little_endian
+from kexec_hook.tuples import NamedTuple
 
 _CHUNK = 1 << 20
 _SECTIONS = 96  # the most that the format allows

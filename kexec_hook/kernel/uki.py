@@ -8,9 +8,9 @@ with the sections, and what it adds: systemd's src/boot/stub.c and systemd-stub(
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from kexec_hook.kernel.images import Damaged, Pieces
+from kexec_hook.tuples import NamedTuple
 
 LINUX, INITRD, CMDLINE, OSREL, PROFILE = ".linux", ".initrd", ".cmdline", ".osrel", ".profile"
 

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from kexec_hook.kernel import uki
 from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.tuples import NamedTuple
 
 _CHUNK = 1 << 20  # bytes
 _LINUX = f":{uki.LINUX}"

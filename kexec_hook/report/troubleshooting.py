@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from kexec_hook.install import troubleshooting
+from kexec_hook.tuples import NamedTuple
 
 
 class Row(NamedTuple):

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from kexec_hook.kernel.cmdline import words as _kernel_words
 from kexec_hook.settings.shellvars import Assigned, assignments
 from kexec_hook.settings.shellvars import SettingsError as SettingsError
+from kexec_hook.tuples import NamedTuple
 
 CONF = "/etc/kexec-hook.conf"
 CONF_D = "/etc/kexec-hook.conf.d"
@@ -94,9 +95,8 @@ class Settings(NamedTuple):
     load: Setting[bool]
     when: Setting[str]  # upgrade, always: what `run` stages
     use_grub_config: Setting[bool]
-    select: Setting[
-        Selection
-    ]  # use_grub_config = no counts as kexec-default where no `select` was given
+    # use_grub_config = no counts as kexec-default where no `select` was given
+    select: Setting[Selection]
     remove_parameters: Setting[tuple[str, ...]]
     append_parameters: Setting[tuple[str, ...]]
     panic_timeout: Setting[int]  # seconds; 0: the command line stays without panic=

@@ -8,7 +8,6 @@ An empty KDUMP_KERNELVER is the running kernel's release, an empty KDUMP_COMMAND
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from kexec_hook.kernel.cmdline import edit_cmdline, name_of, words
 from kexec_hook.settings.conf import (
@@ -20,6 +19,7 @@ from kexec_hook.settings.conf import (
     kexec_args,
 )
 from kexec_hook.settings.shellvars import Assigned, assignments
+from kexec_hook.tuples import NamedTuple
 
 SYSCONFIG = "/etc/sysconfig/kdump"
 

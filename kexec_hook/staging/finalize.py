@@ -8,7 +8,6 @@ whatever happens, a kill, a timeout, a full disk, ends in an ordinary reboot or 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from kexec_hook.plugins.api import Decision, Trigger
 from kexec_hook.staging.jump import jump, take_back
@@ -20,6 +19,7 @@ from kexec_hook.system.editenv import EditenvError
 from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import Kexec, KexecError
 from kexec_hook.system.process import ProcessError
+from kexec_hook.tuples import NamedTuple
 
 # kexec-tools' coldreboot on Debian leaves this file for the shutdown scripts that once were.
 NO_KEXEC = "/no-kexec-reboot"

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from kexec_hook import __version__
 from kexec_hook.decision.decide import env_blocks
@@ -24,6 +24,7 @@ from kexec_hook.system.host import Host
 from kexec_hook.system.kexec import LOADED, Kexec, KexecError
 from kexec_hook.system.process import uninterrupted
 from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.tuples import NamedTuple
 
 Outcome = Literal["staged", "unchanged", "declined", "failed"]
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from kexec_hook.state.names import ATTEMPT, FAILED, JUMPED, JUMPS
 from kexec_hook.system.directory import Directory, LockedDirectory
 from kexec_hook.system.host import VAR, Host
+from kexec_hook.tuples import NamedTuple
 
 _KEPT = 10  # jumps
 

@@ -16,11 +16,10 @@ zone of the hardware's clock is not what it was.  Then there is no number.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from kexec_hook.state.names import GAPS
 from kexec_hook.system.directory import Directory
 from kexec_hook.system.host import KEXEC, VAR, Host
+from kexec_hook.tuples import NamedTuple
 
 _KEPT = 5
 _MOST = 3600.0  # seconds; longer than any firmware, and shorter than any zone is apart

@@ -8,10 +8,9 @@ approval goes first; stamp and changed go before a decision.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from kexec_hook.system.directory import LOADER, LOCK
 from kexec_hook.system.host import MARK, RUN, VAR
+from kexec_hook.tuples import NamedTuple
 
 STAGED = "staged.json"
 APPROVED = "approved"

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 from kexec_hook.kernel.plan import InitrdFile, Plan
 from kexec_hook.state.names import APPROVED, STAGED
 from kexec_hook.system.directory import Directory, LockedDirectory
 from kexec_hook.system.host import RUN, Host
 from kexec_hook.system.sysroot import Identity
+from kexec_hook.tuples import NamedTuple
 
 SCHEMA = 2
 

@@ -14,7 +14,8 @@ import resource
 import stat
 import struct
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+from kexec_hook.tuples import NamedTuple
 
 _MEMORY = 512 << 20  # bytes of address space
 _SECONDS = 20  # of processor time

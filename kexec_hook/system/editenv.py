@@ -12,11 +12,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from kexec_hook.errors import KexecHookError
 from kexec_hook.system.directory import LockedDirectory
 from kexec_hook.system.process import ProcessError, Programs
+from kexec_hook.tuples import NamedTuple
 
 # Debian and its kin; Fedora, RHEL, SUSE.
 NAMES = ("grub-editenv", "grub2-editenv")

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.tuples import NamedTuple
 
 VARIABLES = "/sys/firmware/efi/efivars"
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"

@@ -6,9 +6,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from kexec_hook.errors import KexecHookError
+from kexec_hook.tuples import NamedTuple
 
 _PIECE = 4096  # bytes that a Window reads at once
 

@@ -12,10 +12,11 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from kexec_hook.errors import KexecHookError
 from kexec_hook.system.process import Completed, ProcessError, Programs, TimedOut
+from kexec_hook.tuples import NamedTuple
 
 PROGRAMS = ("grub-fstest", "grub2-fstest")
 PACKAGES = "grub-common (Debian) or grub2-tools-extra (Fedora, EL)"

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.system.process import Programs
 from kexec_hook.system.sysroot import Sysroot, SysrootError
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from kexec_hook.system.directory import Directory, Mark

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from kexec_hook.errors import KexecHookError
 from kexec_hook.system.host import Host
 from kexec_hook.system.process import ProcessError, TimedOut
+from kexec_hook.tuples import NamedTuple
 
 TIMEOUT = 120.0  # seconds; it reads kernel and initrd, and may check a signature
 UNLOAD_TIMEOUT = 10.0  # seconds

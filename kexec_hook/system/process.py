@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.errors import KexecHookError
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     import signal

@@ -8,7 +8,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+
+from kexec_hook.tuples import NamedTuple
 
 MAX_LINKS = 40  # as in the kernel, path_resolution(7)
 

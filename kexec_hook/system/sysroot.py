@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import NamedTuple
 
 from kexec_hook.system.file import Identity as Identity
 from kexec_hook.system.file import Kind as Kind
@@ -22,6 +21,7 @@ from kexec_hook.system.file import contents_identity, in_words, missing
 from kexec_hook.system.file import identity as identity
 from kexec_hook.system.file import kind_of as kind_of
 from kexec_hook.system.reach import Place, path_in, reach
+from kexec_hook.tuples import NamedTuple
 
 FILE_LIMIT = (
     64 << 20

@@ -7,7 +7,6 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from kexec_hook.grub.commands.guesses import note_guess
 from kexec_hook.grub.commands.registry import Option, Options, command, parse_options
@@ -16,6 +15,7 @@ from kexec_hook.grub.errors import BAD_ARGUMENT, OK, OUT_OF_RANGE, TEST_FAILURE,
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import as_int, strtoul
 from kexec_hook.grub.values import Call, Refusal
+from kexec_hook.tuples import NamedTuple
 
 _STRINGS: dict[str, Callable[[bytes, bytes], bool]] = {
     "=": operator.eq,

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from kexec_hook.grub.errors import BAD_ARGUMENT, CommandError
 from kexec_hook.grub.machine import Handler, Machine
+from kexec_hook.tuples import NamedTuple
 
 TABLE: dict[str, Handler] = {}
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from kexec_hook.tuples import NamedTuple
 
 # Characters.  GRUB's classes know ASCII only (lib/posix_wrap), and grub_isspace no \v and no \f.
 

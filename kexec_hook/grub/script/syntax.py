@@ -1,12 +1,12 @@
-"""What a GRUB script is made of, once parsed.
-
-Its annotations are no text: for each one that is, NamedTuple compiles an expression, at every start.
-"""
+"""What a GRUB script is made of, once parsed."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from typing import NamedTuple, Optional, Union
+from __future__ import annotations
+
+from typing import Union
 
 from kexec_hook.grub.script.source import ScriptError, Source, Span
+from kexec_hook.tuples import NamedTuple
 
 
 class Lit(NamedTuple):
@@ -36,7 +36,7 @@ class Word(NamedTuple):
     """One word of a command line; `constant` is its value where no variable, escape or wildcard is in it."""
 
     parts: tuple[Part, ...]
-    constant: Optional[str]
+    constant: str | None
 
 
 class Words(NamedTuple):
@@ -77,7 +77,7 @@ class Command(NamedTuple):
     """`word word... [block]`; menuentry is such a command, not a keyword."""
 
     words: Words
-    block: Optional[Block]
+    block: Block | None
 
     @property
     def span(self) -> Span:
@@ -86,23 +86,23 @@ class Command(NamedTuple):
 
 
 class If(NamedTuple):
-    condition: tuple["Statement", ...]
-    then: tuple["Statement", ...]
-    orelse: Union[tuple["Statement", ...], "If", None]
+    condition: tuple[Statement, ...]
+    then: tuple[Statement, ...]
+    orelse: tuple[Statement, ...] | If | None
 
 
 class For(NamedTuple):
     name: str
     words: Words
-    body: tuple["Statement", ...]
+    body: tuple[Statement, ...]
 
 
 class Loop(NamedTuple):
     """`while` and, with `until`, its opposite."""
 
     until: bool
-    condition: tuple["Statement", ...]
-    body: tuple["Statement", ...]
+    condition: tuple[Statement, ...]
+    body: tuple[Statement, ...]
 
 
 Statement = Union[Command, If, For, Loop]
@@ -126,4 +126,4 @@ class Script(NamedTuple):
 
     functions: tuple[Function, ...]
     statements: tuple[Statement, ...]
-    broken: Optional[Broken]
+    broken: Broken | None

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.disks.drives import split_node
 from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import NotPermittedError, Sysroot, SysrootError
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -15,6 +15,7 @@ from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.plugins.builtin.fixes import AS_ROOT, another_entry, correct_entry, remake_initrd
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.sysroot import Sysroot
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

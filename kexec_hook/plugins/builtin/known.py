@@ -10,9 +10,10 @@ docs/how-it-decides.md has the same table, and what is known but not listed.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.plugins.api import Decision, Note, Objection
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.disks.mounts import links_by
 from kexec_hook.grub.disks import GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.system.sysroot import SysrootError
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.disks.drives import split_node
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
@@ -12,6 +12,7 @@ from kexec_hook.plugins.builtin import proxmox
 from kexec_hook.system.distribution import system_ids
 from kexec_hook.system.host import machine
 from kexec_hook.system.sysroot import NotPermittedError, SysrootError
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

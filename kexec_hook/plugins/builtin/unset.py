@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.grub.commands.boot import LINUX
 from kexec_hook.grub.script.source import Span
 from kexec_hook.grub.values import Binding, Call, Read
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.plugins.builtin.sight import booted_linux
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from kexec_hook.plugins.api import Decision, Evaluation

@@ -9,9 +9,10 @@ watchdog-parameters.rst, stop_on_reboot.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kexec_hook.plugins.api import Decision, Note
+from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
