@@ -17,7 +17,6 @@ from kexec_hook.grub.menu import ENDLESS, BootResult, boot_default, choose, eval
 from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
-from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.sysroot import MADE_UP
 from kexec_hook.tuples import NamedTuple
 
@@ -121,25 +120,12 @@ def _answer(decision: Decision, host: Host, plugins: Plugins) -> Decision:
         return decision._replace(plan=plan_of(host, sysroot, settings))
     config = plugins.boot_config(sysroot, decision.disks)
     if config is None:
-        raise Refused(_no_configuration(sysroot))
+        from kexec_hook.decision.nowhere import no_configuration
+
+        raise Refused(no_configuration(sysroot))
     answer = _ask_grub(decision, config, host, plugins)
     return answer._replace(
         objections=(*answer.objections, *_unlike(decision, answer, config, host, plugins))
-    )
-
-
-def _no_configuration(sysroot: Sysroot) -> Objection:
-    for path in ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"):
-        if sysroot.exists(path):
-            return Objection(
-                f"{path} is on a file system that GRUB does not read",
-                code="no-configuration",
-                fix="put /boot on a file system that GRUB reads",
-            )
-    return Objection(
-        "there is no GRUB configuration: no grub.cfg in /boot/grub or /boot/grub2",
-        code="no-configuration",
-        fix=Distribution(sysroot).make_config,
     )
 
 

@@ -31,6 +31,7 @@ _GRUB_TOOLS = {
     "suse": "grub2",
     "arch": "grub",
 }
+SUSE_LOADER = "/etc/sysconfig/bootloader"
 _KERNEL_PACKAGES = (
     "linux-image-{}",
     "linux-image-unsigned-{}",
@@ -59,6 +60,18 @@ def os_release(sysroot: Sysroot) -> dict[str, str]:
 def system_ids(release: dict[str, str]) -> list[str]:
     """What the system is, and then what it is like, the closest first."""
     return [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
+
+
+def other_loader(sysroot: Sysroot) -> str:
+    """The loader that openSUSE's sdbootutil has installed, which reads no grub.cfg; else empty."""
+    if not {"suse", "opensuse"} & set(system_ids(os_release(sysroot))):
+        return ""
+    try:
+        text = sysroot.text(SUSE_LOADER, limit=1 << 16)
+    except SysrootError:
+        return ""
+    found = re.search(r"""^LOADER_TYPE=["']?(grub2-bls|systemd-boot)\b""", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 class Distribution:

@@ -20,9 +20,10 @@ from kexec_hook.plugins.builtin.start import (
     built_in,
     find_start,
     flavour_of,
+    holds_configuration,
     is_another,
 )
-from kexec_hook.system.distribution import os_release, system_ids
+from kexec_hook.system.distribution import SUSE_LOADER, os_release, other_loader, system_ids
 from kexec_hook.system.host import machine
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
@@ -99,7 +100,12 @@ def _grub_cfg(place: GrubPath) -> GrubPath:
 @hookimpl
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """Where GRUB's paths mean something else, and where the firmware starts something else than this GRUB."""
-    found = [*_architecture(decision), *_relative_paths(decision), *_firmware(decision)]
+    found = [
+        *_architecture(decision),
+        *_other_loader(decision),
+        *_relative_paths(decision),
+        *_firmware(decision),
+    ]
     return [
         objection._replace(by="grub") for objection in found if isinstance(objection, Objection)
     ]
@@ -159,6 +165,11 @@ def _out_of_sight(decision: Decision) -> Iterator[Objection]:
                 "tells which configuration that reads",
                 code="cannot-be-known",
             )
+        elif not stub and _is_inside(decision, loader):
+            yield Objection(
+                f"the firmware starts {loader.path}, which has its configuration inside, and that is not followed",
+                code="cannot-be-known",
+            )
         return
     yield Objection(
         f"the firmware starts {loader.path}, and which configuration that reads cannot be known: {why}",
@@ -173,6 +184,21 @@ def _is_unknown(decision: Decision, loader: BootOption) -> bool:
     if evaluation is None or not is_another(loader, os_release(decision.sysroot)):
         return False
     return built_in(decision.disks, loader, evaluation.config.cpu) is None
+
+
+def _is_inside(decision: Decision, loader: BootOption) -> bool:
+    evaluation = decision.evaluation
+    return evaluation is not None and holds_configuration(
+        decision.disks, loader, evaluation.config.cpu
+    )
+
+
+def _other_loader(decision: Decision) -> Iterator[Objection]:
+    if decision.evaluation is None:
+        return  # without a configuration, the decision says so itself
+    other = other_loader(decision.sysroot)
+    if other:
+        yield Objection(f"{SUSE_LOADER} names {other}, which reads no grub.cfg", code="not-grub")
 
 
 def _architecture(decision: Decision) -> Iterator[Objection]:

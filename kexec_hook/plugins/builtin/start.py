@@ -15,9 +15,10 @@ from kexec_hook.system.sysroot import NotPermittedError, SysrootError
 from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from kexec_hook.disks.root import RootDisks
+    from kexec_hook.grub.image import Embedded
     from kexec_hook.system.efi import BootOption
     from kexec_hook.system.sysroot import Sysroot
 
@@ -229,22 +230,41 @@ def _is_denied(sysroot: Sysroot, path: str) -> bool:
 
 def built_in(disks: RootDisks, loader: BootOption, cpu: str) -> GrubPath | None:
     """The prefix that grub-install has built into the image, where that can be read and understood."""
-    from kexec_hook.grub import image
     from kexec_hook.plugins.builtin import bootcode, bootorder
 
-    names = dict.fromkeys([loader.path, f"{loader.directory}/grub{CPUS[cpu][0]}.efi"])
     node = bootorder.node_of(disks, loader.partuuid)
+    for device, embedded in _images(disks, loader, cpu):
+        if embedded.prefix.startswith("/") and not embedded.script.strip():
+            return GrubPath(device, embedded.prefix)  # on its own partition
+        disk = split_node(node[len("/dev/") :])[0] if node else ""
+        try:
+            return bootcode.resolve(embedded, disk, disks)[0]
+        except Unseen:
+            continue
+    return None
+
+
+def holds_configuration(disks: RootDisks, loader: BootOption, cpu: str) -> bool:
+    """Is the configuration inside of GRUB's image (grub-mkstandalone), or has it none (SUSE's grubbls.efi)?"""
+    _, embedded = next(iter(_images(disks, loader, cpu)), ("", None))
+    return embedded is not None and (
+        embedded.prefix.startswith("(memdisk)") or "enable_blscfg" in embedded.script
+    )
+
+
+def _images(disks: RootDisks, loader: BootOption, cpu: str) -> Iterator[tuple[str, Embedded]]:
+    """What is built into the GRUB that the firmware or shim starts; and GRUB's name of its partition."""
+    from kexec_hook.grub import image
+    from kexec_hook.plugins.builtin import bootorder
+
+    beside = (f"{loader.directory}/{name}" for name in (f"grub{CPUS[cpu][0]}.efi", "grub.efi"))
+    names = dict.fromkeys([loader.path, *beside])
     for device in bootorder.partitions(disks, loader):
         for name in names:
             try:
-                embedded = image.of_efi(disks.read(GrubPath(device.name, name)))
-                if embedded.prefix.startswith("/") and not embedded.script.strip():
-                    return GrubPath(device.name, embedded.prefix)  # on its own partition
-                disk = split_node(node[len("/dev/") :])[0] if node else ""
-                return bootcode.resolve(embedded, disk, disks)[0]
+                yield device.name, image.of_efi(disks.read(GrubPath(device.name, name)))
             except (DiskError, Unseen, image.Damaged):
                 continue
-    return None
 
 
 def _esps(disks: RootDisks) -> Sequence[str]:

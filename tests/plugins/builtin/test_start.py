@@ -208,6 +208,51 @@ def test_a_prefix_built_into_the_image_is_followed(
 
 
 @pytest.mark.parametrize(
+    ("loader", "image", "prefix", "script"),
+    [
+        ("grubx64.efi", "grubx64.efi", "(memdisk)/boot/grub", ""),
+        ("shimx64.efi", "grubx64.efi", "(memdisk)/boot/grub", "insmod part_gpt"),
+        ("shim.efi", "grub.efi", "/boot/grub", "set enable_blscfg=1\n"),
+    ],
+)
+def test_a_configuration_inside_of_the_image_is_not_the_one_on_the_disk(
+    uefi: Tree,
+    capsys: pytest.CaptureFixture[str],
+    loader: str,
+    image: str,
+    prefix: str,
+    script: str,
+) -> None:
+    """grub-mkstandalone's, and SUSE's grubbls.efi, which runs blscfg alone."""
+    uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
+    uefi.option(1, "GRUB", ESP_PART, f"\\EFI\\mine\\{loader}")
+    uefi.write(f"boot/efi/EFI/mine/{loader}", "MZ")
+    uefi.write(f"boot/efi/EFI/mine/{image}", bootcode.efi(prefix, script))
+    said = stage(uefi, capsys)
+    assert (said["outcome"], codes(said)) == ("declined", ["cannot-be-known"])
+    uefi.write(f"boot/efi/EFI/mine/{image}", bootcode.efi("(,msdos2)/boot/grub"))
+    assert stage(uefi, capsys)["outcome"] == "would-stage"
+
+
+@pytest.mark.parametrize("configured", [False, True])
+@pytest.mark.parametrize("loader", ["grub2-bls", "systemd-boot", "grub2-efi"])
+def test_where_sdbootutil_has_installed_the_loader_nobody_reads_grub_cfg(
+    system: Tree, capsys: pytest.CaptureFixture[str], loader: str, configured: bool
+) -> None:
+    system.write("etc/os-release", 'ID="opensuse-tumbleweed"\nID_LIKE="opensuse suse"\n')
+    system.write("etc/sysconfig/bootloader", f'## Type: string\nLOADER_TYPE="{loader}"\n')
+    if not configured:
+        (system / "boot/grub/grub.cfg").unlink()
+    said = stage(system, capsys)
+    if loader == "grub2-efi":
+        assert codes(said) == ([] if configured else ["no-configuration"])
+        return
+    assert [(found["code"], found["reason"], found["fix"]) for found in said["objections"]] == [
+        ("not-grub", f"/etc/sysconfig/bootloader names {loader}, which reads no grub.cfg", "")
+    ]
+
+
+@pytest.mark.parametrize(
     ("file", "prefix", "end"),
     [
         ("EFI/BOOT/BOOTX64.EFI", "(,msdos2)/boot/other", "followed"),
