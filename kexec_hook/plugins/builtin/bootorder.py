@@ -62,10 +62,19 @@ def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
 def expected(sysroot: Sysroot, disks: RootDisks) -> BootOption | None:
     """The boot entry whose GRUB is evaluated: what started this system, else the first that will start."""
     started = efi.started_by(sysroot)
+    if started and not started.path and started.media in ("disk", "removable"):
+        return _with_file(started, disks)
     if started or efi.number(sysroot, "BootCurrent") is not None:
         return started
     first = next(iter(_candidates(sysroot)), None)
     return first if first and first.media == "file" and look(disks, first) == "there" else None
+
+
+def _with_file(option: BootOption, disks: RootDisks) -> BootOption:
+    """The file that the firmware takes where an entry names a disk alone (UEFI 2.10, 3.5.1.1), if it is there."""
+    files = (f"/EFI/BOOT/BOOT{cpu}.EFI" for cpu in ("X64", "AA64", "IA32", "RISCV64"))
+    found = next((file for file in files if look(disks, option, file) == "there"), "")
+    return option._replace(path=found)
 
 
 def same_grub(one: BootOption, other: BootOption) -> bool:

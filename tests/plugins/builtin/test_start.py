@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from kexec_hook.cli import main
 from tests import bootcode, images
-from tests.tree import Tree
+from tests.tree import Tree, node
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"
@@ -205,6 +207,26 @@ def test_a_prefix_built_into_the_image_is_followed(
     uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
     uefi.write("boot/efi/EFI/arch/grubx64.efi", bootcode.efi("(,msdos2)/boot/other"))
     assert stage(uefi, capsys)["cmdline"].endswith("followed")
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+def test_an_entry_without_a_file_starts_the_removable_path(
+    uefi: Tree, capsys: pytest.CaptureFixture[str], mounted: bool
+) -> None:
+    """UEFI 2.10, 3.5.1.1: \\EFI\\BOOT\\BOOTX64.EFI, here another system's GRUB beside what Debian has left."""
+    uefi.write("boot/other/grub.cfg", linux("followed")).write("boot/grub/grub.cfg", linux("here"))
+    drive = struct.pack("<IQQ16sBB", 1, 2048, 1048576, uuid.UUID(ESP_PART).bytes_le, 2, 2)
+    uefi.device_option(1, "UEFI OS", node(4, 1, drive))
+    esp: dict[str, str | bytes] = {"EFI/debian/grub.cfg": STUB.format(UUID)}
+    for image, end in (("", "here"), (bootcode.efi("(,msdos2)/boot/other"), "followed")):
+        esp.update({"EFI/BOOT/BOOTX64.EFI": image} if image else {})
+        mounted_nowhere(uefi, esp)
+        if mounted:
+            uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
+            uefi.fill({f"boot/efi/{path}": content for path, content in esp.items()})
+        said = stage(uefi, capsys)
+        assert (said["outcome"], codes(said)) == ("would-stage", [])
+        assert said["cmdline"].endswith(end)
 
 
 @pytest.mark.parametrize(
