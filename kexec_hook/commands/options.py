@@ -20,6 +20,8 @@ VALUED = (
     *("--uuid", "--label", "--extra", "--prefix", "--flavour", "--platform", "--cpu", "--set"),
     "--script",
 )
+# All is English: to look for translations of its own words, argparse would load locale, at each start, for 2 ms.
+vars(argparse)["_"] = str
 
 
 class Parser(argparse.ArgumentParser):
@@ -112,8 +114,7 @@ def make_parser(name: str) -> Parser:
     )
     parser.set_defaults(run=command.run, command=name)
     command.options(parser)
-    everywhere = parser.add_argument_group("options of every command, before or after its name")
-    add_everywhere(everywhere)
+    add_everywhere(parser.add_argument_group("options of every command, before or after its name"))
     return parser
 
 
