@@ -17,11 +17,11 @@ import re
 
 from kexec_hook.grub.script.syntax import Lit, Message, Part, Var, Word
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_VARIABLE = rf"\$(?:{_NAME}|[0-9]+|[?#*@]|\{{(?:{_NAME}|[0-9]+|[?#*@])\}})"
+NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_VARIABLE = rf"\$(?:{NAME}|[0-9]+|[?#*@]|\{{(?:{NAME}|[0-9]+|[?#*@])\}})"
 _CHARS = r"""[^{}|&$;<> \t\n'"\\]"""
-_SPECIAL = rf"""(?:\$?"[^"\\]*(?:\\[\s\S][^"\\]*)*"|'[^']*'|\\[\s\S]|{_VARIABLE})"""
-_WORD = rf"(?:{_CHARS}+(?:{_SPECIAL}{_CHARS}*)*|(?:{_SPECIAL}{_CHARS}*)+)"
+_DOUBLE = r'"[^"\\]*(?:\\[\s\S][^"\\]*)*"'
+_WORD = rf"(?:{_CHARS}+|'[^']*'|\$?{_DOUBLE}|\\[\s\S]|{_VARIABLE})+"
 
 TOKEN = re.compile(
     rf"""[ \t]*(?:
@@ -35,8 +35,6 @@ TOKEN = re.compile(
 )
 
 FURTHER_WORD = re.compile(rf"[ \t]+(?!\#){_WORD}")
-
-NAME = re.compile(_NAME)
 
 RESERVED = frozenset([
     "case", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select", "then", "until",

@@ -16,6 +16,7 @@ that were complete before the error stay defined.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -221,7 +222,7 @@ class _Parser:
 
     def _name(self) -> str:
         name = self._text[self._start : self._end]
-        if self._kind != "word" or not NAME.fullmatch(name):
+        if self._kind != "word" or not re.fullmatch(NAME, name):
             raise _Unexpected
         self._advance()
         return name

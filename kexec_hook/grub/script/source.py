@@ -120,7 +120,7 @@ class ScriptError(Exception):
 
 
 # After these words stand passwords; what a command's name is made of by a variable may be one of them.
-_SECRET = re.compile(
+_SECRETS = (
     r"(?:^|[\s;{!=])(?:(?:legacy_(?:check_)?)?password(?:_pbkdf2)?|cryptomount)(?=[\s;])"
     r"|(?:^|[;{!])\s*\$\{?\w+\}?(?=\s)"
 )
@@ -131,7 +131,7 @@ def _masked(line: str, before: str) -> tuple[str, int | None]:
 
     The words may be quoted, and in a line above that a backslash goes on with.
     """
-    found = _SECRET.search(line + " ")
+    found = re.search(_SECRETS, line + " ")
     if found:
         return f"{line[: found.end()]} ...", found.end()
     above = ""
@@ -140,7 +140,7 @@ def _masked(line: str, before: str) -> tuple[str, int | None]:
         above = one + above
         before = before[: len(before) - 2 - len(one)]
     bare = re.sub("[\\'\"\\\\]", "", above + line)
-    return ("...", 0) if _SECRET.search(bare + " ") else (line, None)
+    return ("...", 0) if re.search(_SECRETS, bare + " ") else (line, None)
 
 
 def point(message: str, span: Span | None, hint: str = "") -> str:
