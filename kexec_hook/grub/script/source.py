@@ -59,12 +59,12 @@ def read_source(name: str, data: bytes) -> Source:
     NUL; normal/main.c:read_config_file_getline drops the comment lines, also inside
     a quoted string that spans lines.
     """
-    text = data.decode("utf-8", "surrogateescape").replace("\r", "")
+    text = data.decode("utf-8", "surrogateescape")
+    if "\r" in text:
+        text = text.replace("\r", "")
     if not text.endswith("\n") and text:
         text += "\n"
-    numbers: Sequence[int] = range(1, text.count("\n") + 1)
-    if text.startswith("#") or "\n#" in text:
-        text, numbers = _without_comments(text)
+    text, numbers = _without_comments(text)
     if "\0" in text:
         text = re.sub("\0.*", "", text)
     return Source(name, text, numbers)
