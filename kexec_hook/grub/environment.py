@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kexec_hook.grub.disks import Disks, GrubPath
 from kexec_hook.grub.errors import OK, CommandError
@@ -17,7 +17,8 @@ from kexec_hook.grub.values import Binding, Call, Entry, EnvWrite, Loaded, Probl
 
 _DEEPEST_EVIDENCE = 12  # how far back a value's reads are kept
 
-Forked = TypeVar("Forked", bound="Environment")
+if TYPE_CHECKING:
+    Forked = TypeVar("Forked", bound="Environment")
 
 
 class Environment:

@@ -93,17 +93,18 @@ def _parse(words: Sequence[str], options: Options, accept_dash: bool, at_start: 
     long, short = options.long, options.short
     parsed = Parsed({}, [])
     args = parsed.args
-    position = 0
-    while position < len(words):
+    position, count = 0, len(words)
+    while position < count:
         word = words[position]
-        following = words[position + 1] if position + 1 < len(words) else None
         position += 1
-        if word[:1] != "-" or len(word) < 2 or (args and at_start):
+        if not word.startswith("-") or word == "-" or (args and at_start):
             args.append(word)
-        elif word == "--":
+            continue
+        if word == "--":
             args.extend(words[position:])
             break
-        elif word.startswith("--"):
+        following = words[position] if position < count else None
+        if word.startswith("--"):
             option = long.get(word[2:])
             if option and option.repeatable and following and following[0] != "-":
                 # What _long makes of it, for the --class words that thousands of entries have.

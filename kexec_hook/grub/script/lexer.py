@@ -69,10 +69,11 @@ class BadDollar(Exception):
 
 def make_word(raw: str) -> Word:
     """The word of this text.  Raises BadDollar."""
+    if raw[0] == "'" and raw.index("'", 1) == len(raw) - 1:
+        inside = raw[1:-1]
+        return Word((Lit(inside, quoted=True),), inside)
     if _SIMPLE.fullmatch(raw):
         return Word((Lit(raw),), raw)
-    if raw[0] == "'" and raw.index("'", 1) == len(raw) - 1:
-        return Word((Lit(raw[1:-1], quoted=True),), raw[1:-1])
     parts: list[Part] = []
     text = ""  # not quoted
     for piece in _PIECE.finditer(raw):

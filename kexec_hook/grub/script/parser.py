@@ -68,6 +68,20 @@ def parse(source: Source) -> Iterator[Script]:
         yield parser.unit()
 
 
+class _Known(dict[str, Word]):
+    """Words that came before, each with the blanks before it."""
+
+    def __missing__(self, raw: str) -> Word:
+        """Raises BadDollar, and _Unexpected where it is not surely a word."""
+        bare = raw.lstrip(" \t")
+        if len(bare) > LONGEST_TOKEN // 4 or bare in ("[[", "]]"):
+            raise _Unexpected
+        word = make_word(bare)
+        if bare[0] not in "'\"":  # titles and ids seldom come twice
+            self[raw] = word
+        return word
+
+
 class _Parser:
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -79,7 +93,7 @@ class _Parser:
         self._open: list[tuple[str, int]] = []  # what is not closed yet, and where that began
         self._why = "syntax error"
         self._functions: list[Function] = []
-        self._known: dict[str, Word] = {}  # words that came before, each with its blanks
+        self._known = _Known()
         self._careful = 0  # before this offset, token by token
 
     def at_end(self) -> bool:
@@ -114,6 +128,9 @@ class _Parser:
             return Script(tuple(self._functions), (), broken)
 
     def _advance(self) -> None:
+        if self._text.startswith("\n", self._end):  # behind most commands
+            self._kind, self._start, self._end = "\n", self._end, self._end + 1
+            return
         match = TOKEN.match(self._text, self._end)
         assert match is not None
         group = match.lastgroup
@@ -199,26 +216,15 @@ class _Parser:
         found = FURTHER_WORD.findall(self._text, start, newline) if newline >= 0 else []
         text = "".join(found)
         end = start + len(text)
-        known = list(filter(None, [self._known.get(raw) or self._learn(raw) for raw in found]))
-        joined = self._text.startswith(text, start) and self._text[end] in " \t\n;"
-        if joined and len(known) == len(found):
-            words += known
-            written += found
-            self._end = end
-        else:
-            self._careful = newline
-
-    def _learn(self, raw: str) -> Word | None:
-        bare = raw.lstrip(" \t")
-        if len(bare) > LONGEST_TOKEN // 4 or bare in ("[[", "]]"):
-            return None
+        self._careful = newline  # unless all goes well
+        if not self._text.startswith(text, start) or self._text[end] not in " \t\n;":
+            return
         try:
-            word = make_word(bare)
-        except BadDollar:
-            return None
-        if bare[0] not in "'\"":  # titles and ids seldom come twice
-            self._known[raw] = word
-        return word
+            words += list(map(self._known.__getitem__, found))
+        except (BadDollar, _Unexpected):
+            return
+        written += found
+        self._end, self._careful = end, 0
 
     def _name(self) -> str:
         name = self._text[self._start : self._end]

@@ -59,33 +59,33 @@ def read_source(name: str, data: bytes) -> Source:
     NUL; normal/main.c:read_config_file_getline drops the comment lines, also inside
     a quoted string that spans lines.
     """
+    data = data.replace(b"\r", b"")
+    if not data.endswith(b"\n") and data:
+        data += b"\n"
+    data, numbers = _without_comments(data)
     text = data.decode("utf-8", "surrogateescape")
-    if "\r" in text:
-        text = text.replace("\r", "")
-    if not text.endswith("\n") and text:
-        text += "\n"
-    text, numbers = _without_comments(text)
     if "\0" in text:
         text = re.sub("\0.*", "", text)
     return Source(name, text, numbers)
 
 
-def _without_comments(text: str) -> tuple[str, list[int]]:
+def _without_comments(text: bytes) -> tuple[bytes, list[int]]:
     """The lines that do not begin with #, and their numbers."""
-    kept: list[str] = []
+    view = memoryview(text)
+    kept: list[memoryview] = []
     numbers: list[int] = []
     start, number = 0, 1
     while start < len(text):
-        if text[start] == "#":
-            start = text.find("\n", start) + 1
+        if text.startswith(b"#", start):
+            start = text.find(b"\n", start) + 1
             number += 1
             continue
-        end = (text.find("\n#", start) + 1) or len(text)
-        kept.append(text[start:end])
-        following = number + kept[-1].count("\n")
+        end = (text.find(b"\n#", start) + 1) or len(text)
+        kept.append(view[start:end])
+        following = number + text.count(b"\n", start, end)
         numbers += range(number, following)
         start, number = end, following
-    return "".join(kept), numbers
+    return b"".join(kept), numbers
 
 
 _LONGEST = 400  # characters of a line that a message shows: one line may be a whole file
