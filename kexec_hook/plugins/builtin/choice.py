@@ -254,11 +254,11 @@ def _within(entry: Span, span: Span) -> bool:
 
 def _initrds(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
     """GRUB boots without an initrd that it could not load; the machine then does not find its root."""
-    machine, default = evaluation.machine, evaluation.default
+    default = evaluation.default
     loaded = sight.booted_linux(evaluation)
     if loaded is None or default is None or sight.is_blind(evaluation):
         return
-    wanted = [words for words in machine.executed if words[0].startswith("initrd")]
+    wanted = sight.initrds_wanted(evaluation)
     if not wanted:
         return
     if loaded.initrd_call is None:

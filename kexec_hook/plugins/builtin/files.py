@@ -15,7 +15,7 @@ from kexec_hook.kernel.initrd import read_initrd
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.checks import Checks, ask
 from kexec_hook.plugins.builtin.fixes import another_entry, correct_entry, remake_initrd
-from kexec_hook.plugins.builtin.sight import is_blind
+from kexec_hook.plugins.builtin.sight import initrds_wanted, is_blind
 from kexec_hook.plugins.builtin.start import OPEN_FIRMWARE
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.host import machine
@@ -227,8 +227,7 @@ def _needs_initrd(decision: Decision, kind: str, value: str) -> bool:
         return False
     if decision.evaluation and is_blind(decision.evaluation):
         return False  # an initrd may be where nobody can look
-    executed = decision.evaluation.machine.executed if decision.evaluation else []
-    if any(words[0].startswith("initrd") for words in executed):
+    if decision.evaluation and initrds_wanted(decision.evaluation):
         return False
     return kind in ("UUID", "LABEL") or value.startswith(("/dev/mapper/", "/dev/disk/"))
 

@@ -70,6 +70,13 @@ def asks_for_linux(evaluation: Evaluation) -> bool:
     return any(words[0] in LINUX for words in evaluation.machine.executed)
 
 
+def initrds_wanted(evaluation: Evaluation) -> list[list[str]]:
+    """The initrd commands that belong to the kernel that was loaded last: each takes those before it away."""
+    executed = evaluation.machine.executed
+    last = max((at for at, words in enumerate(executed) if words[0] in LINUX), default=-1)
+    return [words for words in executed[last + 1 :] if words[0].startswith("initrd")]
+
+
 def no_snippets(evaluation: Evaluation, so: str) -> Iterator[Objection]:
     """blscfg has found nothing, which is why the menu holds nothing that boots Linux."""
     empty = evaluation.machine.bls_nowhere[-1]

@@ -188,6 +188,17 @@ def test_the_last_initrd_is_gone(disk: Disk) -> None:
     assert disk.reasons() == [why]
 
 
+def test_a_second_kernel_takes_the_initrd_of_the_first_away(disk: Disk) -> None:
+    second = "\n  linux /boot/vmlinuz-6.1 root={}\n}}"
+    disk.config(MENUENTRY.replace("\n}", second.format("/dev/sda2")))
+    assert disk.reasons() == []
+    disk.config(MENUENTRY.replace("\n}", second.format(f"UUID={UUID}")))
+    (why,) = disk.reasons()
+    assert why.startswith(
+        "the boot entry has no initrd, and the kernel alone cannot find root=UUID="
+    )
+
+
 def test_a_command_that_changes_the_hardware(disk: Disk) -> None:
     disk.config(MENUENTRY.replace("\n}", "\n  badram 0x1000,0xfff\n}"))
     (why,) = disk.reasons()
