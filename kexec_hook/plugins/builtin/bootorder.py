@@ -238,6 +238,8 @@ def _ahead(
             fix=fix,
         )
         return
+    if started.path and look(disks, started) == "missing":
+        yield from _behind(candidates[at + 1 :], started, disks)
     passed = []
     for option in candidates[:at]:
         why = _starts(option, disks)
@@ -254,6 +256,21 @@ def _ahead(
             f"the firmware tries {', '.join(passed)} first, and went past them at the last boot",
             code="boot-order",
         )
+
+
+def _behind(
+    candidates: Sequence[BootOption], started: BootOption, disks: RootDisks
+) -> Iterator[Objection]:
+    """Where the file of an entry is gone, the firmware goes on to the next whose file is there."""
+    for option in candidates:
+        if option.media == "file" and look(disks, option) == "there":
+            if not same_grub(option, started):
+                yield Objection(
+                    f"{started.path}, which started this system, is not there any more, "
+                    f"so the firmware starts {option}",
+                    code="boot-entry-missing",
+                )
+            return
 
 
 def _starts(option: BootOption, disks: RootDisks) -> str:

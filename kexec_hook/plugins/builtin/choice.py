@@ -118,6 +118,13 @@ def _no_menu(decision: Decision, evaluation: Evaluation) -> Iterator[Objection]:
             code="boots-without-menu",
             fix=into_entry,
         )
+    elif result.ended == "menu":
+        why = "its menus lead to one another without end"
+        yield Objection(
+            f"GRUB cannot boot {title(evaluation)}: {why}",
+            code="entry-fails",
+            fix=commands.correct_config(path),
+        )
     else:
         what = _LEAVES.get(result.ended, "leaves GRUB")
         yield Objection(

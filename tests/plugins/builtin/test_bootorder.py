@@ -138,6 +138,21 @@ def test_an_entry_of_which_nothing_is_left_is_an_objection(uefi: Tree) -> None:
     assert codes(uefi)[0] == ["boot-entry-missing"]
 
 
+def test_an_entry_whose_file_is_gone_is_passed_over(uefi: Tree) -> None:
+    """apt purge shim-signed: the firmware goes on to what is behind it."""
+    uefi.option(2, "Windows Boot Manager", ESP_PART, WINDOWS)
+    uefi.option(3, "GRUB alone", ESP_PART, "\\EFI\\debian\\grubx64.efi")
+    uefi.write("boot/efi/EFI/Microsoft/Boot/bootmgfw.efi").boot_order(1, 2, 3, current=1)
+    assert codes(uefi) == ([], [])
+    (uefi / "boot/efi/EFI/debian/shimx64.efi").unlink()
+    why = "/EFI/debian/shimx64.efi, which started this system, is not there any more, so the firmware starts "
+    assert reasons(uefi) == [why + "Boot0002 «Windows Boot Manager»"]
+    uefi.boot_order(1, 3, 2, current=1)
+    assert codes(uefi)[0] == ["boot-entry-missing"]
+    uefi.write("boot/efi/EFI/debian/grubx64.efi")
+    assert codes(uefi) == ([], [])
+
+
 def test_the_advice_for_an_order_names_entries_that_exist(uefi: Tree) -> None:
     """efibootmgr takes no others."""
     uefi.option(2, "Windows Boot Manager", OTHER_PART, WINDOWS).boot_order(9, 2, 1, current=1)

@@ -41,6 +41,12 @@ def test_a_configuration_that_is_no_file(disk: Disk) -> None:
     assert disk.reasons() == [why]
 
 
+def test_menus_that_lead_to_one_another(disk: Disk) -> None:
+    disk.config("menuentry 'Linux' {\n configfile /boot/grub/grub.cfg\n}\n")
+    why = "GRUB cannot boot GRUB's default entry: its menus lead to one another without end"
+    assert disk.reasons() == [f"{why}; correct /boot/grub/grub.cfg"]
+
+
 def test_a_configuration_that_boots_without_a_menu(disk: Disk) -> None:
     disk.config("linux /boot/vmlinuz-6.1 root=/dev/sda2\ninitrd /boot/initrd.img-6.1\nboot\n")
     why = (
