@@ -11,7 +11,7 @@ from kexec_hook.plugins.api import Decision
 from kexec_hook.system.host import Host
 from kexec_hook.system.sysroot import SysrootError
 
-_DISK = re.compile(r"^BOOT_IMAGE=\([^)]*\)")
+_DISK = r"^BOOT_IMAGE=\([^)]*\)"
 
 
 def already_running(host: Host, decision: Decision) -> bool:
@@ -42,7 +42,7 @@ def _cmdlines(decision: Decision, plan: Plan) -> set[str]:
 
 def _without_disk(cmdline: str) -> str:
     """GRUB's name of the disk is a guess of ours."""
-    return _DISK.sub("BOOT_IMAGE=", cmdline.strip())
+    return re.sub(_DISK, "BOOT_IMAGE=", cmdline.strip())
 
 
 def _untouched(host: Host, decision: Decision, plan: Plan) -> bool:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kexec_hook.kernel.devicetree import NoDeviceTree, chosen, with_chosen
 from kexec_hook.kernel.plan import Plan
 from kexec_hook.system.host import BOOTLOADER_TYPE, DEVICE_TREE, OUR_PROPERTY, Host
 from kexec_hook.system.sysroot import SysrootError
@@ -48,6 +47,8 @@ def _tree(host: Host, plan: Plan) -> bytes | None:
     release = re.match(r"(\d+)\.(\d+)", host.running)
     if release is None or (int(release[1]), int(release[2])) < _FILE_SYSCALL_MARKS:
         return None
+    from kexec_hook.kernel.devicetree import NoDeviceTree, chosen, with_chosen  # arm64 alone
+
     try:
         running = host.sysroot().read(DEVICE_TREE, _LIMIT)
         # The firmware's tables, which GRUB and the kernel's stub add to a tree that GRUB was told to load.

@@ -19,7 +19,7 @@ CRASH_LOADED = "/sys/kernel/kexec_crash_loaded"
 LIMIT = "/proc/sys/kernel/kexec_load_limit_reboot"
 _MOST = b"2147483647\n"
 # What kexec_load() would have been given, which kexec(8) prints for its developers: print_segments() in kexec/kexec.c.
-_DUMP = re.compile(r"^(?:entry +=|nr_segments +=|segment\[\d+\]\.).*\n?", re.MULTILINE)
+_DUMP = r"(?m)^(?:entry +=|nr_segments +=|segment\[\d+\]\.).*\n?"
 # kexec-tools' --kexec-syscall-auto: the file syscall, which Secure Boot needs, and the old one where that is missing.
 _AUTO_SINCE = "2.0.20"
 
@@ -114,5 +114,5 @@ class Kexec(NamedTuple):
 def _failed(error: ProcessError) -> KexecError:
     """Without the command line, which may hold what only root may read (rd.luks.key=, say)."""
     words = [word for word in error.argv if "=" not in word and not word.startswith("--kexec-")]
-    shown = ProcessError(words[:3], error.what, error.status, _DUMP.sub("", error.stderr))
+    shown = ProcessError(words[:3], error.what, error.status, re.sub(_DUMP, "", error.stderr))
     return KexecError(str(shown))
