@@ -25,7 +25,7 @@ class Flavour(NamedTuple):
     status_decides: bool = False
     # rhboot: a `\xHH` in a word is left as it is (script/execute.c, lib/cmdline.c).
     keep_hex_escapes: bool = False
-    blscfg: str = ""  # whose: rhboot | rhboot-8 | upstream
+    blscfg: str = ""  # whose: rhboot | rhboot-8 | upstream | suse (not known)
     # Before 2.14, not in rhboot: blank lines at the end of `eval`'s text set its status to 0.
     blank_line_is_true: bool = True
     # 2.14 (lib/envblk.c) skips blank lines; before, the variable after one was lost.
@@ -39,6 +39,8 @@ class Flavour(NamedTuple):
     root_dev_only: bool = False
     # SUSE's and rhboot's fs/btrfs.c: with btrfs_relative_path paths start at a subvolume.
     btrfs_relative: bool = False
+    # SUSE's grub2-btrfs-08: a submenu «Bootable snapshot ...» that comes first is not what a number counts.
+    snapshot_ahead: bool = False
     lacks: frozenset[str] = frozenset()  # commands of other GRUBs
     title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
     features: tuple[str, ...] = ()  # feature_* variables beside the common ones
@@ -54,7 +56,10 @@ _OF_RHBOOT = frozenset(
     ["bls_import", "decrement", "efi-export-env", "efi-load-env", "getenv", "increment", "version"]
 )
 
-_OF_SUSE = frozenset(["btrfs-mount-subvol", "hiddenentry"])
+_OF_SUSE_ALONE = frozenset(["crypttab_entry", "hiddenentry", "read_file", "tpm_record_pcrs"])
+_OF_SUSE = _OF_SUSE_ALONE | {
+    "btrfs-get-default-subvol", "btrfs-info", "btrfs-list-subvols", "btrfs-mount-subvol",
+}  # fmt: skip
 # Debian's and Ubuntu's 2.06 has them on EFI of x86; 2.12 and later take `linux` for them.
 _FOR_EFI = frozenset(["initrdefi", "linuxefi"])
 _OF_2_14 = frozenset(["cryptocheck", "uki"])
@@ -64,11 +69,13 @@ _SINCE_EL_9 = frozenset(
 _BTRFS_VARIABLES = (("btrfs_relative_path", ""), ("btrfs_subvol", ""), ("btrfs_subvolid", ""))
 
 UPSTREAM = Flavour("upstream", lacks=_OF_RHBOOT | _OF_SUSE | _OF_2_14 | {"blscfg"})
-# grub2-btrfs-01 to -06 and 0001-Add-hidden-menu-entries of openSUSE's package; the rest is upstream's.
+# grub2-btrfs-01 to -10, grub2-Add-hidden-menu-entries and others of openSUSE's package; the rest is upstream's.
 SUSE = Flavour(
     "suse",
     btrfs_relative=True,
-    lacks=_OF_RHBOOT | {"blscfg"},
+    snapshot_ahead=True,
+    blscfg="suse",
+    lacks=_OF_RHBOOT,
     variables=_BTRFS_VARIABLES,
 )
 UPSTREAM_2_14 = Flavour(
@@ -95,7 +102,7 @@ RHBOOT = Flavour(
     blank_line_is_true=False,
     features=("search_cryptodisk_only",),
     btrfs_relative=True,
-    lacks=frozenset(["hiddenentry"]),
+    lacks=_OF_SUSE_ALONE,
     variables=(*_BTRFS_VARIABLES, ("check_appended_signatures", "no")),
 )
 # EL 8's 2.02 (rhel-8-main of rhboot/grub2): what is rhboot's above came later, but for names_first and its like.

@@ -32,14 +32,27 @@ class Choice:
 
 def choose(menu: Sequence[Entry], value: str | None, flavour: Flavour) -> Choice:
     """The entry GRUB would preselect: the first one when the value names none."""
+    index, why = -1, "unset"
+    if value is not None:
+        find = _by_names_first if flavour.names_first else _by_number_first
+        index, why = find(menu, value)
+    if flavour.snapshot_ahead and menu:
+        index = _behind_snapshot(menu, index, why)
     if value is None:
-        return Choice(0, "unset")
-    index, why = (
-        _by_names_first(menu, value) if flavour.names_first else _by_number_first(menu, value)
-    )
+        return Choice(max(index, 0), why)
     if not 0 <= index < len(menu):
         return Choice(0, "not found")
     return Choice(index, why)
+
+
+def _behind_snapshot(menu: Sequence[Entry], index: int, why: str) -> int:
+    """SUSE's workaround_snapshot_menu_default_entry()"""
+    first = menu[0]
+    if not first.submenu or not first.title.startswith("Bootable snapshot"):
+        return index
+    if index == -1:
+        return 1 if len(menu) > 1 else index
+    return index + 1 if why == "number" and index < len(menu) - 1 else index
 
 
 def _by_number_first(menu: Sequence[Entry], value: str) -> tuple[int, str]:

@@ -122,6 +122,24 @@ def test_a_submenu_of_upstream_sees_exported_variables_only() -> None:
     assert boot(script, "rhboot")[1] == "x12"
 
 
+HIDDEN = "hiddenentry text --id text --hotkey t { linux /k text; }\n"
+LINUXES = "menuentry a { linux /k a; }\nmenuentry b { linux /k b; }\nmenuentry c { linux /k c; }\n"
+SNAPSHOT = "submenu 'Bootable snapshot #1' { menuentry help { true; }; }\n"
+
+
+@pytest.mark.parametrize(
+    ("default", "hidden", "snapshot"),
+    [(None, "a", "a"), ("1", "b", "b"), ("b", "b", "b"), ("text", "a", "a"), ("7", "a", None)],
+)
+def test_suse_counts_neither_hidden_entries_nor_a_snapshot_ahead(
+    default: str | None, hidden: str, snapshot: str | None
+) -> None:
+    """grub2-Add-hidden-menu-entries, and grub2-btrfs-08-workaround-snapshot-menu-default-entry."""
+    script = f"set default={default}\n" if default else ""
+    assert boot(script + HIDDEN + LINUXES, "suse")[1] == hidden
+    assert boot(script + SNAPSHOT + LINUXES, "suse")[1] == snapshot
+
+
 def test_el_8_chooses_as_rhboot_and_enters_as_upstream() -> None:
     """rhel-8-main of rhboot/grub2: names before numbers, but neither inherited variables nor a status that decides."""
     assert booted("more>6.1 kernel", "rhboot-8") == booted("more>6.1 kernel", "rhboot")

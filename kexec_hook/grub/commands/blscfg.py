@@ -33,7 +33,7 @@ _FALLBACK = "/boot/loader/entries/"  # rhboot's alone
 
 
 def blscfg(m: Machine, call: Call) -> int:
-    known = {"rhboot": _rhboot, "rhboot-8": _el_8}
+    known = {"rhboot": _rhboot, "rhboot-8": _el_8, "suse": _suse}
     return known.get(m.flavour.blscfg, _upstream)(m, call)
 
 
@@ -84,6 +84,14 @@ def _el_8(m: Machine, call: Call) -> int:
         _doubt(m, "GRUB may put the entries that it takes for one version in any order", call.span)
     for snippet in sorted(snippets, key=lambda snippet: keys[snippet.id], reverse=True):
         _add(m, call, snippet, bls.el_8_entry)
+    return OK
+
+
+def _suse(m: Machine, call: Call) -> int:
+    """Once rhboot's, then upstream's, each with patches of SUSE's: its order, its directory and its default differ."""
+    reason = "which entries SUSE's `blscfg` makes is not known here"
+    fix = "set GRUB_ENABLE_BLSCFG=false in /etc/default/grub, then run grub2-mkconfig"
+    m.guesses.append(Refusal(reason, call.span, "cannot-be-known", fix))
     return OK
 
 

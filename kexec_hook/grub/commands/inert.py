@@ -13,16 +13,16 @@ from kexec_hook.grub.values import Call
 
 
 @command(
-    "all_functional_test", "backtrace", "blocklist", "boottime", "cbmemc", "clear", "cmosdump",
-    "coreboot_boottime", "date", "distrust", "dump", "efi-export-env", "efiemu_prepare",
+    "all_functional_test", "backtrace", "blocklist", "boottime", "btrfs-info", "cbmemc", "clear", "cmosdump",
+    "coreboot_boottime", "crypttab_entry", "date", "distrust", "dump", "efi-export-env", "efiemu_prepare",
     "efiemu_unload", "efitextmode", "fdtdump", "fix_video", "functional_test", "gdbstub", "gdbstub_break",
     "gdbstub_stop", "help", "hexdump", "hexdump_random", "keymap", "legacy_password",
     "list_trusted", "lsacpi", "lsapm", "lscoreboot", "lsefi", "lsefimmap", "lsefisystab", "lsfonts", "lsmmap", "lsmod",
     "lspci", "lssal", "net_ls_addr", "net_ls_cards", "net_ls_dns", "net_ls_routes", "password", "password_pbkdf2",
     "pcidump", "plainmount", "play", "rmmod", "sendkey", "serial", "sleep", "terminfo", "test_blockarg", "testload",
-    "testspeed",
-    "tpm2_dump_pcr", "tpm2_key_protector_clear", "trust", "usb", "vbeinfo", "vbetest", "version", "videoinfo",
-    "videotest", "xnu_devprop_load", "xnu_splash", "xnu_uuid", "zfsinfo", "zfskey",
+    "testspeed", "tpm2_dump_pcr", "tpm2_key_protector_clear", "tpm_record_pcrs",
+    "trust", "usb", "vbeinfo", "vbetest", "version", "videoinfo", "videotest",
+    "xnu_devprop_load", "xnu_splash", "xnu_uuid", "zfsinfo", "zfskey",
 )  # fmt: skip
 def inert(m: Machine, call: Call) -> int:
     return OK

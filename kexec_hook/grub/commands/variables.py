@@ -13,7 +13,9 @@ from kexec_hook.grub.errors import (
     FILE_NOT_FOUND,
     INVALID_COMMAND,
     OK,
+    OUT_OF_RANGE,
     CommandError,
+    unknown_device,
 )
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.numbers import strtoul
@@ -221,3 +223,42 @@ def btrfs_mount_subvol(m: Machine, call: Call) -> int:
         raise call.error(BAD_ARGUMENT, "required <dev> <dir> and <subvol>")
     m.subvolumes["/" + call.args[1].strip("/")] = call.args[2].strip("/")
     return OK
+
+
+_SUBVOLUME_OPTIONS = Options(
+    Option("output", "o", value=True), Option("path-only", "p"), Option("id-only", "n")
+)
+
+
+@command("btrfs-get-default-subvol", "btrfs-list-subvols")
+def btrfs_subvolumes(m: Machine, call: Call) -> int:
+    """[-p|-n] [-o VARIABLE] (DEVICE): grub2-btrfs-01 and -09, of SUSE and rhboot."""
+    parsed = parse_options(m, call.args, _SUBVOLUME_OPTIONS)
+    if not parsed.args:
+        raise call.error(BAD_ARGUMENT, "device name required")
+    variable = parsed.value("output")
+    if variable is None:
+        return OK
+    if call.name == "btrfs-list-subvols" or "id-only" in parsed.options:
+        m.guesses.append(Refusal(f"what `{call.name}` answers is not known here", call.span))
+        return OK
+    device = m.device(m.path(parsed.args[0]).device)
+    if device is None:
+        raise unknown_device(parsed.args[0])
+    if m.disks.identify(device).fs == "btrfs":
+        m.set(variable, m.disks.subvolume(device.name, None) or "/", call)
+    return OK
+
+
+@command("read_file")
+def read_file(m: Machine, call: Call) -> int:
+    """FILE VARIABLE...: a line each (SUSE's grub2-commands-introduce-read_file-subcommand)."""
+    if len(call.args) < 2:
+        raise call.error(
+            BAD_ARGUMENT, "variable name expected" if call.args else "file name expected"
+        )
+    text = m.read(call.args[0], call).decode("utf-8", "surrogateescape").replace("\r", "")
+    lines = text.split("\n")[: None if text[-1:] not in ("\n", "") else -1]
+    for name, line in zip(call.args[1:], lines):
+        m.set(name, line, call)
+    return OK if len(lines) >= len(call.args) - 1 else OUT_OF_RANGE

@@ -118,6 +118,34 @@ def test_what_is_no_btrfs_is_damaged() -> None:
             btrfs.open_btrfs(lambda offset, size, data=data: data[offset : offset + size])  # type: ignore[misc]
 
 
+def test_its_own_commands_set_variables(suse: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    """grub2-btrfs-09-get-default-subvolume, and grub2-commands-introduce-read_file-subcommand."""
+    suse.write("boot/words", "one\r\ntwo\n")
+    words = "$subvol $one $two $three $status"
+    suse.write("boot/grub2/grub.cfg", CFG.format(uuid=UUID, words=words).replace("menuentry 'o", """
+btrfs-get-default-subvol -o subvol ($root)
+if read_file /boot/words one two three; then status=whole; else status=short; fi
+export subvol one two three status
+menuentry 'o"""))  # fmt: skip
+    image(suse, FIRST)
+    said = stage(suse, capsys)
+    assert said["cmdline"].endswith(f"root=UUID={UUID} /{FIRST} one two short")
+
+
+def test_its_blscfg_is_not_followed(suse: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tumbleweed's has a history of its own, rhboot's first and then upstream's."""
+    config = suse / "boot/grub2/grub.cfg"
+    config.write_text(config.read_text().replace("menuentry 'o", "blscfg\nmenuentry 'o"))
+    image(suse, FIRST)
+    said = stage(suse, capsys)
+    assert [(found["code"], found["fix"]) for found in said["objections"]] == [
+        (
+            "cannot-be-known",
+            "set GRUB_ENABLE_BLSCFG=false in /etc/default/grub, then run grub2-mkconfig",
+        )
+    ]
+
+
 # --- the environment block in the header of btrfs (grub2's 0001-..-env_block patches of openSUSE) ---
 
 BLOCK = """\
