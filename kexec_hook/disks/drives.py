@@ -61,6 +61,7 @@ class BlockDevice:
         self.partuuid = partuuid
         self.exact = exact  # is the kind of the partition map known?
         self.containers: frozenset[str] = frozenset()  # that must be unlocked to read it
+        self.filtered = False  # does it lie on a logical volume or an array?
         self.promised: list[str] = []  # names that a search gave for it, and those we gave out
 
     @property

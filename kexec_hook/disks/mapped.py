@@ -28,7 +28,12 @@ class Mapped:
         disk = split_node(node)[0]
         array = (self._arrays.get(disk, ""), self._ids.get(disk, ""))
         unit = drives.add(node, partuuid, name, dm_uuid, array)
-        unit.containers = _containers(self._sysroot, disk, unit.drive)
+        if unit.drive.family != "hd":
+            below = _below(self._sysroot, disk)
+            unit.containers = _containers(below, disk, unit.drive)
+            unit.filtered = any(
+                node.startswith("md") or uuid.startswith("LVM-") for node, uuid in below
+            )
         return unit
 
 
@@ -58,21 +63,25 @@ def _array_names(sysroot: Sysroot) -> tuple[dict[str, str], dict[str, str]]:
     return names, ids
 
 
-def _containers(sysroot: Sysroot, disk: str, drive: Drive) -> frozenset[str]:
-    """The encrypted containers that a disk lies in, itself perhaps: by their ids, or by what Linux calls them."""
-    if drive.family == "hd":
-        return frozenset()
-    found = {_id(drive, disk)} if drive.family == "crypto" else set()
+def _below(sysroot: Sysroot, disk: str) -> list[tuple[str, str]]:
+    """The devices that a disk is made of, down to the last, each with its uuid in device-mapper."""
+    found = []
     above = [disk]
     for _ in range(_DEEPEST):
         above = [
             name for node in above for name in sysroot.listdir(f"/sys/class/block/{node}/slaves")
         ]
-        for node in above:
-            uuid = line_of(sysroot, f"/sys/class/block/{node}/dm/uuid")
-            if uuid.startswith("CRYPT-"):
-                known = re.match(r"CRYPT-\w+-([0-9a-f]{32})-", uuid)
-                found.add(known[1] if known else node)
+        found += [(node, line_of(sysroot, f"/sys/class/block/{node}/dm/uuid")) for node in above]
+    return found
+
+
+def _containers(below: list[tuple[str, str]], disk: str, drive: Drive) -> frozenset[str]:
+    """The encrypted containers that a disk lies in, itself perhaps: by their ids, or by what Linux calls them."""
+    found = {_id(drive, disk)} if drive.family == "crypto" else set()
+    for node, uuid in below:
+        if uuid.startswith("CRYPT-"):
+            known = re.match(r"CRYPT-\w+-([0-9a-f]{32})-", uuid)
+            found.add(known[1] if known else node)
     return frozenset(found)
 
 

@@ -257,18 +257,10 @@ class RootDisks(VolumeDisks):
             why = "its kind of partition map is not known"
         if system is None:
             return Device(unit.name, "", "", "", unit.partmap, unit.partuuid, why, locked=locked)
-        seen = bool(system.mounts)
         return Device(
-            unit.name,
-            system.kind,
-            system.uuid,
-            system.label,
-            unit.partmap,
-            unit.partuuid,
-            why,
-            seen,
-            locked,
-        )
+            unit.name, system.kind, system.uuid, system.label, unit.partmap, unit.partuuid, why,
+            bool(system.mounts), locked, unit.filtered,
+        )  # fmt: skip
 
     def _system(self, unit: BlockDevice) -> FileSystem | None:
         return next((self._as_grub(system) for mine, system in self._systems if mine is unit), None)

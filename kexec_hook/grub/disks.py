@@ -33,6 +33,9 @@ class Device(NamedTuple):
     assumed: str = ""  # not empty: why the name is a guess
     seen: bool = True  # False: not mounted, so that type, UUID and label may be missing here
     locked: str = ""  # the id of a container that GRUB has to unlock to see it
+    filtered: bool = (
+        False  # a container that lies on a logical volume or an array, which GRUB does not write
+    )
 
 
 class Stat(NamedTuple):

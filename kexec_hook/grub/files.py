@@ -27,7 +27,7 @@ from kexec_hook.grub.script.source import Span
 from kexec_hook.grub.values import Call, EnvWrite, Refusal
 
 _LARGEST = 64 << 20  # bytes that a file may have once it is unpacked
-_DISKFILTER = r"lvm/|lvmid/|md/|mduuid/|crypto|cryptouuid/|ldm/"
+_DISKFILTER = r"lvm/|lvmid/|md/|mduuid/|ldm/"  # disk/cryptodisk.c does write
 
 
 class Files(Environment):
@@ -188,7 +188,7 @@ class Files(Environment):
     ) -> None:
         """save_env: nothing is written here; the script goes on as if.  CommandError where GRUB cannot write."""
         device = self.device(path.device)
-        if re.match(_DISKFILTER, path.device):
+        if re.match(_DISKFILTER, path.device) or (device and device.filtered):
             raise call.error(NOT_IMPLEMENTED_YET, "diskfilter writes are not supported")
         if device is not None and not device.seen:
             device = self.disks.identify(device)

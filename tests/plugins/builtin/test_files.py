@@ -410,6 +410,11 @@ CLEARS = 'load_env\nif [ "${next_entry}" ]; then\n set default="${next_entry}"\n
             "diskfilter writes are not supported",
         ),
         ("28 1 9:0 / / rw - ext4 /dev/md0 rw\n", "diskfilter writes are not supported"),
+        (
+            "28 1 254:9 / / rw - ext4 /dev/mapper/luks-on-md rw\n",
+            "diskfilter writes are not supported",
+        ),
+        ("28 1 254:8 / / rw - ext4 /dev/mapper/luks rw\n", ""),
         (ROOT_MOUNT, ""),
     ],
 )
@@ -417,6 +422,10 @@ def test_a_one_time_entry_that_grub_cannot_clear(disk: Disk, mount: str, why: st
     disk.write("proc/self/mountinfo", mount)
     for node in ("dev/mapper/vg-root", "dev/md0"):
         disk.write(node)
+    for node, name, below in (("dm-8", "luks", "sda2"), ("dm-9", "luks-on-md", "md0")):
+        disk.write(f"dev/{node}").link(f"dev/mapper/{name}", f"../{node}")
+        disk.write(f"sys/class/block/{node}/dm/uuid", f"CRYPT-LUKS1-{'ab' * 16}-{name}\n")
+        disk.mkdir(f"sys/class/block/{node}/slaves/{below}")
     disk.config(CLEARS + MENUENTRY)
     disk.grubenv("saved_entry=0")
     assert disk.reasons() == []
