@@ -43,6 +43,7 @@ ROWS = [
     Row("Debian 12", "BIOS", "/boot of its own, / on LVM", "served", "debian-12-boot-partition", "GRUB"),
     Row("Debian 12", "BIOS", "/ is the btrfs subvolume @", "served", "debian-12-btrfs", "GRUB"),
     Row("Debian 12", "UEFI", "stub on the EFI system partition", "served", "debian-12-efi", "GRUB"),
+    Row("Debian 12", "UEFI", "Secure Boot", "served", "test_a_jump_keeps_all_of_it_on_debian_12", "GRUB, in a virtual machine", secure="on"),
     Row("Debian 13", "BIOS", "/boot on /; btrfs (@rootfs)", "served", "debian-13 debian-13-btrfs", "GRUB"),
     Row("Debian 13", "UEFI", "Secure Boot", "served", "debian-13-efi test_a_jump_keeps_all_of_it", "GRUB, in a virtual machine", secure="on"),
     Row("Debian 13", "UEFI", "a kernel signed by the machine's own key (MOK)", "served", "test_a_kernel_signed_by_the_machines_own_key_is_jumped_into_and_the_tpm_is_not_told", "GRUB, in a virtual machine", secure="on"),
