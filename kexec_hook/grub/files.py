@@ -194,7 +194,8 @@ class Files(Environment):
             device = self.disks.identify(device)
         if device is not None and device.fs in ("btrfs", "zfs") and path.path.startswith("/"):
             raise call.error(BAD_FILE_TYPE, "sparse file not allowed")
-        if device is not None and not device.seen and block == before:
+        out_of_reach = not path.path.startswith("/") or (device is not None and not device.seen)
+        if out_of_reach and block == before:
             return  # nothing would be another than it is
         path = self._same(path)
         self.overlay[path] = block

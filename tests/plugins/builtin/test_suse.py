@@ -198,6 +198,18 @@ def test_a_write_to_the_header_of_btrfs_is_an_objection(
     assert "512+1, which kexec-hook does not do" in objection["reason"]
 
 
+@pytest.mark.parametrize(("known", "outcome"), [("0", "would-stage"), ("1", "declined")])
+def test_a_write_that_changes_nothing_in_the_header_is_none(
+    suse: Tree, capsys: pytest.CaptureFixture[str], known: str, outcome: str
+) -> None:
+    """10_reset_boot_success of Fedora, since it has env_block, writes boot_success=0 at each boot."""
+    in_header(suse, f"boot_success={known}")
+    config = (suse / "boot/grub2/grub.cfg").read_text()
+    config += 'set boot_success=0\nsave_env -f "${env_block}" boot_success boot_indeterminate\n'
+    suse.write("boot/grub2/grub.cfg", config)
+    assert stage(suse, capsys)["outcome"] == outcome
+
+
 def test_a_header_that_cannot_be_read_is_not_known(
     suse: Tree, capsys: pytest.CaptureFixture[str]
 ) -> None:
