@@ -39,6 +39,30 @@ TABLE = {
     "a quoted keyword is a command's name": ("'if' a\np b", "1:<b>\n"),
     "a message is text with variables": ('v=x; p $"a $v \\" b"', '1:<a x " b>\n'),
     "names of variables are not only ASCII when assigned": ("é=1; a.b=2; p a", "1:<a>\n"),
+    "lines that differ in what is quoted have words of their own": (
+        "p 'a' b 'c'\np 'd' b ''\np 'e f' b '$x #'",
+        "3:<a><b><c>\n3:<d><b><>\n3:<e f><b><$x #>\n",
+    ),
+    "so have those with quotes inside of words": (
+        "p x'a'y 'b'\np x'c d'y ''\np x'e'y'f' z\np x'g'y'h' z\np x''i'j' z\np x''k'l' z",
+        "2:<xay><b>\n2:<xc dy><>\n2:<xeyf><z>\n2:<xgyh><z>\n2:<xij><z>\n2:<xkl><z>\n",
+    ),
+    "single quotes in double ones are none": (
+        """p "a'b" 'c' "d'e"\np "a'b" 'f' "d'e"\np \\' 'g' \\'\n""",
+        "3:<a'b><c><d'e>\n3:<a'b><f><d'e>\n3:<'><g><'>\n",
+    ),
+    "a quote that is closed in another line is part of its word": (
+        "p 'a' b'c\nd' e\np 'f' b",
+        "3:<a><bc\nd><e>\n2:<f><b>\n",
+    ),
+    "quotes in a comment are none": (
+        "p 'a' # it's\np 'b' # 'c'\np 'd' # 'e'\np 'f'",
+        "1:<a>\n1:<b>\n1:<d>\n1:<f>\n",
+    ),
+    "quotes behind the end of a command belong to the next": (
+        "p 'a' b; p 'c' d; p 'e'\np 'f' b; p 'g' d; p 'h'",
+        "2:<a><b>\n2:<c><d>\n1:<e>\n2:<f><b>\n2:<g><d>\n1:<h>\n",
+    ),
     "other blanks do not part words": ("p a\u00a0b a\vb", "2:<a\u00a0b><a\vb>\n"),
 }  # fmt: skip
 test_kexec_hook, test_grub_emu, running = behaviours(TABLE)

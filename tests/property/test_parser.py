@@ -130,6 +130,22 @@ def test_a_token_of_more_than_8191_bytes_stops_grub() -> None:
     )
 
 
+def test_words_stand_where_they_were_written() -> None:
+    text = "p 'a' b x'c'\np 'dd' b x''\n"
+    for unit, line in zip(units(text), text.splitlines()):
+        (command,) = unit.statements
+        assert isinstance(command, Command)
+        spans = [command.words.span(number) for number in range(4)]
+        assert [text[span.start : span.end] for span in spans] == line.split()
+
+
+def test_what_stands_before_such_a_token_is_run_first() -> None:
+    read = parse(source("a\nb\nc " + "x" * 8192))
+    assert [next(read).broken, next(read).broken] == [None, None]
+    with pytest.raises(TokenTooLong):
+        next(read)
+
+
 def parts(read: list[Script]) -> tuple[Statement, ...]:
     return read[0].statements if len(read) == 1 and not read[0].functions else ()
 
