@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Seen = Literal["there", "missing", "unseen", "gone"]
 
 # What GRUB's loaders, and those that start them (shim, its fallback, the removable path), are called.
-_GRUBS = r"grub|gcd|shim|fb(x64|ia32|aa64|riscv64)\.efi$|boot(x64|ia32|aa64|riscv64)\.efi$"
+_GRUBS = r"grub|gcd|shim|(fb|boot)(x64|ia32|aa64|riscv64|loongarch64)\.efi$"
 _SHOWN = {
     "network": "a network boot",
     "removable": "a removable disk",
@@ -72,7 +72,9 @@ def expected(sysroot: Sysroot, disks: RootDisks) -> BootOption | None:
 
 def _with_file(option: BootOption, disks: RootDisks) -> BootOption:
     """The file that the firmware takes where an entry names a disk alone (UEFI 2.10, 3.5.1.1), if it is there."""
-    files = (f"/EFI/BOOT/BOOT{cpu}.EFI" for cpu in ("X64", "AA64", "IA32", "RISCV64"))
+    files = (
+        f"/EFI/BOOT/BOOT{cpu}.EFI" for cpu in ("X64", "AA64", "IA32", "RISCV64", "LOONGARCH64")
+    )
     found = next((file for file in files if look(disks, option, file) == "there"), "")
     return option._replace(path=found)
 

@@ -15,6 +15,7 @@ from kexec_hook.plugins.api import BootConfig, Decision, Note, Objection
 from kexec_hook.plugins.builtin import proxmox
 from kexec_hook.plugins.builtin.start import (
     CPUS,
+    MACHINES,
     OPEN_FIRMWARE,
     Start,
     built_in,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 hookimpl = pluggy.HookimplMarker("kexec_hook")
 
+_KNOWN = {"", "x86_64", "i386", "i486", "i586", "i686", *MACHINES}  # uname -m, where it is told
 _UNKNOWN = (0, 0)
 _DEBIANS = ((14, (2, 14)), (13, (2, 12)), (0, (2, 6)))  # its releases, and their GRUB
 
@@ -206,6 +208,11 @@ def _architecture(decision: Decision) -> Iterator[Objection]:
     if running in OPEN_FIRMWARE:
         yield Objection(
             f"this machine is a {running}, whose boot by Open Firmware kexec-hook does not support",
+            code="unsupported-architecture",
+        )
+    elif decision.evaluation and running not in _KNOWN:
+        yield Objection(
+            f"this machine is a {running}, and how GRUB boots it is not known here",
             code="unsupported-architecture",
         )
 

@@ -42,11 +42,10 @@ CPUS = {
     "i386": ("ia32", 32),
     "arm64": ("aa64", 64),
     "riscv64": ("riscv64", 64),
+    "loongarch64": ("loongarch64", 64),
 }
-_MACHINES = {
-    "aarch64": "arm64",
-    "riscv64": "riscv64",
-}  # uname -m where GRUB's name is neither x86_64 nor i386
+# uname -m where GRUB's name is neither x86_64 nor i386: it knows these under UEFI alone.
+MACHINES = {"aarch64": "arm64", "riscv64": "riscv64", "loongarch64": "loongarch64"}
 
 
 # uname -m -> $grub_cpu of the machines whose GRUB Open Firmware starts (grub-core/kern/ieee1275)
@@ -79,6 +78,8 @@ def find_start(
     if running in OPEN_FIRMWARE:
         return Start("ieee1275", OPEN_FIRMWARE[running])
     if not disks.is_efi:
+        if running in MACHINES:  # a directory with little of /sys
+            return Start("efi", MACHINES[running])
         return _bios(sysroot, disks, own)
     from kexec_hook.plugins.builtin import bootorder
 
@@ -289,8 +290,9 @@ def _cpu(sysroot: Sysroot, modules: str, stub: str) -> str:
     except SysrootError:
         bits = 64
     fitting = [cpu for cpu in CPUS if CPUS[cpu][1] == bits]
-    if sysroot.is_host:
-        running = _MACHINES.get(machine(sysroot))
+    told = machine(sysroot)
+    if told:
+        running = MACHINES.get(told)
         return running if running in fitting else fitting[0]
     for cpu in fitting:
         loader = f"{stub}/grub{CPUS[cpu][0]}.efi"

@@ -537,3 +537,25 @@ def test_open_firmware_is_one_true_sentence(
     said = json.loads(capsys.readouterr().out)
     assert [objection["code"] for objection in said["objections"]] == ["unsupported-architecture"]
     assert name in said["objections"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cpu"), [("aarch64", "arm64"), ("riscv64", "riscv64"), ("loongarch64", "loongarch64")]
+)
+def test_a_root_tells_for_which_processor_its_grub_is(machine: Tree, name: str, cpu: str) -> None:
+    """GRUB has these under UEFI alone, and what commands it has hangs on it."""
+    cfg(machine, "boot/grub/grub.cfg").write("proc/sys/kernel/arch", f"{name}\n")
+    assert (locate(machine).platform, locate(machine).cpu) == ("efi", cpu)
+    assert (locate(machine.efi()).platform, locate(machine).cpu) == ("efi", cpu)
+
+
+def test_a_processor_on_which_grub_is_not_known(
+    machine: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg(machine, "boot/grub/grub.cfg").write("proc/sys/kernel/arch", "s390x\n")
+    machine.sysroot()
+    assert main(["--root", str(machine.root), "stage", "--dry-run", "--json"]) == 3
+    said = json.loads(capsys.readouterr().out)
+    assert "this machine is a s390x, and how GRUB boots it is not known here" in [
+        objection["reason"] for objection in said["objections"]
+    ]
