@@ -35,6 +35,7 @@ class Lead(NamedTuple):
     why: str = ""  # it is not known
     same: bool = False  # it is the core.img that this system has installed
     signature: str = ""  # of the disk, as Linux shows what the BIOS tells
+    inside: bool = False  # its configuration is built in (grub-mkstandalone)
 
 
 def findings(decision: Decision) -> Iterator[Objection | Note]:
@@ -58,6 +59,11 @@ def findings(decision: Decision) -> Iterator[Objection | Note]:
             f"{names} begin with GRUB's boot code and lead to different configurations "
             f"({', '.join(_shown(lead) for lead in found)}), and which one the firmware starts cannot be known",
             code="boot-disk-unknown",
+        )
+    elif found[0].inside:
+        yield Objection(
+            f"the boot code of {names} has its configuration inside, and that is not followed",
+            code="cannot-be-known",
         )
     elif found[0].prefix is None:
         yield Note(
@@ -170,10 +176,11 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
         except image.Damaged as damaged:
             return lead._replace(why=str(damaged))
     try:
-        prefix, why = resolve(image.of_core(core), disk, disks)
+        embedded = image.of_core(core)
+        prefix, why = resolve(embedded, disk, disks)
     except image.Damaged as damaged:
         return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
-    return lead._replace(prefix=prefix, why=why)
+    return lead._replace(prefix=prefix, why=why, inside=embedded.prefix.startswith("(memdisk)"))
 
 
 def _is_installed(sysroot: Sysroot, core: bytes) -> bool:

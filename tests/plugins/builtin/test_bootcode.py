@@ -132,6 +132,17 @@ def test_boot_code_that_is_not_understood_is_a_note(bios: Tree) -> None:
     ]
 
 
+def test_a_configuration_inside_of_the_boot_code_is_not_followed(bios: Tree) -> None:
+    """grub-mkstandalone's prefix is in its memdisk."""
+    bios.write("dev/sda", bootcode.disk(bootcode.core("(memdisk)/boot/grub")))
+    (found,) = findings(bios)
+    assert isinstance(found, Objection)
+    assert (found.code, found.reason) == (
+        "cannot-be-known",
+        "the boot code of /dev/sda has its configuration inside, and that is not followed",
+    )
+
+
 def test_boot_code_that_is_not_understood_may_be_what_is_installed(bios: Tree) -> None:
     """As a core.img that is packed in another way."""
     core = bytearray(bootcode.core("(,msdos2)/boot/grub"))
