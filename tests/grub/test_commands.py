@@ -37,6 +37,8 @@ TABLE = {
     "load_env reads those named": ("load_env -f /boot/env/e1 saved_entry; p $saved_entry $esc", "2:<foo><bar>\n"),
     "load_env of a missing file fails": ("load_env -f /nope; p $?", "1:<5>\n"),
     "load_env of a file that is no block fails": ("load_env -f /g/a1; p $?", "1:<4>\n"),
+    "authenticate asks for nothing where there are no superusers": (
+        "if authenticate root; then p $? yes; fi", "2:<0><yes>\n"),
     "save_env writes, and load_env reads it": (
         "x=1; save_env -f /boot/env/e1 x; unset x; load_env -f /boot/env/e1; p $? $x", "2:<0><1>\n"),
     "save_env of an unset variable deletes it": (

@@ -36,6 +36,8 @@ def uki(m: Machine, call: Call) -> int:
 
 @command("authenticate", "legacy_check_password")
 def person(m: Machine, call: Call) -> int:
+    if call.name == "authenticate" and m.get("superusers") is None:
+        return OK  # normal/auth.c, is_authenticated(): without superusers everybody is
     m.guesses.append(Refusal(f"`{call.name}` asks for a password", call.span))
     return OK
 

@@ -211,6 +211,15 @@ def test_a_command_that_changes_the_hardware(disk: Disk) -> None:
     assert why.endswith(f"(/boot/grub/grub.cfg:5), and a kexec cannot do the same; {ANOTHER}")
 
 
+def test_a_password_is_asked_for_where_there_are_superusers(disk: Disk) -> None:
+    ask = "if authenticate; then set default=0; fi\n"
+    disk.config(ask + MENUENTRY)
+    assert disk.reasons() == []
+    disk.config("set superusers=root\n" + ask + "unset superusers\n" + MENUENTRY)
+    (why,) = disk.reasons()
+    assert why.startswith("what GRUB boots cannot be known: `authenticate` asks for a password ")
+
+
 def test_a_choice_that_depends_on_the_clock(disk: Disk) -> None:
     disk.config('if [ "$HOUR" = 3 ]; then set default=1; fi\n' + MENUENTRY)
     (why,) = disk.reasons()
