@@ -109,14 +109,6 @@ def test_a_plain_block_is_one_that_parses(text: str) -> None:
         assert command.block.end == end
 
 
-def test_blocks_that_are_alike_end_alike_and_one_without_an_end_nowhere() -> None:
-    text = "m a {\n true\n}\nm b {\n true\n}\nm c {\n\ttrue\n\t}\nm d {\n true\n"
-    blocks = QuickBlocks(text, lambda text: parts(units(text)))
-    starts = [at + 1 for at, letter in enumerate(text) if letter == "{"]
-    closed = [at for at, letter in enumerate(text) if letter == "}"]
-    assert [blocks.end(start) for start in (*starts, starts[-1])] == [*closed, -1, -1]
-
-
 @given(WORDS)
 def test_quotes_and_backslashes_keep_a_text(word: tuple[str, str]) -> None:
     written, meant = word

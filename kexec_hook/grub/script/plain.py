@@ -29,7 +29,6 @@ class QuickBlocks:
         self._parse = parse
         self._kinds: dict[str, str] = {}
         self._parsing: set[str] = set()  # whole bodies that surely parse
-        self._last = "\0"  # such a body and the brace behind it; at first what is in no text
         self._braces = {
             "\n}": -1,
             "\n\t}": -1,
@@ -40,8 +39,6 @@ class QuickBlocks:
         newline = self._text.find("\n", start)
         if newline < 0 or self._text[start:newline].strip(" \t"):
             return -1
-        if self._text.startswith(self._last, newline):
-            return newline + len(self._last) - 1
         end = min(self._next("\n}", newline), self._next("\n\t}", newline))
         body = self._text[newline + 1 : end]
         if body not in self._parsing:
@@ -54,10 +51,7 @@ class QuickBlocks:
                 return -1
             if len(self._parsing) < _BODIES:
                 self._parsing.add(body)
-        brace = self._text.find("}", end)
-        if brace >= 0:
-            self._last = self._text[newline : brace + 1]
-        return brace
+        return self._text.find("}", end)
 
     def _next(self, brace: str, start: int) -> int:
         at = self._braces[brace]
