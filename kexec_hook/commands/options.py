@@ -20,8 +20,6 @@ VALUED = (
     *("--uuid", "--label", "--extra", "--prefix", "--flavour", "--platform", "--cpu", "--set"),
     "--script",
 )
-# All is English: to look for translations of its own words, argparse would load locale, at each start, for 2 ms.
-vars(argparse)["_"] = str
 
 
 class Parser(argparse.ArgumentParser):
@@ -114,7 +112,8 @@ def make_parser(name: str) -> Parser:
     )
     parser.set_defaults(run=command.run, command=name)
     command.options(parser)
-    add_everywhere(parser.add_argument_group("options of every command, before or after its name"))
+    everywhere = parser.add_argument_group("options of every command, before or after its name")
+    add_everywhere(everywhere)
     return parser
 
 
