@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from kexec_hook.disks.volumes import FILE_READ_ERROR, Hidden, Unreadable, Volume
@@ -42,6 +42,9 @@ class VolumeDisks:
 
     def subvolume(self, name: str, number: int | None) -> str:
         raise Unseen(f"which subvolume ({name}) has by default is not known")
+
+    def unopened(self, ids: Collection[str]) -> str:
+        return ""
 
     def beyond(self, path: GrubPath, why: str) -> Beyond:
         """Where to ask for what no mount shows.  Unseen"""

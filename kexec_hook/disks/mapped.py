@@ -9,6 +9,7 @@ from kexec_hook.disks.drives import BlockDevice, Drive, Drives, split_node
 from kexec_hook.disks.mounts import line_of
 from kexec_hook.system.sysroot import Sysroot
 
+_CONTAINER = r"CRYPT-\w+-([0-9a-f]{32})-"
 _DEEPEST = 16  # devices upon devices
 
 
@@ -63,6 +64,16 @@ def _array_names(sysroot: Sysroot) -> tuple[dict[str, str], dict[str, str]]:
     return names, ids
 
 
+def opened_ids(sysroot: Sysroot) -> set[str]:
+    """The ids of the encrypted containers that Linux has opened."""
+    uuids = (
+        line_of(sysroot, f"/sys/class/block/{node}/dm/uuid")
+        for node in sysroot.listdir("/sys/class/block")
+        if node.startswith("dm-")
+    )
+    return {found[1] for uuid in uuids if (found := re.match(_CONTAINER, uuid))}
+
+
 def _below(sysroot: Sysroot, disk: str) -> list[tuple[str, str]]:
     """The devices that a disk is made of, down to the last, each with its uuid in device-mapper."""
     found = []
@@ -80,7 +91,7 @@ def _containers(below: list[tuple[str, str]], disk: str, drive: Drive) -> frozen
     found = {_id(drive, disk)} if drive.family == "crypto" else set()
     for node, uuid in below:
         if uuid.startswith("CRYPT-"):
-            known = re.match(r"CRYPT-\w+-([0-9a-f]{32})-", uuid)
+            known = re.match(_CONTAINER, uuid)
             found.add(known[1] if known else node)
     return frozenset(found)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -124,6 +124,9 @@ class RootDisks(VolumeDisks):
         if system is None or system.mounts:
             return device
         return self.sight.identify(device, system)
+
+    def unopened(self, ids: Collection[str]) -> str:
+        return self.sight.unopened([system for _, system in self._systems], ids)
 
     def subvolume(self, name: str, number: int | None) -> str:
         unit = self._unit(name)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 _SECTOR = 512  # bytes
 _MOST_BLOCKS = 1 << 20  # bytes that are read of a list of blocks
+_LUKS = (0, b"LUKS\xba\xbe")
 # Where swap space, LUKS and BitLocker are known by: libblkid's superblocks/swap.c, luks.c, bitlocker.c.
 _NO_FILE_SYSTEM = (
     (4086, b"SWAPSPACE2"),
     (65526, b"SWAPSPACE2"),
-    (0, b"LUKS\xba\xbe"),
+    _LUKS,
     (3, b"-FVE-FS-"),
 )
 
@@ -75,6 +76,24 @@ class Sight:
         from kexec_hook.disks.superblock import is_beyond_grub
 
         return is_beyond_grub(self._sysroot, system.nodes[0])
+
+    def unopened(self, systems: Sequence[FileSystem], ids: Collection[str]) -> str:
+        """See Disks."""
+        from kexec_hook.disks.mapped import opened_ids
+
+        known = opened_ids(self._sysroot)
+        for system in systems:
+            name = system.uuid.replace("-", "").lower()
+            if system.mounts or name in known or not system.nodes:
+                continue
+            if (name and name in ids) or ("" in ids and self._may_be_locked(system)):
+                return f"/dev/{system.nodes[0]}"
+        return ""
+
+    def _may_be_locked(self, system: FileSystem) -> bool:
+        """Is it a container of LUKS?  An empty file in the place of a device may be one."""
+        empty = self.is_image(system, empty=True) and not self.is_image(system)
+        return empty or self._has(system, *_LUKS)
 
     def _has(self, system: FileSystem, at: int, magic: bytes) -> bool:
         try:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, Protocol
 
 from kexec_hook.tuples import NamedTuple
@@ -95,6 +95,9 @@ class Disks(Protocol):
 
     def find(self, by: FindBy, value: str, hints: Sequence[str] = ()) -> Sequence[str]:
         """Names of the devices that answer to a UUID, a label or hold a file; hinted devices first."""
+
+    def unopened(self, ids: Collection[str]) -> str:
+        """/dev/sda3, a container with one of these ids (empty: any) that Linux has not opened, or nothing."""
 
     def stat(self, path: GrubPath) -> Stat | None:
         """What is there; None when the device, its file system or the file is missing."""

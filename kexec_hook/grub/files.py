@@ -93,7 +93,18 @@ class Files(Environment):
         if not any(_is_hinted(name, hints) for name in found[:1]):
             for name in self.loopbacks:
                 self._refuse_loopback(name)
+            if by == "file" or not found:
+                self._refuse_unopened()
         return found
+
+    def _refuse_unopened(self) -> None:
+        """What `cryptomount` opens comes before the disks, and Linux need not have opened it.  Unseen"""
+        node = self.disks.unopened(self.unlocked) if self.unlocked else ""
+        if node:
+            raise Unseen(
+                f"{node} is an encrypted container that GRUB opens and Linux has not, and GRUB looks into it",
+                f"open it (cryptsetup open {node} NAME), and mount what is in it",
+            )
 
     def _refuse_loopback(self, device: str) -> None:
         image = self.loopbacks.get(device.partition(",")[0])

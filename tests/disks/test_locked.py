@@ -8,6 +8,7 @@ import pytest
 
 from kexec_hook.decision.decide import make_machine
 from kexec_hook.grub.disks import Unseen
+from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.script.source import read_source
 from kexec_hook.plugins.api import BootConfig
 from tests.tree import Tree
@@ -36,7 +37,12 @@ def _encrypted(machine: Tree, *, boot: bool) -> Tree:
 
 
 def _asked(machine: Tree, script: str) -> str:
-    """What a script leaves in $said, after GRUB has read its configuration from /boot."""
+    """What a script leaves in $said."""
+    return _run(machine, script).get("said") or ""
+
+
+def _run(machine: Tree, script: str) -> Machine:
+    """A script, after GRUB has read its configuration from /boot."""
     disks = machine.disks()
     own = disks.grub_path("/boot")
     assert own is not None
@@ -44,7 +50,7 @@ def _asked(machine: Tree, script: str) -> str:
     config = BootConfig("", "", prefix, "upstream", "pc", "i386")
     grub = make_machine(config, disks)
     grub.run(read_source("test", f"insmod regexp\nset said=no\n{script}".encode()))
-    return grub.get("said") or ""
+    return grub
 
 
 QUESTIONS = [
@@ -72,6 +78,39 @@ def test_a_container_is_there_once_grub_has_opened_it(
     machine: Tree, question: str, opens: str, boot: bool, said: str
 ) -> None:
     assert _asked(_encrypted(machine, boot=boot), f"{opens}\n{question}\n") == said
+
+
+OTHER = "deadbeef-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.mark.parametrize("opens", [f"cryptomount -u {OTHER}", "cryptomount -a"])
+@pytest.mark.parametrize(
+    "question", ["search --fs-uuid --set=x CAFE", "search --file --set=x /etc/flag"]
+)
+def test_what_lies_in_a_container_that_linux_has_not_opened_is_not_known(
+    machine: Tree, opens: str, question: str
+) -> None:
+    machine.write("dev/sdb1").by("uuid", OTHER, "sdb1")
+    (machine / "dev/sdb1").write_bytes(b"LUKS\xba\xbe".ljust(4096, b"\0"))
+    grub = _run(_encrypted(machine, boot=False), f"{opens}\n{question}\n")
+    (guess,) = grub.guesses
+    assert "/dev/sdb1 is an encrypted container that GRUB opens and Linux has not" in guess.reason
+
+
+@pytest.mark.parametrize(
+    ("opens", "question"),
+    [
+        (f"cryptomount -u {LOCKED}", "search --fs-uuid --set=x CAFE"),
+        (f"cryptomount -u {OTHER}", "search --fs-uuid --set=x B007"),
+        (f"cryptomount -u {OTHER}", "search --file --set=x /flag --hint hd0,msdos2"),
+        ("", "search --fs-uuid --set=x CAFE"),
+    ],
+)
+def test_one_that_is_open_or_not_looked_into_is_no_question(
+    machine: Tree, opens: str, question: str
+) -> None:
+    machine.write("dev/sdb1").by("uuid", OTHER, "sdb1").by("uuid", LOCKED, "sda3")
+    assert not _run(_encrypted(machine, boot=False), f"{opens}\n{question}\n").guesses
 
 
 def test_partitions_inside_of_partitions_are_not_known(machine: Tree) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kexec_hook.grub.commands import TABLE
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Stat
@@ -42,6 +42,9 @@ class FewFiles:
 
     def identify(self, device: Device) -> Device:
         return device
+
+    def unopened(self, ids: Collection[str]) -> str:
+        return ""
 
     def subvolume(self, name: str, number: int | None) -> str:
         return ""
