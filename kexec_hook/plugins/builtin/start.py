@@ -89,17 +89,32 @@ def find_start(
         if found:
             return found
     if loader and loader.partuuid and not _is_mounted(disks, loader):
-        return _unmounted(sysroot, disks, release, modules, loader)
-    start = _mounted(sysroot, disks, release, modules, loader)
-    if loader and loader.path and not start.stub.lower().endswith(loader.directory.lower()):
+        start = _unmounted(sysroot, disks, release, modules, loader)
+    else:
+        start = _mounted(sysroot, disks, release, modules, loader)
+    if loader and loader.path and not _is_beside(start, loader, disks, own):
         return _of_image(start, disks, loader)
     return start
 
 
+def _is_beside(start: Start, loader: BootOption, disks: RootDisks, own: GrubPath | None) -> bool:
+    """Is a grub.cfg beside the image, and leads to this system's?  Another one may be left over: its image tells."""
+    if start.place is None or start.place.path.lower() != loader.directory.lower():
+        return False
+    try:
+        device = disks.device(own.device) if own else None
+        text = disks.read(start.place._replace(path=f"{start.place.path}/grub.cfg"))
+    except (DiskError, Unseen):
+        return True
+    return device is None or (device.uuid or "?").encode() in text
+
+
 def _of_image(start: Start, disks: RootDisks, loader: BootOption) -> Start:
-    """No grub.cfg lies beside the image: what is built into it counts before the distribution's directory."""
+    """What is built into the image counts before a grub.cfg beside it, and before the distribution's directory."""
     place = built_in(disks, loader, start.cpu)
-    return start._replace(place=place, stub="", signed=False) if place else start
+    if place is None or (start.place and place.path.lower() == start.place.path.lower()):
+        return start
+    return start._replace(place=place, stub="", signed=False)
 
 
 def flavour_of(place: GrubPath, release: dict[str, str]) -> str:
@@ -188,9 +203,8 @@ def _unmounted(
             except Unseen:
                 return start
             if stub:
-                start = start._replace(place=GrubPath(device.name, directory), signed=True)
-                return start if directory == loader.directory else _of_image(start, disks, loader)
-    return _of_image(start, disks, loader)
+                return start._replace(place=GrubPath(device.name, directory), signed=True)
+    return start
 
 
 def _mounted(

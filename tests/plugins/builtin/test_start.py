@@ -303,6 +303,44 @@ def test_what_is_built_into_the_image_counts_before_the_distributions_directory(
     assert said["cmdline"].endswith(end)
 
 
+@pytest.mark.parametrize(
+    ("image", "end"),
+    [
+        (bootcode.efi("(,msdos2)/boot/grub"), "here"),
+        (
+            bootcode.efi(
+                "/boot/grub", f"search.fs_uuid {UUID} root\nset prefix=($root)'/boot/grub'\n"
+            ),
+            "here",
+        ),
+        (bootcode.efi("/EFI/debian"), "old"),
+        (bootcode.efi("/EFI/debian", "configfile (memdisk)/grub.cfg\n"), "old"),
+        ("MZ no GRUB", "old"),
+    ],
+)
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_stub_that_an_earlier_system_has_left_is_read_where_the_image_says_so(
+    uefi: Tree, capsys: pytest.CaptureFixture[str], image: bytes | str, end: str, mounted: bool
+) -> None:
+    """grub-install without shim builds the prefix in, and leaves the grub.cfg of shim's time where it is."""
+    uefi.by("uuid", OTHER, "sda3").grubcfg(linux("here"))
+    old = Tree(uefi.root.parent / "old", {"boot/grub/grub.cfg": linux("old")})
+    old.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    images.ext4(uefi / "dev/sda3", old.root, uuid=OTHER)
+    esp = {
+        "EFI/debian/shimx64.efi": "MZ",
+        "EFI/debian/grubx64.efi": image,
+        "EFI/debian/grub.cfg": STUB.format(OTHER),
+    }
+    mounted_nowhere(uefi, esp)
+    if mounted:
+        uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
+        uefi.fill({f"boot/efi/{path}": content for path, content in esp.items()})
+    said = stage(uefi, capsys)
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    assert said["cmdline"].endswith(end)
+
+
 def test_another_distributions_grub_is_followed_to_its_configuration(
     uefi: Tree, capsys: pytest.CaptureFixture[str]
 ) -> None:
