@@ -16,15 +16,21 @@ from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from kexec_hook.disks.root import RootDisks
+    from kexec_hook.grub.disks import FindBy
     from kexec_hook.grub.image import Embedded
     from kexec_hook.plugins.api import BootConfig, Decision
 
 _DISKS = r"(?:sd|vd|xvd|hd)[a-z]+|nvme\d+n\d+|mmcblk\d+"
 _EDD = "/sys/firmware/edd/int13_dev80/mbr_signature"  # of the disk that the BIOS starts from
 # What grub-install builds in where the disk of /boot is not the one that starts (util/grub-install.c).
-_SEARCH = r"^search\.fs_uuid (?P<uuid>\S+) root\b.*$"
+_SEARCH = r"^search\.(?P<by>fs_uuid|fs_label|file) (?P<what>[^\s$]+) root\b.*$"
 _SET_PREFIX = r"^set prefix=\(\$root\)'?(?P<path>[^'\n]*)'?$"
-_HARMLESS = r"(cryptomount -u \S+|insmod \S+|set debug=.*|)\s*$"
+_HARMLESS = r"(cryptomount -u \S+|insmod \S+|set debug=.*|(configfile|source|normal) \$prefix/grub\.cfg|normal|)\s*$"
+_SOUGHT: dict[str, tuple[FindBy, str]] = {
+    "fs_uuid": ("fs_uuid", "has the UUID"),
+    "fs_label": ("label", "has the label"),
+    "file": ("file", "holds"),
+}
 
 
 class Lead(NamedTuple):
@@ -224,12 +230,13 @@ def _by_script(script: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
     ]
     if search is None or prefix is None or rest:
         return None, "its script is not one of grub-install"
+    by, what = _SOUGHT[search["by"]]
     try:
-        found = disks.find("fs_uuid", search["uuid"])
+        found = disks.find(by, search["what"])
     except Unseen as unseen:
         return None, unseen.reason
     if not found:
-        return None, f"no file system here has the UUID {search['uuid']}"
+        return None, f"no file system here {what} {search['what']}"
     return GrubPath(found[0], prefix["path"]), ""
 
 

@@ -23,6 +23,7 @@ from kexec_hook.plugins.builtin.start import (
     flavour_of,
     holds_configuration,
     is_another,
+    unfollowed,
 )
 from kexec_hook.system.distribution import SUSE_LOADER, os_release, other_loader, system_ids
 from kexec_hook.system.host import machine
@@ -146,7 +147,7 @@ def _by_bios(decision: Decision, given: bool) -> Iterator[Objection | Note]:
         yield from bootcode.findings(decision)
 
 
-def _out_of_sight(decision: Decision) -> Iterator[Objection]:
+def _out_of_sight(decision: Decision) -> Iterator[Objection | Note]:
     """GRUB's first configuration lies beside its image, or that image leads to it."""
     from kexec_hook.plugins.builtin import bootorder
 
@@ -172,6 +173,8 @@ def _out_of_sight(decision: Decision) -> Iterator[Objection]:
                 f"the firmware starts {loader.path}, which has its configuration inside, and that is not followed",
                 code="cannot-be-known",
             )
+        elif not stub:
+            yield from _unfollowed(decision, loader)
         return
     yield Objection(
         f"the firmware starts {loader.path}, and which configuration that reads cannot be known: {why}",
@@ -193,6 +196,34 @@ def _is_inside(decision: Decision, loader: BootOption) -> bool:
     return evaluation is not None and holds_configuration(
         decision.disks, loader, evaluation.config.cpu
     )
+
+
+def _unfollowed(decision: Decision, loader: BootOption) -> Iterator[Objection | Note]:
+    """This system's grub.cfg was evaluated, as what is built into the image was not understood."""
+    if decision.evaluation is None:
+        return
+    config = decision.evaluation.config
+    prefixes = (config.prefix, decision.evaluation.machine.get("prefix") or "")  # a stub changes it
+    uuids = [_uuid_of(decision.disks, prefix) for prefix in prefixes]
+    why, elsewhere = unfollowed(decision.disks, loader, config.cpu, uuids)
+    if elsewhere:
+        yield Objection(
+            f"the firmware starts {loader.path}, which leads elsewhere than to {config.path} ({why})",
+            code="other-grub",
+        )
+    elif why:
+        yield Note(
+            f"which configuration {loader.path} reads is not known ({why})",
+            code="boot-code",
+        )
+
+
+def _uuid_of(disks: RootDisks, prefix: str) -> str:
+    try:
+        device = disks.device(prefix[1:].partition(")")[0])
+    except Unseen:
+        return ""
+    return device.uuid if device else ""
 
 
 def _other_loader(decision: Decision) -> Iterator[Objection]:

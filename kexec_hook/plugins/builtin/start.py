@@ -52,6 +52,13 @@ MACHINES = {"aarch64": "arm64", "riscv64": "riscv64", "loongarch64": "loongarch6
 OPEN_FIRMWARE = {"ppc64": "powerpc", "ppc64le": "powerpc", "ppc": "powerpc", "sparc64": "sparc64"}
 
 
+# What a script built into an image says where the configuration is in there as well; a UUID that it looks for.
+_INSIDE = (
+    r"^\s*(((configfile|source|\.|normal)\s+\(memdisk\))|(menuentry|linux|linuxefi|chainloader)\s)"
+)
+_UUID = r"^search(?:\.fs_uuid|.* (?:--fs-uuid|-u)).*?\s([0-9a-f]{4,}(?:-[0-9a-f]{4,})+)"
+
+
 class Start(NamedTuple):
     """How a GRUB is started by its platform, as far as that shows."""
 
@@ -245,26 +252,50 @@ def _is_denied(sysroot: Sysroot, path: str) -> bool:
 
 def built_in(disks: RootDisks, loader: BootOption, cpu: str) -> GrubPath | None:
     """The prefix that grub-install has built into the image, where that can be read and understood."""
-    from kexec_hook.plugins.builtin import bootcode, bootorder
-
-    node = bootorder.node_of(disks, loader.partuuid)
     for device, embedded in _images(disks, loader, cpu):
-        if embedded.prefix.startswith("/") and not embedded.script.strip():
-            return GrubPath(device, embedded.prefix)  # on its own partition
-        disk = split_node(node[len("/dev/") :])[0] if node else ""
         try:
-            return bootcode.resolve(embedded, disk, disks)[0]
+            return _resolved(device, embedded, disks, loader)[0]
         except Unseen:
             continue
     return None
 
 
+def _resolved(
+    device: str, embedded: Embedded, disks: RootDisks, loader: BootOption
+) -> tuple[GrubPath | None, str]:
+    from kexec_hook.plugins.builtin import bootcode, bootorder
+
+    if embedded.prefix.startswith("/") and not embedded.script.strip():
+        return GrubPath(device, embedded.prefix), ""  # on its own partition
+    node = bootorder.node_of(disks, loader.partuuid)
+    disk = split_node(node[len("/dev/") :])[0] if node else ""
+    return bootcode.resolve(embedded, disk, disks)
+
+
+def unfollowed(
+    disks: RootDisks, loader: BootOption, cpu: str, uuids: Sequence[str]
+) -> tuple[str, bool]:
+    """Why it is not known where an image leads without a grub.cfg beside it; is it surely to none of these UUIDs?"""
+    for device, embedded in _images(disks, loader, cpu):
+        try:
+            place, why = _resolved(device, embedded, disks, loader)
+            if place or disks.stat(GrubPath(device, f"{embedded.prefix}/grub.cfg")):
+                return "", False
+        except Unseen as unseen:
+            why = unseen.reason
+        named = re.findall(_UUID, embedded.script.lower(), re.MULTILINE)
+        return why, bool(named) and not {uuid.lower() for uuid in uuids} & {*named}
+    return "", False
+
+
 def holds_configuration(disks: RootDisks, loader: BootOption, cpu: str) -> bool:
     """Is the configuration inside of GRUB's image (grub-mkstandalone), or has it none (SUSE's grubbls.efi)?"""
-    _, embedded = next(iter(_images(disks, loader, cpu)), ("", None))
-    return embedded is not None and (
-        embedded.prefix.startswith("(memdisk)") or "enable_blscfg" in embedded.script
-    )
+    device, embedded = next(iter(_images(disks, loader, cpu)), ("", None))
+    if embedded is None:
+        return False
+    if re.search(_INSIDE, embedded.script, re.MULTILINE):  # which goes on to $prefix on Debian's
+        return not disks.stat(GrubPath(device, f"{embedded.prefix}/grub.cfg"))
+    return embedded.prefix.startswith("(memdisk)") or "enable_blscfg" in embedded.script
 
 
 def _images(disks: RootDisks, loader: BootOption, cpu: str) -> Iterator[tuple[str, Embedded]]:

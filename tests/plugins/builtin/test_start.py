@@ -256,6 +256,50 @@ def test_a_configuration_inside_of_the_image_is_not_the_one_on_the_disk(
     assert stage(uefi, capsys)["outcome"] == "would-stage"
 
 
+BUILT_IN = [
+    ("/boot/grub", "search.fs_label other root\nset prefix=($root)/boot/grub\n", "followed", []),
+    (
+        "/boot/grub",
+        f"search.fs_uuid {OTHER} root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n",
+        "followed",
+        [],
+    ),
+    ("/boot/grub", f"search.fs_uuid {UUID} root\nfor x in a; do true; done\n", "here", ["note"]),
+    ("(hd9,gpt1)/boot/grub", "", "here", ["note"]),
+    (
+        "/boot/grub",
+        f"search -u {OTHER} -s root\nconfigfile /boot/grub/grub.cfg\n",
+        "",
+        ["other-grub"],
+    ),
+    ("/boot/grub", "search.fs_uuid ABCD-9999 root\nset prefix=($root)/grub\n", "", ["other-grub"]),
+    ("/EFI/mine", "configfile (memdisk)/grub.cfg\n", "", ["cannot-be-known"]),
+    ("/EFI/debian", "configfile (memdisk)/grub.cfg\n", "here", []),
+    ("/EFI/mine", "set root=hd0\nlinux /vmlinuz\nboot\n", "", ["cannot-be-known"]),
+]
+
+
+def test_a_script_built_into_the_image_leads_somewhere_or_is_told(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1").grubcfg(linux("here"))
+    uefi.write("boot/efi/EFI/debian/grub.cfg", STUB.format(UUID))
+    uefi.option(1, "GRUB", ESP_PART, "\\EFI\\mine\\shimx64.efi").write(
+        "boot/efi/EFI/mine/shimx64.efi"
+    )
+    uefi.by("uuid", OTHER, "sda3").by("label", "other", "sda3")
+    other = Tree(uefi.root.parent / "other", {"boot/grub/grub.cfg": linux("followed")})
+    other.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    images.ext4(uefi / "dev/sda3", other.root, uuid=OTHER)
+    for prefix, script, end, expected in BUILT_IN:
+        uefi.write("boot/efi/EFI/mine/grubx64.efi", bootcode.efi(prefix, script))
+        said = stage(uefi, capsys)
+        found = codes(said) + ["note" for note in said["notes"] if "reads is not known (" in note]
+        outcome = "would-stage" if end else "declined"
+        assert (prefix, script, found, said["outcome"]) == (prefix, script, expected, outcome)
+        assert (said["cmdline"] or "").endswith(end)
+
+
 @pytest.mark.parametrize("configured", [False, True])
 @pytest.mark.parametrize("loader", ["grub2-bls", "systemd-boot", "grub2-efi"])
 def test_where_sdbootutil_has_installed_the_loader_nobody_reads_grub_cfg(
