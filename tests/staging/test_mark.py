@@ -28,7 +28,7 @@ def box(tmp_path: Path) -> Box:
     box = Box(tmp_path)
     (box / "proc/sys/kernel/bootloader_type").unlink()
     box.write("proc/sys/kernel/arch", "aarch64\n")
-    box.write(FDT, flat(STUB))
+    box.write(FDT, flat(STUB)).write("sys/firmware/efi/fw_platform_size", "64\n")
     box.write(KERNEL, image())
     return box
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.plugins.api import Decision, Objection
 from kexec_hook.plugins.builtin.checks import Checks, ask
+from kexec_hook.plugins.builtin.start import MACHINES
 from kexec_hook.system.efi import GLOBAL, VARIABLES, variable
-from kexec_hook.system.host import BOOTLOADER_TYPE, KEXEC
+from kexec_hook.system.host import BOOTLOADER_TYPE, CHOSEN, KEXEC, KEXEC_PROPERTIES, machine
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 if TYPE_CHECKING:
@@ -80,6 +81,14 @@ def _not_by_grub(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
         if loader and not loader.startswith("GRUB"):
             yield _not_grub(loader)
         return
+    running = machine(facts)
+    if running in MACHINES and facts.is_dir("/sys/firmware") and not _told_of_kexec(facts):
+        yield Objection(
+            f"this machine is a {running} whose firmware is not UEFI, and GRUB is started there by UEFI alone, "
+            "so GRUB's menu does not decide the next boot",
+            code="not-grub",
+        )
+        return
     try:
         kind = facts.text(BOOTLOADER_TYPE, 1 << 12).strip()
     except SysrootError:
@@ -88,6 +97,11 @@ def _not_by_grub(decision: Decision, facts: Sysroot) -> Iterator[Objection]:
     if number != _GRUB and number >> 4 != _KEXEC:
         what = _TYPES.get(number >> 4, "something else")
         yield _not_grub(f"{what} (bootloader_type {number})")
+
+
+def _told_of_kexec(facts: Sysroot) -> bool:
+    """A kexec may leave the next kernel without UEFI's tables."""
+    return any(facts.exists(f"{CHOSEN}/{name}") for name in KEXEC_PROPERTIES)
 
 
 def _not_grub(loader: str) -> Objection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -710,6 +711,22 @@ def test_a_machine_that_another_efi_loader_boots(box: Box, loader: str, declined
         variable(box, f"LoaderInfo-{LOADER}", (loader + "\0").encode("utf-16-le"))
     why = f"this machine was started by {loader}, not by GRUB, {NOT_GRUB}"
     assert reasons(box) == ([why] if declined else [])
+
+
+@pytest.mark.parametrize("arch", ["aarch64", "riscv64", "loongarch64", "x86_64"])
+@pytest.mark.parametrize("firmware", ["efi/fw_platform_size", "devicetree/base/model", ""])
+def test_a_machine_that_u_boot_boots_has_a_grub_cfg_left_over(
+    box: Box, arch: str, firmware: str
+) -> None:
+    """GRUB has no other platform than EFI there; without a /sys nothing is told, and a kexec may leave EFI behind."""
+    box.write("proc/sys/kernel/arch", f"{arch}\n")
+    shutil.rmtree(box / "sys/firmware", ignore_errors=True)
+    if firmware:
+        box.write(f"sys/firmware/{firmware}", "64\n")
+    why = f"this machine is a {arch} whose firmware is not UEFI, and GRUB is started there by UEFI alone, {NOT_GRUB}"
+    assert (why in reasons(box)) is (arch != "x86_64" and firmware.startswith("devicetree"))
+    box.write("proc/device-tree/chosen/linux,booted-from-kexec", "")
+    assert why not in reasons(box)
 
 
 # --- whom we believe ---
