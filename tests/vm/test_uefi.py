@@ -107,7 +107,7 @@ def test_the_same_loader_promised_once_more_is_no_reason_against_a_jump(lab: Lab
 # Another distribution's GRUB, with a configuration of its own, ahead of the one that has started this system.
 AHEAD = r"""
 set -e
-grub-install --no-nvram --no-uefi-secure-boot --boot-directory=/other --bootloader-id=other
+grub-install --no-nvram --no-uefi-secure-boot --efi-directory=/boot/efi --boot-directory=/other --bootloader-id=other
 cat > /other/grub/grub.cfg
 efibootmgr --quiet --create --disk /dev/vda --part 1 --label Other --loader '\EFI\other\grubx64.efi'
 """
