@@ -118,8 +118,17 @@ RHBOOT_8 = RHBOOT._replace(
     features=(),
     lacks=RHBOOT.lacks | _SINCE_EL_9,
 )
+# EL 7's 2.02~beta2 (rhel-7.9): a number before names, as upstream; no btrfs_relative_path.
+RHBOOT_7 = RHBOOT_8._replace(
+    name="rhboot-7",
+    names_first=False,
+    users_optional=False,
+    btrfs_relative=False,
+    lacks=RHBOOT_8.lacks | _OF_RHBOOT | _OF_SUSE,
+    variables=(),
+)
 FLAVOURS: Mapping[str, Flavour] = {
-    flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT, RHBOOT_8, SUSE)
+    flavour.name: flavour for flavour in (UPSTREAM, UPSTREAM_2_14, RHBOOT, RHBOOT_8, RHBOOT_7, SUSE)
 }
 
 

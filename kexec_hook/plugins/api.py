@@ -40,7 +40,7 @@ class BootConfig(NamedTuple):
     path: str  # below the root: /boot/grub/grub.cfg
     config: str  # as GRUB names it: (hd0,gpt2)/boot/grub/grub.cfg
     prefix: str  # (hd0,gpt2)/boot/grub
-    flavour: str  # upstream | upstream-2.14 | rhboot | rhboot-8 | suse
+    flavour: str  # upstream | upstream-2.14 | rhboot | rhboot-8 | rhboot-7 | suse
     platform: str  # $grub_platform: pc, efi
     cpu: str  # $grub_cpu
     cmdpath: str = ""  # where GRUB's image was loaded from, as GRUB names it; empty: $prefix

@@ -150,6 +150,15 @@ def test_el_8_chooses_as_rhboot_and_enters_as_upstream() -> None:
     assert boot("menuentry a { linux /k x; initrd /nope; }\n", "rhboot-8")[1] == "x"
 
 
+def test_el_7_takes_a_number_before_a_name_and_a_path_of_numbers() -> None:
+    """rhel-7.9 of rhboot/grub2"""
+    menu = "menuentry a --id 1 { linux /k a; }\nsubmenu s { menuentry b { linux /k b; }; menuentry c { linux /k c; }; }\n"
+    for default in ("1>1", "s>c"):
+        assert boot(f"set default='{default}'\n" + menu, "rhboot-7")[1] == "c"
+    assert boot("set default=1\n" + menu, "rhboot-7")[1] == "b"
+    assert boot("set default=1\n" + menu, "rhboot-8")[1] == "a"
+
+
 def test_an_entry_that_needs_a_password_ends_it() -> None:
     assert boot("set superusers=root\nmenuentry a { linux /k; }\n")[0].ended == "password"
     assert (

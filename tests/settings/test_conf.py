@@ -365,7 +365,7 @@ kexec-hook.conf:1: `nvidia,` is not the name of a module; write names with blank
     decline_if_module = nvidia, radeon
                         ^^^^^^^""",
     "flavour = fedora": """\
-kexec-hook.conf:1: `fedora` is none of upstream, upstream-2.14, rhboot, rhboot-8, suse
+kexec-hook.conf:1: `fedora` is none of upstream, upstream-2.14, rhboot, rhboot-8, rhboot-7, suse
     flavour = fedora
               ^^^^^^""",
     "select = a\x1b[2J": """\
@@ -474,7 +474,7 @@ def test_an_error_of_the_command_line_says_so(etc: Etc) -> None:
     assert (
         str(caught.value)
         == """\
-command line: `x=y` is none of upstream, upstream-2.14, rhboot, rhboot-8, suse
+command line: `x=y` is none of upstream, upstream-2.14, rhboot, rhboot-8, rhboot-7, suse
     x=y
     ^^^"""
     )

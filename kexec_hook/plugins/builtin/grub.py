@@ -308,8 +308,8 @@ def _wrong(sysroot: Sysroot, path: str) -> str:
 
 def _flavour(release: dict[str, str], version: tuple[int, int]) -> str:
     if _is_like(release, "fedora", "rhel"):
-        el_8 = release.get("ID") != "fedora" and re.match(r"8(\.|$)", release.get("VERSION_ID", ""))
-        return "rhboot-8" if el_8 else "rhboot"
+        old = re.match(r"([78])(\.|$)", release.get("VERSION_ID", ""))
+        return f"rhboot-{old[1]}" if old and release.get("ID") != "fedora" else "rhboot"
     if _is_like(release, "suse", "opensuse"):
         return "suse"
     if version == _UNKNOWN:  # Debian testing and unstable have no VERSION_ID

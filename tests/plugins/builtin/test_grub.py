@@ -455,6 +455,10 @@ def test_entries_depend_on_platform_and_processor(
         (FEDORA, "rhboot"),
         ("ID='fedora'\n", "rhboot"),
         ('ID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.4"\n', "rhboot"),
+        ('ID="centos"\nID_LIKE="rhel fedora"\nVERSION_ID="7"\n', "rhboot-7"),
+        ('ID="ol"\nID_LIKE="fedora"\nVERSION_ID="7.9"\n', "rhboot-7"),
+        ('ID="almalinux"\nID_LIKE="rhel centos fedora"\nVERSION_ID="8.10"\n', "rhboot-8"),
+        ("ID=fedora\nVERSION_ID=7\n", "rhboot"),
         ('ID="almalinux"\nID_LIKE="rhel centos fedora"\n', "rhboot"),
         ("", "upstream"),
         # nothing of this is as os-release(5) wants it
