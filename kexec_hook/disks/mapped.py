@@ -65,13 +65,15 @@ def _array_names(sysroot: Sysroot) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def opened_ids(sysroot: Sysroot) -> set[str]:
-    """The ids of the encrypted containers that Linux has opened."""
+    """The ids of the encrypted containers that Linux has opened, by device-mapper or by the names of cryptsetup."""
     uuids = (
         line_of(sysroot, f"/sys/class/block/{node}/dm/uuid")
         for node in sysroot.listdir("/sys/class/block")
         if node.startswith("dm-")
     )
-    return {found[1] for uuid in uuids if (found := re.match(_CONTAINER, uuid))}
+    named = (name[len("luks-") :] for name in sysroot.listdir("/dev/mapper") if "luks-" in name[:5])
+    told = {found[1] for uuid in uuids if (found := re.match(_CONTAINER, uuid))}
+    return told | {name.replace("-", "").lower() for name in named}
 
 
 def _below(sysroot: Sysroot, disk: str) -> list[tuple[str, str]]:

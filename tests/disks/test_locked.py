@@ -113,6 +113,14 @@ def test_one_that_is_open_or_not_looked_into_is_no_question(
     assert not _run(_encrypted(machine, boot=False), f"{opens}\n{question}\n").guesses
 
 
+def test_a_root_without_a_sys_tells_by_its_names_what_is_open(machine: Tree) -> None:
+    machine.mount("/", f"/dev/mapper/luks-{OTHER}").write("dev/dm-0").write("dev/sdb1")
+    machine.link(f"dev/mapper/luks-{OTHER}", "../dm-0").by("uuid", "F00D", "dm-0")
+    machine.by("uuid", OTHER, "sdb1")
+    script = f"cryptomount -u {OTHER}\nsearch --fs-uuid --set=x CAFE\n"
+    assert not _run(machine.touch("boot/flag"), script).guesses
+
+
 def test_partitions_inside_of_partitions_are_not_known(machine: Tree) -> None:
     machine.mount("/", "/dev/sda2").write("dev/sda2").by("uuid", "F00D", "sda2")
     with pytest.raises(Unseen, match="a partition inside of one"):
