@@ -99,15 +99,26 @@ def find_start(
         start = _unmounted(sysroot, disks, release, modules, loader)
     else:
         start = _mounted(sysroot, disks, release, modules, loader)
-    if loader and loader.path and not _is_beside(start, loader, disks, own):
+    if loader and loader.path and not _is_beside(start, loader, disks, own, release):
         return _of_image(start, disks, loader)
     return start
 
 
-def _is_beside(start: Start, loader: BootOption, disks: RootDisks, own: GrubPath | None) -> bool:
-    """Is a grub.cfg beside the image, and leads to this system's?  Another one may be left over: its image tells."""
+def _is_beside(
+    start: Start,
+    loader: BootOption,
+    disks: RootDisks,
+    own: GrubPath | None,
+    release: dict[str, str],
+) -> bool:
+    """Is a grub.cfg beside the image, and leads to this system's?  Another one may be left over: its image tells.
+
+    rhboot's GRUB reads the one beside it whatever its prefix is (normal/main.c, $fw_path).
+    """
     if start.place is None or start.place.path.lower() != loader.directory.lower():
         return False
+    if {"fedora", "rhel"} & {*system_ids(release)}:
+        return True
     try:
         device = disks.device(own.device) if own else None
         text = disks.read(start.place._replace(path=f"{start.place.path}/grub.cfg"))

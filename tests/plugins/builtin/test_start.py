@@ -383,6 +383,8 @@ def test_a_stub_that_an_earlier_system_has_left_is_read_where_the_image_says_so(
     said = stage(uefi, capsys)
     assert (said["outcome"], codes(said)) == ("would-stage", [])
     assert said["cmdline"].endswith(end)
+    uefi.write("etc/os-release", "ID=mine\nID_LIKE=fedora\n")  # $fw_path comes before the prefix
+    assert stage(uefi, capsys)["cmdline"].endswith("old")
 
 
 def test_another_distributions_grub_is_followed_to_its_configuration(
