@@ -35,6 +35,7 @@ class Embedded(NamedTuple):
 
     prefix: str  # (,gpt2)/boot/grub; without a disk: on the one it was started from
     script: str = ""  # it is run before anything else: search.fs_uuid ...
+    beside: bool = False  # rhboot's, and Debian's and Ubuntu's from 2.12: the grub.cfg beside it is tried first
 
 
 class Damaged(Exception):
@@ -111,7 +112,8 @@ def of_efi(image: bytes) -> Embedded:
             if image[at : at + 8] == b"mods\0\0\0\0":
                 size, start = struct.unpack_from("<II", image, at + 16)
                 form = ("<I4xQQ", 24) if wide else ("<III", 12)
-                return _embedded(image[start : start + size], *form)
+                found = _embedded(image[start : start + size], *form)
+                return found._replace(beside=b"fw_path" in image)
     except struct.error:
         raise Damaged("it is cut off") from None
     raise Damaged("it is not GRUB")

@@ -113,18 +113,21 @@ def _is_beside(
 ) -> bool:
     """Is a grub.cfg beside the image, and leads to this system's?  Another one may be left over: its image tells.
 
-    rhboot's GRUB reads the one beside it whatever its prefix is (normal/main.c, $fw_path).
+    A GRUB that knows $fw_path reads the one beside it whatever its prefix is (rhboot's normal/main.c).
     """
     if start.place is None or start.place.path.lower() != loader.directory.lower():
         return False
-    if {"fedora", "rhel"} & {*system_ids(release)}:
-        return True
     try:
         device = disks.device(own.device) if own else None
         text = disks.read(start.place._replace(path=f"{start.place.path}/grub.cfg"))
     except (DiskError, Unseen):
         return True
-    return device is None or (device.uuid or "?").encode() in text
+    if device is None or (device.uuid or "?").encode() in text:
+        return True
+    images = _images(disks, loader, start.cpu)
+    return bool({"fedora", "rhel"} & {*system_ids(release)}) or any(
+        each.beside for _, each in images
+    )
 
 
 def _of_image(start: Start, disks: RootDisks, loader: BootOption) -> Start:

@@ -360,6 +360,7 @@ def test_what_is_built_into_the_image_counts_before_the_distributions_directory(
         (bootcode.efi("/EFI/debian"), "old"),
         (bootcode.efi("/EFI/debian", "configfile (memdisk)/grub.cfg\n"), "old"),
         ("MZ no GRUB", "old"),
+        (bootcode.efi("(,msdos2)/boot/grub") + b"fw_path", "old"),  # Debian 13's
     ],
 )
 @pytest.mark.parametrize("mounted", [False, True])
