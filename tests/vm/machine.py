@@ -436,6 +436,14 @@ class VirtualMachine:
         while text not in self.console(since.console):
             self._poll(end, f"waiting for {text} on the console")
 
+    def resets_itself(self, since: Mark, timeout: float = BOOT_SECONDS) -> None:
+        """Wait for a reset that has come since then; the boot behind it need not come to its end."""
+        end = self._clock() + timeout
+        while self.resets == since.resets:
+            self._poll(end, "waiting for a reset")
+        self._forget_translations()
+        self._run_on()
+
     def power_off(self, command: str, timeout: float = SHELL_SECONDS) -> Mark:
         """Say this in the shell, and wait until the machine is off; the moment before."""
         before = self.mark()
