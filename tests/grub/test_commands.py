@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from kexec_hook.disks.directories import PartitionDisks
+from kexec_hook.report import grubeval
 from tests.grub.behaviour import behaviours
 
 TABLE = {
@@ -55,3 +59,15 @@ TABLE = {
     "insmod of a missing module is an error without a status": ("insmod nosuch; p $?", "1:<0>\n"),
 }  # fmt: skip
 test_kexec_hook, test_grub_emu, running = behaviours(TABLE)
+
+
+@pytest.mark.parametrize(
+    "line", ["gptprio.next -d usr -u usr_uuid", "gptsync hd0 1", "parttool hd0,1 boot+"]
+)
+def test_a_command_that_changes_the_partition_table_is_refused(line: str) -> None:
+    disks = PartitionDisks([])
+    machine = grubeval.make_machine(disks, "upstream", "pc", "i386", "(hd0,gpt1)/boot/grub", {})
+    grubeval.script(machine, "script", line.encode())
+    assert [refusal.reason for refusal in machine.refusals] == [
+        f"`{line.split()[0]}` changes hardware, disks or memory before Linux starts"
+    ]

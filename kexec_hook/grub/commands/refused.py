@@ -57,9 +57,9 @@ def other_module(m: Machine, call: Call) -> int:
 
 @command(
     "915resolution", "acpi", "badram", "cmosclean", "cmosset", "cutmem", "drivemap", "efiemu_loadcore", "fakebios",
-    "gptsync", "hdparm", "inb", "inl", "inw", "loadbios", "macppcbless", "mactelbless", "nativedisk", "outb", "outl",
-    "outw", "parttool", "read_byte", "read_dword", "read_word", "setpci", "write_byte", "write_dword", "write_word",
-    "wrmsr",
+    "gptprio.next", "gptsync", "hdparm", "inb", "inl", "inw", "loadbios", "macppcbless", "mactelbless", "nativedisk",
+    "outb", "outl", "outw", "parttool", "read_byte", "read_dword", "read_word", "setpci", "write_byte", "write_dword",
+    "write_word", "wrmsr",
 )  # fmt: skip
 def hardware(m: Machine, call: Call) -> int:
     m.refusals.append(
