@@ -71,3 +71,11 @@ def test_a_command_that_changes_the_partition_table_is_refused(line: str) -> Non
     assert [refusal.reason for refusal in machine.refusals] == [
         f"`{line.split()[0]}` changes hardware, disks or memory before Linux starts"
     ]
+
+
+def test_which_system_the_partition_table_puts_first_is_not_known() -> None:
+    disks = PartitionDisks([])
+    machine = grubeval.make_machine(disks, "upstream", "pc", "i386", "(hd0,gpt1)/boot/grub", {})
+    script = b"gptpriority hd0 2 a; gptpriority hd0 4 b; if [ $a -lt $b ]; then echo b; fi"
+    grubeval.script(machine, "script", script)
+    assert machine.guesses[0].reason == "`gptpriority` asks the partition table"

@@ -27,6 +27,13 @@ def cpuid(m: Machine, call: Call) -> int:
     return OK if flag in known else TEST_FAILURE
 
 
+@command("gptpriority")
+def partition_table(m: Machine, call: Call) -> int:
+    """DISK PARTITION VARIABLE, of ChromeOS's GRUB and its kin: which of two systems goes first."""
+    m.guesses.append(Refusal(f"`{call.name}` asks the partition table", call.span))
+    return OK
+
+
 @command("uki")
 def uki(m: Machine, call: Call) -> int:
     """Makes entries of the unified kernel images beside GRUB's image (commands/blsuki.c)."""
