@@ -48,13 +48,15 @@ def env(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def answer(box: Box, env: dict[str, str], *argv: str) -> tuple[int, bytes, bytes]:
     host = box.host
-    code = (
-        "import sys\nfrom kexec_hook.__main__ import run\n"
+    # A file, as the installed command is one: Python 3.9 cannot begin anew what -c was given.
+    driver = box.lib / "driver.py"
+    driver.write_text(
+        "from kexec_hook.__main__ import run\n"
         "from kexec_hook.system.process import Programs\nfrom kexec_hook.system.host import Host\n"
-        f"run(Host({host.root!r}, Programs({host.programs.path!r}), {host.owner}, True))"
+        f"run(Host({host.root!r}, Programs({host.programs.path!r}), {host.owner}, True))\n"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **env}
-    argv = (sys.executable, "-c", code, *argv)
+    argv = (sys.executable, str(driver), *argv)
     done = subprocess.run([word.encode() for word in argv], capture_output=True, env=environment)
     return done.returncode, done.stdout, done.stderr
 
