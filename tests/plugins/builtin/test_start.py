@@ -181,6 +181,13 @@ def mounted_nowhere(tree: Tree, files: dict[str, str | bytes]) -> None:
     images.fat(tree / "dev/sda1", Tree(content, files).root)
 
 
+def on_esp(tree: Tree, files: dict[str, str | bytes], *, mounted: bool) -> None:
+    mounted_nowhere(tree, files)
+    if mounted:
+        tree.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
+        tree.fill({f"boot/efi/{path}": content for path, content in files.items()})
+
+
 STUB = "search.fs_uuid {} root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
 
 
@@ -220,10 +227,7 @@ def test_an_entry_without_a_file_starts_the_removable_path(
     esp: dict[str, str | bytes] = {"EFI/debian/grub.cfg": STUB.format(UUID)}
     for image, end in (("", "here"), (bootcode.efi("(,msdos2)/boot/other"), "followed")):
         esp.update({"EFI/BOOT/BOOTX64.EFI": image} if image else {})
-        mounted_nowhere(uefi, esp)
-        if mounted:
-            uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
-            uefi.fill({f"boot/efi/{path}": content for path, content in esp.items()})
+        on_esp(uefi, esp, mounted=mounted)
         said = stage(uefi, capsys)
         assert (said["outcome"], codes(said)) == ("would-stage", [])
         assert said["cmdline"].endswith(end)
@@ -338,10 +342,7 @@ def test_what_is_built_into_the_image_counts_before_the_distributions_directory(
     there = f"search.fs_uuid {UUID} root\n{linux('there')}"
     image: bytes | str = bootcode.efi(prefix) if prefix else "MZ no GRUB"
     esp = {file: image, "EFI/debian/grub.cfg": STUB.format(UUID), "EFI/other/grub.cfg": there}
-    mounted_nowhere(uefi, esp)
-    if mounted:
-        uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
-        uefi.fill({f"boot/efi/{path}": content for path, content in esp.items()})
+    on_esp(uefi, esp, mounted=mounted)
     said = stage(uefi, capsys)
     assert (said["outcome"], codes(said)) == ("would-stage", [])
     assert said["cmdline"].endswith(end)
@@ -377,10 +378,7 @@ def test_a_stub_that_an_earlier_system_has_left_is_read_where_the_image_says_so(
         "EFI/debian/grubx64.efi": image,
         "EFI/debian/grub.cfg": STUB.format(OTHER),
     }
-    mounted_nowhere(uefi, esp)
-    if mounted:
-        uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1")
-        uefi.fill({f"boot/efi/{path}": content for path, content in esp.items()})
+    on_esp(uefi, esp, mounted=mounted)
     said = stage(uefi, capsys)
     assert (said["outcome"], codes(said)) == ("would-stage", [])
     assert said["cmdline"].endswith(end)
