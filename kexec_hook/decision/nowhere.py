@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kexec_hook.plugins.api import Objection
-from kexec_hook.system.distribution import SUSE_LOADER, Distribution, other_loader
+from kexec_hook.plugins.builtin.grub import other_loader
+from kexec_hook.system.distribution import Distribution
 
 if TYPE_CHECKING:
     from kexec_hook.system.sysroot import Sysroot
@@ -20,10 +21,7 @@ def no_configuration(sysroot: Sysroot) -> Objection:
                 code="no-configuration",
                 fix="put /boot on a file system that GRUB reads",
             )
-    other = other_loader(sysroot)
-    if other:
-        return Objection(f"{SUSE_LOADER} names {other}, which reads no grub.cfg", code="not-grub")
-    return Objection(
+    return other_loader(sysroot) or Objection(
         "there is no GRUB configuration: no grub.cfg in /boot/grub or /boot/grub2",
         code="no-configuration",
         fix=Distribution(sysroot).make_config,

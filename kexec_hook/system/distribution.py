@@ -62,7 +62,7 @@ def system_ids(release: dict[str, str]) -> list[str]:
     return [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
 
 
-def other_loader(sysroot: Sysroot) -> str:
+def other_loader_name(sysroot: Sysroot) -> str:
     """The loader that openSUSE's sdbootutil has installed, which reads no grub.cfg; else empty."""
     if not {"suse", "opensuse"} & set(system_ids(os_release(sysroot))):
         return ""

@@ -25,7 +25,7 @@ from kexec_hook.plugins.builtin.start import (
     is_another,
     unfollowed,
 )
-from kexec_hook.system.distribution import SUSE_LOADER, os_release, other_loader, system_ids
+from kexec_hook.system.distribution import SUSE_LOADER, os_release, other_loader_name, system_ids
 from kexec_hook.system.host import machine
 from kexec_hook.system.reach import join, parts_of
 from kexec_hook.system.sysroot import FILE_LIMIT, NotPermittedError, Sysroot, SysrootError, kind_of
@@ -103,9 +103,11 @@ def _grub_cfg(place: GrubPath) -> GrubPath:
 @hookimpl
 def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objection]:
     """Where GRUB's paths mean something else, and where the firmware starts something else than this GRUB."""
+    # without a configuration, the decision says so itself
+    other = other_loader(sysroot) if decision.evaluation else None
     found = [
         *_architecture(decision),
-        *_other_loader(decision),
+        *([other] if other else ()),
         *_relative_paths(decision),
         *_firmware(decision),
     ]
@@ -226,12 +228,12 @@ def _uuid_of(disks: RootDisks, prefix: str) -> str:
     return device.uuid if device else ""
 
 
-def _other_loader(decision: Decision) -> Iterator[Objection]:
-    if decision.evaluation is None:
-        return  # without a configuration, the decision says so itself
-    other = other_loader(decision.sysroot)
-    if other:
-        yield Objection(f"{SUSE_LOADER} names {other}, which reads no grub.cfg", code="not-grub")
+def other_loader(sysroot: Sysroot) -> Objection | None:
+    """Where openSUSE starts something that reads no grub.cfg."""
+    name = other_loader_name(sysroot)
+    if not name:
+        return None
+    return Objection(f"{SUSE_LOADER} names {name}, which reads no grub.cfg", code="not-grub")
 
 
 def _architecture(decision: Decision) -> Iterator[Objection]:
