@@ -35,7 +35,7 @@ class Drive:
         self.name = name  # GRUB's
         self.aliases: list[str] = []
         self.why = why  # where the name comes from
-        self.fixed = False  # it was seen by somebody, or proven: it does not change any more
+        self.fixed = False  # somebody told its name, which does not change any more
 
     def goes_by(self, name: str) -> bool:
         """Is this one of its names?  A container's id may be written in any case, and from 2.12 on with dashes."""
@@ -200,6 +200,11 @@ class Drives:
         firmware = [other for other in self._drives.values() if re.fullmatch(_FIRMWARE, other.name)]
         unknown = [other for other in firmware if other.why == UNTOLD]
         return drive in unknown and len(unknown) > 1
+
+    def is_known(self, hint: str, drive: Drive) -> bool:
+        """Does GRUB certainly call the drive of a hint so?"""
+        disk = split(hint.rstrip(","))[0]
+        return drive.goes_by(disk) and not self.is_guess(drive)
 
     def in_known_order(self, one: Drive, other: Drive) -> bool:
         """Is it more than a guess which of two GRUB comes to first?

@@ -35,7 +35,6 @@ def answer(
     if not names:
         _refuse_doubt(drives, candidates, value)
     for unit in (candidate.unit for candidate in candidates if candidate.unseen is None):
-        unit.drive.fixed = True
         names.append(drives.promise_name(unit))
     return names
 
@@ -43,11 +42,15 @@ def answer(
 def _hinted(
     drives: Drives, candidates: Sequence[Candidate], hint: str, *, unless: bool
 ) -> Iterator[str]:
-    """The names by which a hint finds something; of `hd0,` the partitions from the first on.  Unseen, unless"""
+    """The names by which a hint finds something; of `hd0,` the partitions from the first on.  Unseen, unless
+
+    Where one file system alone answers, the hint says how GRUB calls its disk.  Where several do, the hint decides
+    which of them GRUB takes, and counts only if it is certain that GRUB calls the disk so.
+    """
     whole = hint.endswith(",")
     fitting = [c for c in candidates if drives.may_be_called(hint, c.unit)]
-    if not unless and _elsewhere(fitting):
-        fitting = [c for c in fitting if not drives.is_guess(c.unit.drive)]
+    if not unless and fitting and any(c.system is not fitting[0].system for c in candidates):
+        fitting = [c for c in fitting if drives.is_known(hint, c.unit.drive)]
         if not fitting:
             raise number_unknown(hint.rstrip(","), _UNIQUE)
     for candidate in (fitting[::-1] if whole else fitting) or candidates:

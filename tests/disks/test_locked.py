@@ -110,6 +110,7 @@ def test_one_that_is_open_or_not_looked_into_is_no_question(
     machine: Tree, opens: str, question: str
 ) -> None:
     machine.write("dev/sdb1").by("uuid", OTHER, "sdb1").by("uuid", LOCKED, "sda3")
+    machine.cmdline("BOOT_IMAGE=(hd0,msdos2)/vmlinuz ro")
     assert not _run(_encrypted(machine, boot=False), f"{opens}\n{question}\n").guesses
 
 

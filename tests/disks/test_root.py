@@ -614,10 +614,15 @@ def test_a_hint_is_answered_as_it_was_written(plain: Tree) -> None:
     assert plain.disks().find("fs_uuid", UUID, ["hd2,"]) == ["hd2,gpt2", "hd2,gpt2"]
 
 
-def test_a_name_that_was_given_out_does_not_change_any_more(plain: Tree) -> None:
-    disks = plain.disks()
+def test_a_name_that_a_search_gave_out_stays_true_when_a_hint_tells_a_better_one(
+    plain: Tree,
+) -> None:
+    disks = plain.touch("boot/vmlinuz").disks()
     assert disks.find("fs_uuid", UUID) == ["hd0,gpt2"]
-    assert disks.find("fs_uuid", UUID, ["hd1,gpt2"]) == ["hd0,gpt2"]
+    assert disks.find("fs_uuid", UUID, ["hd1,gpt2"])[0] == "hd1,gpt2"
+    for name in ("hd0,gpt2", "hd1,gpt2"):
+        assert where(disks, name, "/boot/vmlinuz") == "/boot/vmlinuz"
+    assert disks.contradiction  # to be read once more, with the better name
 
 
 def test_two_disks_change_places_when_a_hint_says_so(machine: Tree) -> None:

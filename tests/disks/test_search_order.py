@@ -42,8 +42,36 @@ def test_within_a_disk_the_last_partition_comes_first(two_disks: Tree) -> None:
 
 @pytest.mark.parametrize("hint", ["hd0,", "hd0,gpt1"])
 def test_a_hinted_disk_is_searched_from_its_first_partition(two_disks: Tree, hint: str) -> None:
+    two_disks.cmdline("BOOT_IMAGE=(hd0,gpt1)/vmlinuz root=/dev/sda2 ro")
     (two_disks / "srv/flag").unlink()
     assert two_disks.disks().find("file", "/flag", [hint])[0] == "hd0,gpt1"
+
+
+@pytest.mark.parametrize("hint", ["hd0,", "hd0,gpt1", "hd1,gpt1", "hd1,"])
+def test_a_hint_decides_nothing_where_the_number_of_its_disk_is_a_guess(
+    two_disks: Tree, hint: str
+) -> None:
+    """GRUB takes sda1 if it calls that disk so, and sda2 if not."""
+    (two_disks / "srv/flag").unlink()
+    with pytest.raises(Unseen) as caught:
+        two_disks.disks().find("file", "/flag", [hint])
+    disk = hint.partition(",")[0]
+    assert (
+        caught.value.reason == f"which disk GRUB calls ({disk}) is not known, as there are several"
+    )
+
+
+def test_a_hint_for_one_disk_alone_says_more_than_a_guess_that_a_search_gave_out(
+    two_disks: Tree,
+) -> None:
+    """The search without a hint has sdb1 as hd1,gpt1; the hint says then that the disk is hd0."""
+    two_disks.cmdline("")
+    disks = two_disks.disks()
+    uuid = "00000000-0000-4000-8000-000000000011"
+    assert disks.find("fs_uuid", uuid) == ["hd1,gpt1"]
+    assert disks.find("fs_uuid", uuid, ["hd0,"])[0] == "hd0,gpt1"
+    assert disks.contradiction == {"sdb": ("hd0", "from the hint of a search")}
+    assert disks.find("file", "/flag", ["hd0,"])[0] == "hd0,gpt1"
 
 
 def test_which_of_two_disks_has_it_first_is_not_known(two_disks: Tree) -> None:
@@ -76,13 +104,17 @@ def test_a_hint_that_comes_after_a_guess_leaves_the_other_disk_unknown(two_disks
         disks.find("file", "/flag")
 
 
-def test_a_hint_that_only_one_of_them_can_be_is_believed(two_disks: Tree) -> None:
+def test_a_hint_that_only_one_of_them_can_be_is_believed_where_the_number_is_known(
+    two_disks: Tree,
+) -> None:
+    two_disks.cmdline("BOOT_IMAGE=(hd1,gpt1)/vmlinuz root=/dev/sda2 ro")
     assert two_disks.disks().find("file", "/flag", ["hd1,gpt2"])[0] == "hd1,gpt2"
 
 
 def test_a_hinted_disk_with_a_partition_that_cannot_be_read_is_not_known(two_disks: Tree) -> None:
     """GRUB may find it on sda1, which comes before sda2."""
     two_disks.mounts = [line for line in two_disks.mounts if " /boot " not in line]
+    two_disks.cmdline("BOOT_IMAGE=(hd0,gpt2)/boot/vmlinuz root=/dev/sda2 ro")
     (two_disks / "srv/flag").unlink()
     with pytest.raises(Unseen) as caught:
         two_disks.disks().find("file", "/flag", ["hd0,"])
