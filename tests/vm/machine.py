@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -18,7 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 RESET = "RESET"  # QMP's event
 
@@ -66,6 +67,13 @@ class Booted:
     def same_as_grub(self) -> tuple[str, bytes, bytes]:
         """What has to be the same whoever booted it."""
         return self.release, self.cmdline, self.grubenv
+
+
+class Moment(NamedTuple):
+    """Seconds since a command was said."""
+
+    wall: float
+    cpu: float  # that QEMU has used
 
 
 @dataclass(frozen=True)
@@ -230,6 +238,12 @@ class VirtualMachine:
                 waited = max(waited, int(file.read_text().split()[1]))
         return time.monotonic() - waited / 1e9
 
+    def _cpu(self) -> float:
+        """Seconds of processor time that QEMU has used."""
+        assert self._process
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _poll(self, end: float, what: str) -> None:
         """Take in what has been said meanwhile."""
         for data in _received(self._qmp):
@@ -342,23 +356,27 @@ class VirtualMachine:
         answer = self._ask(command)
         return self._booted(before, timeout, command, answer)
 
-    def watch(self, command: str, signs: Sequence[str]) -> tuple[Booted, list[float]]:
-        """Reboot, and the seconds until each of these was there, in their order: RESET, or a text on the console."""
+    def watch(
+        self, command: str, signs: Sequence[str]
+    ) -> tuple[Booted, list[Moment], list[Moment]]:
+        """Reboot; when each of these was there, in their order: RESET, or a text on the console; and all looks."""
         before = self.mark()
-        started, end = time.monotonic(), self._clock() + BOOT_SECONDS
+        started, end = Moment(time.monotonic(), self._cpu()), self._clock() + BOOT_SECONDS
         answer = self._ask(command)
-        moments: list[float] = []
+        moments: list[Moment] = []
+        looks = [Moment(0.0, 0.0)]
         while len(moments) < len(signs):
+            looks.append(Moment(time.monotonic() - started.wall, self._cpu() - started.cpu))
             sign = signs[len(moments)]
             if (
                 self.resets > before.resets
                 if sign == RESET
                 else sign in self.console(before.console)
             ):
-                moments.append(time.monotonic() - started)
+                moments.append(looks[-1])
             else:
                 self._poll(end, f"waiting for {sign} after `{command}`")
-        return self._booted(before, BOOT_SECONDS, command, answer), moments
+        return self._booted(before, BOOT_SECONDS, command, answer), moments, looks
 
     def booted(self, timeout: float = BOOT_SECONDS) -> Booted:
         """Wait for the end of the first boot."""
