@@ -223,7 +223,19 @@ class Volume:
             here
         ):  # its `..` is itself: the top of a btrfs subvolume has no other parent to GRUB
             return here
+        if self._may_be_subvolume(here):
+            raise Hidden(
+                f"whether {join(here)} is a subvolume cannot be told from a copy of its files"
+            )
         return here[:-1] if len(here) > len(base) else base
+
+    def _may_be_subvolume(self, here: Parts) -> bool:
+        """Below the top of a btrfs of which another root has a copy: only st_dev tells a subvolume."""
+        node = self._seen.get(here)
+        if self.kind != "btrfs" or self.sysroot.is_host or not here or not node or not node.mount:
+            return False
+        above = self.sysroot.stat(node.mount.point + "/..")
+        return not node.mount.root and (above is None or above.st_dev == node.device)
 
     def _is_subvolume(self, here: Parts) -> bool:
         if here in self._subvolumes or self.kind != "btrfs" or not here:

@@ -364,6 +364,19 @@ def test_dot_dot_does_not_leave_a_subvolume(btrfs: Tree) -> None:
     assert where(disks, "hd0,gpt2", "/@/../boot/vmlinuz-6.1") == "/boot/vmlinuz-6.1"
 
 
+def test_a_copy_does_not_tell_which_directories_below_the_top_of_btrfs_are_subvolumes(
+    btrfs: Tree,
+) -> None:
+    """`..` leads up from a directory, and nowhere from a subvolume."""
+    btrfs.mount("/top", "/dev/sda2", "btrfs", "/", "0:25", "rw,subvolid=5,subvol=/")
+    btrfs.touch("top/@snap/x", "top/x", "top/@snap/dir/y")
+    disks = btrfs.disks()
+    assert where(disks, "hd0,gpt2", "/@snap/./x") == "/top/@snap/x"
+    with pytest.raises(Unseen):
+        disks.stat(GrubPath("hd0,gpt2", "/@snap/../x"))
+    assert "whether /@snap is a subvolume" in disks.why_missing(GrubPath("hd0,gpt2", "/@snap/../x"))
+
+
 def test_btrfs_on_two_devices_answers_on_both(machine: Tree) -> None:
     machine.mount("/", "/dev/sdb2", "btrfs", "/@", "0:25", "rw,subvol=/@").by("uuid", UUID, "sda2")
     machine.mkdir(f"sys/fs/btrfs/{UUID}/devices", "sys/fs/btrfs/features").touch(
