@@ -34,11 +34,13 @@ from kexec_hook.plugins.asking import Plugins  # noqa: E402
 from kexec_hook.settings.conf import load_settings  # noqa: E402
 from kexec_hook.state.stamp import format_stamp  # noqa: E402
 from tests.bootfiles import cpio  # noqa: E402
+from tests.images import ext4  # noqa: E402
 from tests.machine import Box  # noqa: E402
 from tests.packages import deb_lab  # noqa: E402
 from tests.packages.chroot import ChrootError  # noqa: E402
 
 TREE = ROOT / "tests/roots/debian-12/tree"
+OTHER = "07f3d2c9-8c64-4e0f-9a3e-1d5b6a7f8e33"  # the tree's sda3
 INITRD = "boot/initrd.img-6.1.0-39-amd64"
 BEFORE = "fa8f5bd"  # what a dry run may cost is measured by what it cost then
 ENTRIES = {1000: 1.05, 10000: 0.35}  # of a menu, and the part of GRUB's time that they may take
@@ -115,6 +117,19 @@ def debian(directory: Path, lines: int) -> Path:
         config[end:end] = entry
     config[end:end] = ["\n"] * (lines - len(config))
     path.write_text("".join(config))
+    return root
+
+
+def looking(directory: Path, plain: Path) -> Path:
+    """The same with five questions about a partition that is not mounted: they are put to GRUB's own drivers."""
+    root = directory / "looking"
+    shutil.copytree(plain, root, symlinks=True)
+    (directory / "flags").mkdir()
+    (directory / "flags/3").touch()
+    ext4(root / "dev/sda3", directory / "flags", uuid=OTHER)
+    asks = "".join(f"if [ -f ($other)/{n} ]; then set flag={n}; fi\n" for n in range(5))
+    path = root / "boot/grub/grub.cfg"
+    path.write_text(f"search --fs-uuid --set=other {OTHER}\n{asks}{path.read_text()}")
     return root
 
 
@@ -358,6 +373,17 @@ def main() -> int:
         former = before(scratch / "before")
         if former:
             rows.append(Row(what, [kexec_hook, *dry], [former, *dry], 1.0, BEFORE, least=40))
+        looks = ["--root", str(looking(scratch, Path(dry[1]))), "stage", "--dry-run"]
+        rows.append(
+            Row(
+                "the same with five looks by grub-fstest",
+                [kexec_hook, *looks],
+                [kexec_hook, *dry],
+                0,
+                "without",
+                beyond=0.15,
+            )
+        )
         for count, limit in ENTRIES.items():
             root = many(scratch, count)
             ours = [kexec_hook, "grub-eval", str(root), "--default-only"]
