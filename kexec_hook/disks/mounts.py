@@ -242,7 +242,7 @@ def links_by(sysroot: Sysroot, what: str) -> dict[str, str]:
     for name in sysroot.listdir(f"/dev/disk/by-{what}"):
         node = sysroot.resolve(f"/dev/disk/by-{what}/{name}")
         if node.startswith("/dev/") and not node.startswith("/dev/disk/"):
-            found[node[len("/dev/") :]] = _unescape_udev(name)
+            found[node[len("/dev/") :]] = unescape_udev(name)
     return found
 
 
@@ -334,7 +334,7 @@ def _unescape(word: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), word)
 
 
-def _unescape_udev(name: str) -> str:
+def unescape_udev(name: str) -> str:
     """\\x20 and its kin, as udev writes what is not safe in a file name; each is a byte."""
     raw = re.sub(
         rb"\\x([0-9a-fA-F]{2})",

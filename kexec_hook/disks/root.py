@@ -338,6 +338,10 @@ class RootDisks(VolumeDisks):
         if not uuid and not system.mounts and self.sight.is_image(system):
             device = self.sight.identify(self._device(unit), system)
             uuid, label = device.uuid, device.label
+        if by == "label" and not label and system.nodes:
+            from kexec_hook.disks.untold import untold_label  # few configurations search by label
+
+            label = untold_label(self.sysroot, system)
         named, wanted = (uuid.lower(), value.lower()) if by == "fs_uuid" else (label, value)
         if not named or named != wanted:
             return False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kexec_hook.grub.disks import Unseen
+from kexec_hook.grub.disks import FindBy, Unseen
 from tests.tree import Tree
 
 UUID = "3b6c5f0e-7d0a-4a57-9e21-5b7d0c9e4a11"
@@ -27,11 +27,11 @@ def by_udev(tree: Tree, node: str, number: str) -> None:
     tree.write(f"run/udev/data/b{number}", f"I:1\n{known}G:systemd\n")
 
 
-def refuse(tree: Tree) -> None:
+def refuse(tree: Tree, by: FindBy = "fs_uuid", value: str = UUID) -> None:
     with pytest.raises(Unseen) as caught:
-        tree.disks().find("fs_uuid", UUID)
+        tree.disks().find(by, value)
     assert caught.value.reason == (
-        f"which disk GRUB finds first when it looks for {UUID} is not known, as there are several"
+        f"which disk GRUB finds first when it looks for {value} is not known, as there are several"
     )
     assert caught.value.code == "cannot-be-known"
 
@@ -84,3 +84,51 @@ def test_a_btrfs_of_two_devices_is_one_file_system(tmp_path: Path) -> None:
     devices = [disks.device(name) for name in names]
     assert len(names) == 2
     assert all(device and device.seen for device in devices)
+
+
+LABEL = "My disk"
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> Tree:
+    """/ is sda2; sdb2 is another file system of the same label, and has the link."""
+    made = Tree(tmp_path).mount("/", "/dev/sda2").touch("dev/sda2", "dev/sdb2", "boot/vmlinuz")
+    made.by("uuid", UUID, "sda2").by("uuid", UUID.replace("3", "4"), "sdb2")
+    made.by("partuuid", "11111111-aaaa-4bbb-8ccc-000000000001", "sda2")
+    made.by("partuuid", "22222222-aaaa-4bbb-8ccc-000000000001", "sdb2")
+    return made.by("label", r"My\x20disk", "sdb2")
+
+
+def labelled_by_udev(tree: Tree, usage: str = "filesystem") -> Tree:
+    known = (
+        rf"E:ID_FS_LABEL=My_disk\nE:ID_FS_LABEL_ENC=My\x20disk\nE:ID_FS_USAGE={usage}\n".replace(
+            r"\n", "\n"
+        )
+    )
+    tree.write("sys/class/block/sda2/dev", "8:2\n")
+    return tree.write("run/udev/data/b8:2", known)
+
+
+def test_udev_knows_a_label_that_has_no_link(alike: Tree) -> None:
+    assert alike.disks().find("label", LABEL) == ["hd1,gpt2"]
+    refuse(labelled_by_udev(alike), "label", LABEL)
+
+
+def test_a_container_of_that_label_is_no_file_system(alike: Tree) -> None:
+    assert labelled_by_udev(alike, "crypto").disks().find("label", LABEL) == ["hd1,gpt2"]
+
+
+def test_of_two_with_one_label_on_one_disk_the_last_partition_comes_first(alike: Tree) -> None:
+    (alike / r"dev/disk/by-label/My\x20disk").unlink()
+    alike.by("label", r"My\x20disk", "sda3").by("uuid", UUID.replace("3", "5"), "sda3")
+    alike.by("partuuid", "11111111-aaaa-4bbb-8ccc-000000000002", "sda3").touch("dev/sda3")
+    assert labelled_by_udev(alike).disks().find("label", LABEL) == ["hd0,gpt3", "hd0,gpt2"]
+
+
+@pytest.mark.parametrize("place", ["proc/cmdline", "etc/fstab"])
+def test_the_label_by_which_a_disk_was_mounted_is_its_own(alike: Tree, place: str) -> None:
+    for path in (alike / "dev/disk/by-label").iterdir():
+        path.unlink()
+    alike.by("label", "ROOT", "sdb2")
+    told = {"proc/cmdline": "ro root=LABEL=ROOT\n", "etc/fstab": "LABEL=ROOT / ext4 defaults 0 1\n"}
+    refuse(alike.write(place, told[place]), "label", "ROOT")
