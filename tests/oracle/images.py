@@ -49,10 +49,11 @@ class Content:
         for name, to in self.links.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).symlink_to(to)
+            os.utime(directory / name, (written(name), written(name)), follow_symlinks=False)
 
 
 def written(name: str) -> int:
-    """The time of a file's last change (seconds since the epoch, even, as FAT has it)."""
+    """The time of a file's or link's last change (seconds since the epoch, even, as FAT has it)."""
     return 1_600_000_000 + zlib.crc32(name.encode()) % 100 * 2
 
 

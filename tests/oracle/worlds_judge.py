@@ -134,13 +134,14 @@ class Built:
             host = self.world.shown(part, "/" + name)
             if host:
                 shown.links[host[1:]] = to
+                times[host[1:]] = images.written(name)
         for name in (*part.content.directories, *(["lost+found"] if part.kind == "ext4" else [])):
             host = self.world.shown(part, "/" + name)
             if host:
                 shown.directories.add(host[1:])
         shown.write(self.root)
         for name, when in times.items():
-            os.utime(self.root / name, (when, when))
+            os.utime(self.root / name, (when, when), follow_symlinks=False)
 
     def sight(self, readable: bool) -> None:
         """Put the images where the block devices would be, or what GRUB cannot read, or only in part."""
