@@ -15,6 +15,7 @@ from typing import Literal
 Family = Literal["hd", "lvm", "md", "crypto"]
 
 BOOT_IMAGE = "from BOOT_IMAGE in /proc/cmdline"
+HINT = "from the hint of a search"
 UNTOLD = "nothing tells its number"
 _PARTITION = r"(?P<disk>.*\d)p(?P<a>[1-9]\d*)|(?P<letters>[a-z]+)(?P<b>[1-9]\d*)"
 _WHOLE = r"(sr|dm-|md|nvme\d+n|mmcblk|pmem|ubd)\d+"
@@ -197,14 +198,21 @@ class Drives:
 
     def is_guess(self, drive: Drive) -> bool:
         """Could its name be another disk's?  Not where there is one disk, or where all others are known."""
+        return self._is_one_of_several(drive, (UNTOLD,))
+
+    def is_proven(self, drive: Drive) -> bool:
+        """The same for the order of a search: a hint is only what grub-mkconfig took the disk's number for."""
+        return not self._is_one_of_several(drive, (UNTOLD, HINT))
+
+    def _is_one_of_several(self, drive: Drive, whys: tuple[str, ...]) -> bool:
         firmware = [other for other in self._drives.values() if re.fullmatch(_FIRMWARE, other.name)]
-        unknown = [other for other in firmware if other.why == UNTOLD]
-        return drive in unknown and len(unknown) > 1
+        alike = [other for other in firmware if other.why in whys]
+        return drive in alike and len(alike) > 1
 
     def is_known(self, hint: str, drive: Drive) -> bool:
         """Does GRUB certainly call the drive of a hint so?"""
         disk = split(hint.rstrip(","))[0]
-        return drive.goes_by(disk) and not self.is_guess(drive)
+        return drive.goes_by(disk) and self.is_proven(drive)
 
     def in_known_order(self, one: Drive, other: Drive) -> bool:
         """Is it more than a guess which of two GRUB comes to first?
@@ -214,13 +222,11 @@ class Drives:
         """
         if one.family != "hd" or other.family != "hd":
             return False
-        if UNTOLD not in (one.why, other.why):
-            return True
         numbers = sorted(
             self._numbers()
         )  # with a gap, the number of the last one is none that GRUB gives
         no_gap = numbers == list(range(len(numbers)))
-        return no_gap and not (self.is_guess(one) or self.is_guess(other))
+        return no_gap and self.is_proven(one) and self.is_proven(other)
 
     def _numbers(self) -> list[int]:
         return [int(d.name[2:]) for d in self._drives.values() if re.fullmatch(r"hd\d+", d.name)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kexec_hook.disks.drives import BlockDevice, Drives, split
+from kexec_hook.disks.drives import HINT, BlockDevice, Drives, split
 from kexec_hook.disks.mounts import FileSystem
 from kexec_hook.grub.disks import Unseen
 from kexec_hook.tuples import NamedTuple
@@ -55,7 +55,7 @@ def _hinted(
             raise number_unknown(hint.rstrip(","), _UNIQUE)
     for candidate in (fitting[::-1] if whole else fitting) or candidates:
         if candidate.unseen is None:
-            name = drives.take_hint(hint, candidate.unit, "from the hint of a search")
+            name = drives.take_hint(hint, candidate.unit, HINT)
             if name:
                 unless = True
                 yield name

@@ -71,7 +71,17 @@ def test_a_hint_for_one_disk_alone_says_more_than_a_guess_that_a_search_gave_out
     assert disks.find("fs_uuid", uuid) == ["hd1,gpt1"]
     assert disks.find("fs_uuid", uuid, ["hd0,"])[0] == "hd0,gpt1"
     assert disks.contradiction == {"sdb": ("hd0", "from the hint of a search")}
-    assert disks.find("file", "/flag", ["hd0,"])[0] == "hd0,gpt1"
+
+
+def test_a_hint_for_one_disk_tells_not_in_which_order_grub_has_them(two_disks: Tree) -> None:
+    """It may be false: GRUB finds /flag on sda2 first if it calls sda hd0, and on sdb1 if it calls sdb so."""
+    two_disks.cmdline("")
+    disks = two_disks.disks()
+    uuid = "00000000-0000-4000-8000-000000000011"
+    assert disks.find("fs_uuid", uuid, ["hd0,gpt1"])[0] == "hd0,gpt1"
+    for hints in ((), ("hd0,",), ("hd0,gpt1",)):
+        with pytest.raises(Unseen):
+            disks.find("file", "/flag", hints)
 
 
 def test_which_of_two_disks_has_it_first_is_not_known(two_disks: Tree) -> None:
