@@ -42,20 +42,22 @@ def disk(core_image: bytes, signature: int = 0, start: int = 1, mended: bool = T
     return bytes(boot).ljust(start * SECTOR, b"\0") + bytes(laid) + bytes(64 * SECTOR)
 
 
+def program(text: bytes = b"", section: bytes = b".text") -> bytes:
+    """A program for UEFI with one section."""
+    optional = struct.pack("<H", 0x20B).ljust(240, b"\0")
+    header = struct.pack("<8sIIII16x", section, len(text), 0x1000, len(text), 0x400)
+    coff = struct.pack("<HHIIIHH", 0x8664, 1, 0, 0, 0, len(optional), 0)
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + coff + optional + header
+    return head.ljust(0x400, b"\0") + text
+
+
 def efi(prefix: str, script: str = "") -> bytes:
-    """grubx64.efi: a PE program whose section `mods` holds the objects."""
+    """grubx64.efi: a program whose section `mods` holds the objects."""
     objects = [_object(0, b"\x7fELF"), _object(3, prefix.encode() + b"\0")]
     if script:
         objects.append(_object(2, script.encode() + b"\0"))
     body = b"".join(objects)
-    mods = struct.pack("<4s4xQQ", b"mimg", 24, 24 + len(body)) + body
-    optional = struct.pack("<H", 0x20B).ljust(240, b"\0")
-    section = struct.pack("<8sIIII16x", b"mods", len(mods), 0x1000, len(mods), 0x400)
-    coff = struct.pack("<HHIIIHH", 0x8664, 1, 0, 0, 0, len(optional), 0)
-    head = (
-        b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + coff + optional + section
-    )
-    return head.ljust(0x400, b"\0") + mods
+    return program(struct.pack("<4s4xQQ", b"mimg", 24, 24 + len(body)) + body, b"mods")
 
 
 def _object(kind: int, data: bytes) -> bytes:

@@ -14,6 +14,7 @@ from kexec_hook.disks.mounts import links_by
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.plugins.api import Note, Objection
 from kexec_hook.system import efi
+from kexec_hook.system.sysroot import SysrootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,9 +25,14 @@ if TYPE_CHECKING:
     from kexec_hook.system.sysroot import Sysroot
 
 Seen = Literal["there", "missing", "unseen", "gone"]
+Kind = Literal["grub", "shim", "another", ""]
 
 # What GRUB's loaders, and those that start them (shim, its fallback, the removable path), are called.
 _GRUBS = r"grub|gcd|shim|(fb|boot)(x64|ia32|aa64|riscv64|loongarch64)\.efi$"
+_HEAD = 4096  # bytes: the table of a program's sections ends before
+_MODS = b"mods\0\0\0\0"  # grub-mkimage's section (util/mkimage.c), which no other program has
+_SHIM = b"UEFI SHIM\n"  # shim_version in shim's version.c
+_LARGEST_SHIM = 8 << 20  # bytes
 _SHOWN = {
     "network": "a network boot",
     "removable": "a removable disk",
@@ -41,7 +47,7 @@ def findings(sysroot: Sysroot, disks: RootDisks) -> Iterator[Objection | Note]:
     started = efi.started_by(sysroot)
     promised = efi.promised(sysroot)
     if started:
-        yield from _not_grub(started, disks)
+        yield from _not_grub(expected(sysroot, disks) or started, disks)
         yield from _gone(started, disks)
     if promised and not (started and same_grub(promised, started)):
         yield Objection(
@@ -162,6 +168,11 @@ def _not_grub(started: BootOption, disks: RootDisks) -> Iterator[Objection]:
             f"the firmware started {started.path}, which is not known to be GRUB",
             code="not-grub",
         )
+    elif started.path and (program := another_program(started, disks)):
+        yield Objection(
+            f"the firmware starts {program}, which is a program other than GRUB",
+            code="not-grub",
+        )
 
 
 def _gone(started: BootOption, disks: RootDisks) -> Iterator[Objection]:
@@ -183,10 +194,53 @@ def _gone(started: BootOption, disks: RootDisks) -> Iterator[Objection]:
 
 
 def is_grub(option: BootOption, disks: RootDisks) -> bool:
-    """Is the loader of an entry GRUB, or does it start GRUB, by its name or by the grub.cfg beside it?"""
-    return bool(re.match(_GRUBS, option.name)) or (
-        look(disks, option, f"{option.directory}/grub.cfg") == "there"
+    """Is the loader of an entry GRUB, or does it start GRUB, by its name, what it holds, or the grub.cfg beside it?"""
+    return (
+        bool(re.match(_GRUBS, option.name))
+        or look(disks, option, f"{option.directory}/grub.cfg") == "there"
+        or _kind(disks, option, option.path) == "grub"
     )
+
+
+def another_program(option: BootOption, disks: RootDisks) -> str:
+    """What is called as GRUB and shim are, and is a program that holds neither; empty where that is not certain.
+
+    The removable path, and shim, take what is there: rEFInd, systemd-boot, a kernel may be called grubx64.efi.
+    """
+    cpu = re.search(r"(x64|ia32|aa64|riscv64|loongarch64)?\.efi$", option.name)
+    if cpu is None or option.name.startswith("fb"):  # shim's fallback goes on to another entry
+        return ""
+    is_shim = option.name.startswith("shim")
+    kind = "shim" if is_shim else _kind(disks, option, option.path)
+    if kind != "shim":
+        return option.path if kind == "another" else ""
+    beside = f"{option.directory}/grub{cpu[1] or ''}.efi"
+    return beside if not option.second and _kind(disks, option, beside) == "another" else ""
+
+
+def _kind(disks: RootDisks, option: BootOption, path: str) -> Kind:
+    """What a program is by its image; empty where it cannot be read, or is no program for UEFI."""
+    for device in partitions(disks, option):
+        head = _beginning(disks, GrubPath(device.name, path), _HEAD)
+        if not _is_program(head):
+            continue
+        if _MODS in head:
+            return "grub"
+        return "shim" if _SHIM in _beginning(disks, GrubPath(device.name, path)) else "another"
+    return ""
+
+
+def _is_program(head: bytes) -> bool:
+    start = int.from_bytes(head[0x3C:0x40], "little")
+    return head[:2] == b"MZ" and head[start : start + 4] == b"PE\0\0"
+
+
+def _beginning(disks: RootDisks, path: GrubPath, size: int = _LARGEST_SHIM) -> bytes:
+    found = disks.locate(path)
+    try:
+        return disks.sysroot.head(found.host, size) if found else disks.read(path)
+    except (DiskError, SysrootError, Unseen):
+        return b""
 
 
 # The order
@@ -206,7 +260,8 @@ def _in_order(
         return
     candidates = list(_candidates(sysroot))
     if started is None:
-        if order and expected(sysroot, disks) is None:
+        first = expected(sysroot, disks)
+        if order and (not first or not is_grub(first, disks) or another_program(first, disks)):
             yield Objection(
                 "the firmware does not tell which boot entry started this system (BootCurrent), "
                 "and it is not certain which one it starts next",

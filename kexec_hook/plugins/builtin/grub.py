@@ -18,12 +18,10 @@ from kexec_hook.plugins.builtin.start import (
     MACHINES,
     OPEN_FIRMWARE,
     Start,
-    built_in,
     find_start,
     flavour_of,
-    holds_configuration,
     is_another,
-    unfollowed,
+    look_inside,
 )
 from kexec_hook.system.distribution import SUSE_LOADER, os_release, other_loader_name, system_ids
 from kexec_hook.system.host import machine
@@ -164,58 +162,51 @@ def _out_of_sight(decision: Decision) -> Iterator[Objection | Note]:
         except Unseen as unseen:
             why, fix = unseen.reason, unseen.fix
             continue
-        if not stub and _is_unknown(decision, loader):
-            yield Objection(
-                f"the firmware starts {loader.path}, which is another system's, and no grub.cfg beside it "
-                "tells which configuration that reads",
-                code="cannot-be-known",
-            )
-        elif not stub and _is_inside(decision, loader):
-            yield Objection(
-                f"the firmware starts {loader.path}, which has its configuration inside, and that is not followed",
-                code="cannot-be-known",
-            )
-        elif not stub:
-            yield from _unfollowed(decision, loader)
+        if not stub:
+            yield from _by_image(decision, loader)
         return
-    yield Objection(
+    yield _not_known(loader, why, fix)
+
+
+def _not_known(loader: BootOption, why: str, fix: str) -> Objection:
+    return Objection(
         f"the firmware starts {loader.path}, and which configuration that reads cannot be known: {why}",
         code="not-mounted",
         fix=fix,
     )
 
 
-def _is_unknown(decision: Decision, loader: BootOption) -> bool:
-    """Is this another distribution's GRUB, and its image tells nothing?"""
-    evaluation = decision.evaluation
-    if evaluation is None or not is_another(loader, os_release(decision.sysroot)):
-        return False
-    return built_in(decision.disks, loader, evaluation.config.cpu) is None
-
-
-def _is_inside(decision: Decision, loader: BootOption) -> bool:
-    evaluation = decision.evaluation
-    return evaluation is not None and holds_configuration(
-        decision.disks, loader, evaluation.config.cpu
-    )
-
-
-def _unfollowed(decision: Decision, loader: BootOption) -> Iterator[Objection | Note]:
-    """This system's grub.cfg was evaluated, as what is built into the image was not understood."""
+def _by_image(decision: Decision, loader: BootOption) -> Iterator[Objection | Note]:
+    """No grub.cfg is beside the image: what is built into it tells."""
     if decision.evaluation is None:
         return
     config = decision.evaluation.config
-    prefixes = (config.prefix, decision.evaluation.machine.get("prefix") or "")  # a stub changes it
-    uuids = [_uuid_of(decision.disks, prefix) for prefix in prefixes]
-    why, elsewhere = unfollowed(decision.disks, loader, config.cpu, uuids)
-    if elsewhere:
+    inside = look_inside(decision.disks, loader, config.cpu)
+    if not (inside and inside.place) and is_another(loader, os_release(decision.sysroot)):
         yield Objection(
-            f"the firmware starts {loader.path}, which leads elsewhere than to {config.path} ({why})",
-            code="other-grub",
+            f"the firmware starts {loader.path}, which is another system's, and no grub.cfg beside it "
+            "tells which configuration that reads",
+            code="cannot-be-known",
         )
-    elif why:
+    elif inside and inside.unseen:
+        yield _not_known(loader, inside.why, inside.fix)
+    elif inside and inside.holds:
+        yield Objection(
+            f"the firmware starts {loader.path}, which has its configuration inside, and that is not followed",
+            code="cannot-be-known",
+        )
+    elif inside and inside.why:
+        # This system's was evaluated; a stub changes the prefix.
+        prefixes = (config.prefix, decision.evaluation.machine.get("prefix") or "")
+        uuids = {_uuid_of(decision.disks, prefix).lower() for prefix in prefixes}
+        if inside.named and not uuids & inside.named:
+            yield Objection(
+                f"the firmware starts {loader.path}, which leads elsewhere than to {config.path} ({inside.why})",
+                code="other-grub",
+            )
+            return
         yield Note(
-            f"which configuration {loader.path} reads is not known ({why})",
+            f"which configuration {loader.path} reads is not known ({inside.why})",
             code="boot-code",
         )
 

@@ -99,40 +99,36 @@ def find_start(
         start = _unmounted(sysroot, disks, release, modules, loader)
     else:
         start = _mounted(sysroot, disks, release, modules, loader)
-    if loader and loader.path and not _is_beside(start, loader, disks, own, release):
-        return _of_image(start, disks, loader)
-    return start
+    if not loader or not loader.path or _leads_here(start, loader, disks, own):
+        return start
+    inside = look_inside(disks, loader, start.cpu)
+    # A GRUB that knows $fw_path reads the one beside it whatever its prefix is (rhboot's normal/main.c).
+    tries_beside = {"fedora", "rhel"} & {*system_ids(release)} or (inside and inside.beside)
+    if _is_beside(start, loader) and tries_beside:
+        return start
+    return _of_image(start, inside)
 
 
-def _is_beside(
-    start: Start,
-    loader: BootOption,
-    disks: RootDisks,
-    own: GrubPath | None,
-    release: dict[str, str],
-) -> bool:
-    """Is a grub.cfg beside the image, and leads to this system's?  Another one may be left over: its image tells.
+def _is_beside(start: Start, loader: BootOption) -> bool:
+    """Is the grub.cfg that was found beside the image?"""
+    return start.place is not None and start.place.path.lower() == loader.directory.lower()
 
-    A GRUB that knows $fw_path reads the one beside it whatever its prefix is (rhboot's normal/main.c).
-    """
-    if start.place is None or start.place.path.lower() != loader.directory.lower():
+
+def _leads_here(start: Start, loader: BootOption, disks: RootDisks, own: GrubPath | None) -> bool:
+    """Is a grub.cfg beside the image, and leads to this system's?  Another one may be left over: its image tells."""
+    if start.place is None or not _is_beside(start, loader):
         return False
     try:
         device = disks.device(own.device) if own else None
         text = disks.read(start.place._replace(path=f"{start.place.path}/grub.cfg"))
     except (DiskError, Unseen):
         return True
-    if device is None or (device.uuid or "?").encode() in text:
-        return True
-    images = _images(disks, loader, start.cpu)
-    return bool({"fedora", "rhel"} & {*system_ids(release)}) or any(
-        each.beside for _, each in images
-    )
+    return device is None or (device.uuid or "?").encode() in text
 
 
-def _of_image(start: Start, disks: RootDisks, loader: BootOption) -> Start:
+def _of_image(start: Start, inside: Inside | None) -> Start:
     """What is built into the image counts before a grub.cfg beside it, and before the distribution's directory."""
-    place = built_in(disks, loader, start.cpu)
+    place = inside.place if inside else None
     if place is None or (start.place and place.path.lower() == start.place.path.lower()):
         return start
     return start._replace(place=place, stub="", signed=False)
@@ -264,14 +260,40 @@ def _is_denied(sysroot: Sysroot, path: str) -> bool:
     return False
 
 
-def built_in(disks: RootDisks, loader: BootOption, cpu: str) -> GrubPath | None:
-    """The prefix that grub-install has built into the image, where that can be read and understood."""
-    for device, embedded in _images(disks, loader, cpu):
+class Inside(NamedTuple):
+    """What is built into the image of the GRUB that the firmware, or shim, starts."""
+
+    place: GrubPath | None = None  # the directory of its first grub.cfg; None: not known
+    why: str = ""  # it is not known
+    fix: str = ""
+    holds: bool = False  # it reads none: its configuration is in there (grub-mkstandalone)
+    unseen: bool = False  # whether it reads one cannot be seen
+    beside: bool = False  # it tries the grub.cfg beside it first
+    named: frozenset[str] = frozenset()  # the UUIDs that its script looks for, in small letters
+
+
+def look_inside(disks: RootDisks, loader: BootOption, cpu: str) -> Inside | None:
+    """Of the first image that can be read; None where there is none."""
+    device, embedded = next(_images(disks, loader, cpu), ("", None))
+    if embedded is None:
+        return None
+    named = frozenset(re.findall(_UUID, embedded.script.lower(), re.MULTILINE))
+    found = Inside(beside=embedded.beside, named=named)
+    if re.search(_INSIDE, embedded.script, re.MULTILINE):  # which goes on to $prefix on Debian's
+        prefix = GrubPath(device, embedded.prefix)
+        stub = prefix._replace(path=f"{prefix.path}/grub.cfg")
         try:
-            return _resolved(device, embedded, disks, loader)[0]
-        except Unseen:
-            continue
-    return None
+            reads = prefix.path.startswith("/") and disks.stat(stub)
+        except Unseen as unseen:
+            return found._replace(why=unseen.reason, fix=unseen.fix, unseen=True)
+        return found._replace(place=prefix) if reads else found._replace(holds=True)
+    if embedded.prefix.startswith("(memdisk)") or "enable_blscfg" in embedded.script:
+        return found._replace(holds=True)  # the second is SUSE's grubbls.efi
+    try:
+        place, why = _resolved(device, embedded, disks, loader)
+    except Unseen as unseen:
+        return found._replace(why=unseen.reason, fix=unseen.fix)
+    return found._replace(place=place, why=why)
 
 
 def _resolved(
@@ -283,33 +305,9 @@ def _resolved(
         return GrubPath(device, embedded.prefix), ""  # on its own partition
     node = bootorder.node_of(disks, loader.partuuid)
     disk = split_node(node[len("/dev/") :])[0] if node else ""
-    return bootcode.resolve(embedded, disk, disks)
-
-
-def unfollowed(
-    disks: RootDisks, loader: BootOption, cpu: str, uuids: Sequence[str]
-) -> tuple[str, bool]:
-    """Why it is not known where an image leads without a grub.cfg beside it; is it surely to none of these UUIDs?"""
-    for device, embedded in _images(disks, loader, cpu):
-        try:
-            place, why = _resolved(device, embedded, disks, loader)
-            if place or disks.stat(GrubPath(device, f"{embedded.prefix}/grub.cfg")):
-                return "", False
-        except Unseen as unseen:
-            why = unseen.reason
-        named = re.findall(_UUID, embedded.script.lower(), re.MULTILINE)
-        return why, bool(named) and not {uuid.lower() for uuid in uuids} & {*named}
-    return "", False
-
-
-def holds_configuration(disks: RootDisks, loader: BootOption, cpu: str) -> bool:
-    """Is the configuration inside of GRUB's image (grub-mkstandalone), or has it none (SUSE's grubbls.efi)?"""
-    device, embedded = next(iter(_images(disks, loader, cpu)), ("", None))
-    if embedded is None:
-        return False
-    if re.search(_INSIDE, embedded.script, re.MULTILINE):  # which goes on to $prefix on Debian's
-        return not disks.stat(GrubPath(device, f"{embedded.prefix}/grub.cfg"))
-    return embedded.prefix.startswith("(memdisk)") or "enable_blscfg" in embedded.script
+    place, why = bootcode.resolve(embedded, disk, disks)
+    on_its_own = GrubPath(device, f"{embedded.prefix}/grub.cfg")
+    return place, "" if place or disks.stat(on_its_own) else why
 
 
 def _images(disks: RootDisks, loader: BootOption, cpu: str) -> Iterator[tuple[str, Embedded]]:

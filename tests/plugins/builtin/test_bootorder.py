@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import uuid
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from kexec_hook.plugins.builtin import bootorder
 from kexec_hook.plugins.builtin.grub import kexec_hook_notes, kexec_hook_objections
 from kexec_hook.settings.conf import load_settings
 from kexec_hook.system import efi
+from tests import bootcode
 from tests.tree import Tree, node
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -105,6 +108,57 @@ def test_a_machine_that_grub_did_not_start_is_an_objection(uefi: Tree, path: str
     uefi.option(0xA, "Other", ESP_PART, path).boot_order(0xA, current=0xA)
     shown = path.replace("\\", "/")
     assert reasons(uefi) == [f"the firmware started {shown}, which is not known to be GRUB"]
+
+
+GRUB = bootcode.efi("/EFI/debian")
+SHIM_ITSELF = bootcode.program(bytes(9000) + b"UEFI SHIM\n$Version: 15.8 $\n")
+ANOTHER = bootcode.program(b"rEFInd, systemd-boot, a kernel")
+
+
+@pytest.mark.parametrize(
+    ("started", "files", "wrong"),
+    [
+        ("EFI/mine/shimx64.efi", {"grubx64.efi": GRUB}, ""),
+        ("EFI/mine/shimx64.efi", {"grubx64.efi": ANOTHER}, "grubx64.efi"),
+        ("EFI/mine/shim.efi", {"grub.efi": ANOTHER}, "grub.efi"),
+        ("EFI/mine/shimaa64.efi", {"grubaa64.efi": ANOTHER, "grubx64.efi": GRUB}, "grubaa64.efi"),
+        ("EFI/mine/grubx64.efi", {"grubx64.efi": ANOTHER, "grub.cfg": ""}, "grubx64.efi"),
+        ("EFI/BOOT/BOOTX64.EFI", {"BOOTX64.EFI": GRUB}, ""),
+        ("EFI/BOOT/BOOTX64.EFI", {"BOOTX64.EFI": ANOTHER, "grubx64.efi": GRUB}, "BOOTX64.EFI"),
+        ("EFI/BOOT/BOOTX64.EFI", {"BOOTX64.EFI": SHIM_ITSELF, "grubx64.efi": GRUB}, ""),
+        (
+            "EFI/BOOT/BOOTX64.EFI",
+            {"BOOTX64.EFI": SHIM_ITSELF, "grubx64.efi": ANOTHER},
+            "grubx64.efi",
+        ),
+        ("EFI/BOOT/BOOTX64.EFI", {"BOOTX64.EFI": SHIM_ITSELF, "fbx64.efi": ANOTHER}, ""),
+        ("EFI/mine/loader.efi", {"loader.efi": GRUB}, ""),
+    ],
+)
+@pytest.mark.parametrize("current", [1, None])
+def test_what_a_program_is_its_image_tells_whatever_its_name_is(
+    uefi: Tree, started: str, files: dict[str, bytes], wrong: str, current: int | None
+) -> None:
+    """rEFInd behind shim is called grubx64.efi, and the removable path takes everything."""
+    uefi.option(1, "x", ESP_PART, "\\" + started.replace("/", "\\"))
+    directory = started.rpartition("/")[0]
+    uefi.touch(f"boot/efi/{started}")
+    uefi.fill({f"boot/efi/{directory}/{name}": content for name, content in files.items()})
+    if current is None:  # then the first entry counts
+        (uefi.root / f"sys/firmware/efi/efivars/BootCurrent-{efi.GLOBAL}").unlink()
+        assert codes(uefi)[0] == (["boot-entry-missing"] if wrong else [])
+        return
+    said = f"the firmware starts /{directory}/{wrong}, which is a program other than GRUB"
+    assert [reason for reason in reasons(uefi) if "other than" in reason] == [said] * bool(wrong)
+
+
+def test_what_the_firmware_takes_from_a_disk_is_looked_at_as_well(uefi: Tree) -> None:
+    """An entry that names a disk alone starts the removable path."""
+    drive = struct.pack("<IQQ16sBB", 1, 2048, 1048576, uuid.UUID(ESP_PART).bytes_le, 2, 2)
+    uefi.device_option(1, "UEFI OS", node(4, 1, drive))
+    uefi.write("boot/efi/EFI/BOOT/BOOTX64.EFI", ANOTHER)
+    assert codes(uefi)[0] == ["not-grub"]
+    assert codes(uefi.write("boot/efi/EFI/BOOT/BOOTX64.EFI", GRUB))[0] == []
 
 
 def test_shim_that_was_told_to_start_something_else_is_an_objection(uefi: Tree) -> None:

@@ -304,6 +304,38 @@ def test_a_script_built_into_the_image_leads_somewhere_or_is_told(
         assert (said["cmdline"] or "").endswith(end)
 
 
+MEMDISK = "configfile (memdisk)/grub.cfg\n"
+
+
+def test_a_signed_image_of_debians_goes_on_to_its_prefix_wherever_it_lies(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its memdisk has a grub.cfg that reads $prefix/grub.cfg."""
+    uefi.write("etc/os-release", "ID=arch\n").grubcfg(linux("wrong"))
+    uefi.write("boot/other/grub.cfg", linux("followed"))
+    uefi.option(1, "GRUB", ESP_PART, "\\EFI\\mine\\grubx64.efi")
+    stub = STUB.format(UUID).replace("/boot/grub", "/boot/other")
+    image = bootcode.efi("/EFI/debian", MEMDISK)
+    on_esp(uefi, {"EFI/mine/grubx64.efi": image, "EFI/debian/grub.cfg": stub}, mounted=True)
+    said = stage(uefi, capsys)
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    assert said["cmdline"].endswith("followed")
+
+
+def test_a_prefix_that_something_hides_is_named(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uefi.mount("/boot/efi", "/dev/sda1", "vfat", device="8:1").grubcfg(linux("here"))
+    uefi.mount("/boot/efi/EFI/debian", "tmpfs", "tmpfs", device="0:99")
+    uefi.option(1, "GRUB", ESP_PART, "\\EFI\\mine\\grubx64.efi")
+    uefi.write("boot/efi/EFI/mine/grubx64.efi", bootcode.efi("/EFI/debian", MEMDISK))
+    (objection,) = stage(uefi, capsys)["objections"]
+    assert objection["code"] == "not-mounted"
+    assert objection["reason"].startswith(
+        "the firmware starts /EFI/mine/grubx64.efi, and which configuration that reads cannot be known: "
+    )
+
+
 @pytest.mark.parametrize("configured", [False, True])
 @pytest.mark.parametrize("loader", ["grub2-bls", "systemd-boot", "grub2-efi"])
 def test_where_sdbootutil_has_installed_the_loader_nobody_reads_grub_cfg(
