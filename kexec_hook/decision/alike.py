@@ -1,4 +1,4 @@
-"""Do two configurations that GRUB may read lead to the same boot?  Files are compared by their bytes."""
+"""Does all that GRUB may read, in each order in which it may find it, lead to the same boot?  By the files' bytes."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -7,12 +7,50 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from kexec_hook.grub.environment import ORDERS
+from kexec_hook.plugins.api import Objection
 from kexec_hook.system.sysroot import SysrootError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from kexec_hook.kernel.plan import Plan
-    from kexec_hook.plugins.api import Decision
+    from kexec_hook.plugins.api import BootConfig, Decision
     from kexec_hook.system.sysroot import Sysroot
+
+
+def unlike(
+    answer: Decision, config: BootConfig, ask: Callable[[BootConfig, int], Decision]
+) -> Iterator[Objection]:
+    """Every configuration that GRUB may read must boot the same, by whatever GRUB, in whatever order it finds files.
+
+    `ask` answers for a configuration, and for one of ORDERS.
+    """
+    for other in config.others:
+        why = difference(answer, ask(other, 0))
+        if why and other.path == config.path:
+            yield Objection(
+                f"which kind of GRUB reads {config.path} is not known, and what {config.flavour} and {other.flavour} "
+                f"boot is not the same: {why}",
+                code="cannot-be-known",
+                fix="set flavour in /etc/kexec-hook.conf",
+            )
+        elif why:
+            yield Objection(
+                f"GRUB may read {config.path} or {other.path}, and what they boot is not the same: {why}",
+                code="configurations-differ",
+                fix=config.sync,
+            )
+    patterns = answer.evaluation.machine.unordered if answer.evaluation else []
+    orders = ORDERS[1:] if patterns else ()
+    if any(difference(answer, ask(config, order)) for order in orders):
+        for pattern in patterns:
+            why = f"{pattern.reason} ({pattern.span})"
+            yield Objection(
+                f"what GRUB boots cannot be known: {why}",
+                code="cannot-be-known",
+                fix="take that out of the configuration",
+            )
 
 
 def difference(one: Decision, other: Decision) -> str:
@@ -21,6 +59,13 @@ def difference(one: Decision, other: Decision) -> str:
         return ""  # said already
     if other.evaluation and other.evaluation.machine.guesses:
         return other.evaluation.machine.guesses[0].reason
+    if (
+        other.evaluation
+        and one.evaluation
+        and other.evaluation.config.path != one.evaluation.config.path
+    ):
+        for pattern in other.evaluation.machine.unordered:
+            return pattern.reason
     if one.plan is None or other.plan is None:
         return "" if one.plan is other.plan else "one of them does not boot Linux"
     for what, mine, theirs in (

@@ -124,27 +124,14 @@ def _answer(decision: Decision, host: Host, plugins: Plugins) -> Decision:
 
         raise Refused(no_configuration(sysroot))
     answer = _ask_grub(decision, config, host, plugins)
-    return answer._replace(
-        objections=(*answer.objections, *_unlike(decision, answer, config, host, plugins))
-    )
+    if not config.others and not (answer.evaluation and answer.evaluation.machine.unordered):
+        return answer
+    from kexec_hook.decision.alike import unlike
 
+    def ask(other: BootConfig, order: int) -> Decision:
+        return _ask_grub(decision, other, host, plugins, order)
 
-def _unlike(
-    blank: Decision, answer: Decision, config: BootConfig, host: Host, plugins: Plugins
-) -> Iterator[Objection]:
-    """Every configuration that GRUB may read must boot the same."""
-    if not config.others:
-        return
-    from kexec_hook.decision.alike import difference
-
-    for other in config.others:
-        why = difference(answer, _ask_grub(blank, other, host, plugins))
-        if why:
-            yield Objection(
-                f"GRUB may read {config.path} or {other.path}, and what they boot is not the same: {why}",
-                code="configurations-differ",
-                fix=config.sync,
-            )
+    return answer._replace(objections=(*answer.objections, *unlike(answer, config, ask)))
 
 
 def _unwritable(decision: Decision) -> Iterator[Objection]:
@@ -189,12 +176,15 @@ def env_blocks(decision: Decision) -> tuple[EnvBlock, ...]:
     return tuple(EnvBlock(file, writes) for file, writes in found.items())
 
 
-def _ask_grub(decision: Decision, config: BootConfig, host: Host, plugins: Plugins) -> Decision:
+def _ask_grub(
+    decision: Decision, config: BootConfig, host: Host, plugins: Plugins, order: int = 0
+) -> Decision:
     """What GRUB would boot, or another entry of its menu."""
     settings = decision.settings
     if settings.flavour.value:
         config = config._replace(flavour=settings.flavour.value)
     machine = make_machine(config, decision.disks)
+    machine.order = order
     denied = set(decision.sysroot.denied)
     try:
         evaluation, objections = _evaluate(decision, config, machine, host, plugins)

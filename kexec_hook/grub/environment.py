@@ -15,6 +15,7 @@ from kexec_hook.grub.script.source import Span
 from kexec_hook.grub.script.syntax import Statement
 from kexec_hook.grub.values import Binding, Call, Entry, EnvWrite, Loaded, Problem, Refusal
 
+ORDERS = range(3)  # in which files may be found: sorted, turned by one, and backwards
 _DEEPEST_EVIDENCE = 12  # how far back a value's reads are kept
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Environment:
         self.problems: list[Problem] = []
         self.refusals: list[Refusal] = []
         self.guesses: list[Refusal] = []  # where the outcome hangs on the clock, keys or hardware
+        self.unordered: list[Refusal] = []  # where a pattern found files whose order is not known
+        self.order = 0  # which of ORDERS they are taken in
         self.absent: frozenset[str] = frozenset()  # commands that this platform's GRUB lacks
         self.unsure_commands: frozenset[str] = frozenset()  # commands that it may lack
         self.unsure: frozenset[str] = frozenset()  # variables that builds of GRUB differ in

@@ -125,7 +125,8 @@ class Expander(Files):
             return []
         if len(found) > 1 and not self._is_in_order(found):
             # GRUB goes through the directory as it lies on the disk; from ext4 the kernel tells it in another order.
-            self.guesses.append(Refusal(f"the order in which GRUB finds `{pattern}'", span))
+            self.unordered.append(Refusal(f"the order in which GRUB finds `{pattern}'", span))
+            return _in_another_order(found, self.order)
         return found
 
     def _is_in_order(self, found: list[str]) -> bool:
@@ -137,6 +138,11 @@ class Expander(Files):
             return self.disks.lists_in_order(self.path(directories.pop()))
         except (CommandError, Unseen):
             return False
+
+
+def _in_another_order(found: list[str], order: int) -> list[str]:
+    """0: as they are; in 1 and 2 each has another place, but for one in the middle: what hangs on the order shows."""
+    return [found, [*found[1:], found[0]], found[::-1]][order]
 
 
 def _append(slots: list[str | None], text: str | None) -> None:

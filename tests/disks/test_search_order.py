@@ -234,6 +234,42 @@ def test_a_directory_that_grubs_driver_lists_is_in_grubs_order(
 
 
 @pytest.mark.parametrize(
+    ("default", "lines", "known"),
+    [
+        ("/k/3", "menuentry $f --id $f {{ linux {linux} $1; initrd /boot/initrd }}", True),
+        ("0", "menuentry $f --id $f {{ linux {linux} $1; initrd /boot/initrd }}", False),
+        ("1", "menuentry $f --id $f {{ linux {linux} $1; initrd /boot/initrd }}", False),
+        ("x", "menuentry $f --id $f {{ linux {linux} $1; initrd /boot/initrd }}", False),
+        ("x", "last=$f", False),
+        ("x", 'if [ "$f" -pgt "$newest" ]; then newest=$f; fi', True),
+        ("3", "menuentry $f {{ true }}", True),
+    ],
+)
+def test_an_order_that_is_not_known_counts_only_where_something_hangs_on_it(
+    machine: Tree, default: str, lines: str, known: bool
+) -> None:
+    """Debian's live systems make an entry of each kernel in a directory."""
+    machine.touch("k/1", "k/2", "k/3")
+    linux = f"/boot/vmlinuz root=UUID={ROOT}"
+    config = (
+        f"insmod regexp\nset default={default}\nset newest=/k/0\nfor f in /k/*; do {lines.format(linux=linux)}; done\n"
+        f"menuentry own {{\nlinux {linux} last=$last newest=$newest\ninitrd /boot/initrd\n}}\n"
+    )
+    decision = decided(machine, config)
+    reasons = [objection.reason for objection in decision.objections]
+    if known:
+        assert reasons == []
+        assert decision.plan is not None
+        end = {"/k/3": " /k/3", "x": " newest=/k/3", "3": " newest=/k/0"}[default]
+        assert decision.plan.cmdline.endswith(end)
+    else:
+        (reason,) = reasons
+        assert reason.startswith(
+            "what GRUB boots cannot be known: the order in which GRUB finds `/k/*'"
+        )
+
+
+@pytest.mark.parametrize(
     "lines",
     ["initrd (hd0,gpt3)/initrd", "if [ -f (hd0,gpt3)/i ]; then initrd (hd0,gpt3)/i; fi"],
 )

@@ -36,6 +36,16 @@ hookimpl = pluggy.HookimplMarker("kexec_hook")
 
 _KNOWN = {"", "x86_64", "i386", "i486", "i586", "i686", *MACHINES}  # uname -m, where it is told
 _UNKNOWN = (0, 0)
+# IDs in os-release of those whose GRUB is upstream's but for what does not matter here, and of those with rhboot's and
+# RHEL's or Fedora's number.  Who is like them has it too, or another one: Mageia is like Fedora, Alibaba Cloud Linux 3
+# is made of RHEL 8, and RED OS 7 is not made of RHEL 7.
+_UPSTREAM = frozenset(
+    ["", "debian", "ubuntu", "arch", "manjaro", "gentoo", "void", "alpine", "nixos", "guix", "slackware"]
+)  # fmt: skip
+_RHBOOT = frozenset(
+    ["fedora", "rhel", "centos", "rocky", "almalinux", "ol", "scientific", "cloudlinux", "virtuozzo", "amzn"]
+)  # fmt: skip
+_MANDRIVA = frozenset(["mandriva", "mageia", "openmandriva", "rosa"])
 _DEBIANS = ((14, (2, 14)), (13, (2, 12)), (0, (2, 6)))  # its releases, and their GRUB
 
 
@@ -55,12 +65,13 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
     if place is None:
         return None
     version = _version(sysroot, release, modules, start)
+    flavours = _flavours(release, version)
     directory = start.stub or (main if place == own else "")
     config = BootConfig(
         path=f"{directory}/grub.cfg" if directory else disks.name(_grub_cfg(place)),
         config="",
         prefix="",
-        flavour=_flavour(release, version),
+        flavour=flavours[0],
         version=version,
         platform=start.platform,
         cpu=start.cpu,
@@ -75,7 +86,10 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
         _at(config._replace(path=disks.name(_grub_cfg(other))), other, disks)
         for other in start.others
     ]
-    return _at(config, place, disks)._replace(others=tuple(others))
+    first = _at(config, place, disks)
+    if not flavour_of(place, release):
+        others += [first._replace(flavour=flavour) for flavour in flavours[1:]]
+    return first._replace(others=tuple(others))
 
 
 def _at(config: BootConfig, place: GrubPath, disks: RootDisks) -> BootConfig:
@@ -299,15 +313,28 @@ def _wrong(sysroot: Sysroot, path: str) -> str:
     return f"{path} is larger than {FILE_LIMIT >> 20} MiB" if info.st_size > FILE_LIMIT else ""
 
 
-def _flavour(release: dict[str, str], version: tuple[int, int]) -> str:
-    if _is_like(release, "fedora", "rhel"):
-        old = re.match(r"([78])(\.|$)", release.get("VERSION_ID", ""))
-        return f"rhboot-{old[1]}" if old and release.get("ID") != "fedora" else "rhboot"
-    if _is_like(release, "suse", "opensuse"):
-        return "suse"
-    if version == _UNKNOWN:  # Debian testing and unstable have no VERSION_ID
-        return "upstream-2.14" if release.get("ID") == "debian" else "upstream"
-    return "upstream-2.14" if version >= (2, 14) else "upstream"
+def _flavours(release: dict[str, str], version: tuple[int, int]) -> list[str]:
+    """The kind of GRUB that a system has, the likeliest first; where there are several, all must boot the same."""
+    ids = {*system_ids(release)}
+    if ids & {"suse", "opensuse"}:
+        return ["suse"]
+    is_new = version >= (2, 14) or (version == _UNKNOWN and release.get("ID") == "debian")
+    upstream = "upstream-2.14" if is_new else "upstream"  # Debian unstable has no VERSION_ID
+    if ids & {"fedora", "rhel"} and not ids & _MANDRIVA:
+        return _of_rhboot(release, version)
+    return [upstream] if ids & _UPSTREAM and not ids & _MANDRIVA else [upstream, "rhboot"]
+
+
+def _of_rhboot(release: dict[str, str], version: tuple[int, int]) -> list[str]:
+    number = re.match(r"([78])(\.|$)", release.get("VERSION_ID", ""))
+    platform = re.fullmatch(r"platform:\D+([78])", release.get("PLATFORM_ID", ""))
+    old = None if release.get("ID") == "fedora" else number or platform
+    likely = f"rhboot-{old[1]}" if old else "rhboot"
+    if release.get("ID") in _RHBOOT:
+        return [likely]
+    if version >= (2, 4):
+        return ["rhboot"]
+    return list(dict.fromkeys([likely, *(["rhboot"] if version == _UNKNOWN else []), "rhboot-8"]))
 
 
 def _version(
@@ -327,10 +354,10 @@ def _version(
 
 
 def _grub_version(sysroot: Sysroot, path: str) -> tuple[int, int] | None:
-    """grub_version in modinfo.sh, which grub-install copies beside the modules."""
+    """grub_version in modinfo.sh, which grub-install copies beside the modules; Arch's is 2:2.12-1."""
     try:
         text = sysroot.text(path, limit=1 << 16)
     except SysrootError:
         return None
-    found = re.search(r"""^grub_version=["']?(\d{1,4})\.(\d{1,4})""", text, re.MULTILINE)
+    found = re.search(r"""^grub_version=["']?(?:\d+:)?(\d{1,4})\.(\d{1,4})""", text, re.MULTILINE)
     return (int(found[1]), int(found[2])) if found else None

@@ -487,6 +487,7 @@ def test_the_distribution_tells_the_flavour(machine: Tree, release: str, flavour
         ("grub_version='2.12'", "upstream"),
         ("grub_version=2.14~rc1", "upstream-2.14"),
         ('grub_version="2.14"', "upstream-2.14"),
+        ('grub_version="2:2.14-1"', "upstream-2.14"),  # Arch has the package's in there
         ('grub_version="3.0"', "upstream-2.14"),
         ('grub_version="2.2"', "upstream"),
         ('grub_version="new"', "upstream"),  # by VERSION_ID
@@ -515,6 +516,67 @@ def test_the_modules_of_this_platform_go_first(uefi: Tree) -> None:
     cfg(uefi, "boot/grub/grub.cfg").write("boot/grub/i386-pc/modinfo.sh", 'grub_version="2.06"\n')
     uefi.write("boot/grub/x86_64-efi/modinfo.sh", 'grub_version="2.14"\n')
     assert locate(uefi).flavour == "upstream-2.14"
+
+
+@pytest.mark.parametrize(
+    ("release", "version", "flavours"),
+    [
+        ('ID="openEuler"\nVERSION_ID="24.03"\n', "", ["upstream", "rhboot"]),
+        ("ID=mageia\nVERSION_ID=9\nID_LIKE='mandriva fedora'\n", "", ["upstream", "rhboot"]),
+        ("ID=azurelinux\nVERSION_ID=3.0\n", "2.14", ["upstream-2.14", "rhboot"]),
+        (
+            'ID="alinux"\nID_LIKE="rhel fedora centos anolis"\nVERSION_ID="3"\nPLATFORM_ID="platform:al8"\n',
+            "",
+            ["rhboot-8", "rhboot"],
+        ),
+        (
+            'ID="redos"\nID_LIKE="rhel centos fedora"\nVERSION_ID="7.3"\nPLATFORM_ID="platform:el7"\n',
+            "",
+            ["rhboot-7", "rhboot", "rhboot-8"],
+        ),
+        ("ID=redos\nID_LIKE='rhel centos fedora'\nVERSION_ID=7.3\n", "2.06", ["rhboot"]),
+        ("ID=mine\nID_LIKE=rhel\nVERSION_ID=7\n", "2.02~beta2", ["rhboot-7", "rhboot-8"]),
+        ("ID=amzn\nID_LIKE=fedora\nVERSION_ID=2023\n", "", ["rhboot"]),
+        ("ID=linuxmint\nID_LIKE='ubuntu debian'\n", "", ["upstream"]),
+        ("ID=sles\nID_LIKE=suse\n", "", ["suse"]),
+    ],
+)
+def test_where_the_kind_of_grub_is_not_known_all_that_it_may_be_are_asked(
+    machine: Tree, release: str, version: str, flavours: list[str]
+) -> None:
+    """openEuler has Fedora's GRUB and says so nowhere; Mageia says that it is like Fedora, and has another one."""
+    cfg(machine, "boot/grub2/grub.cfg").write("etc/os-release", release)
+    if version:
+        machine.write("boot/grub2/i386-pc/modinfo.sh", f'grub_version="{version}"\n')
+    found = locate(machine)
+    assert [each.flavour for each in (found, *found.others)] == flavours
+    assert {each.config for each in found.others} <= {found.config}
+
+
+def test_what_two_kinds_of_grub_boot_must_be_the_same(
+    machine: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """upstream takes the 6 of an id for a number, and Fedora's the id."""
+    machine.write("etc/os-release", 'ID="openEuler"\nVERSION_ID="24.03"\n').sysroot()
+    machine.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    entry = "menuentry {0} --id {0} {{\nlinux /boot/vmlinuz root=/dev/sda2 {0}\ninitrd /boot/initrd.img\n}}\n"
+    for default, last, same in (("6a", "6a", False), ("a6", "a6", True), ("1", "a6", True)):
+        menu = entry.format("first") + entry.format(last)
+        machine.write("boot/grub2/grub.cfg", f"set default={default}\n{menu}")
+        main(["--root", str(machine.root), "stage", "--dry-run", "--json"])
+        said = json.loads(capsys.readouterr().out)
+        assert (said["outcome"] == "would-stage") is same
+        if not same:
+            (objection,) = said["objections"]
+            assert objection["reason"].startswith(
+                "which kind of GRUB reads /boot/grub2/grub.cfg is not known, and what upstream and rhboot boot "
+                "is not the same: the command line is "
+            )
+            assert objection["fix"] == "set flavour in /etc/kexec-hook.conf"
+            machine.write("etc/kexec-hook.conf", "flavour = rhboot\n")
+            main(["--root", str(machine.root), "stage", "--dry-run", "--json"])
+            assert json.loads(capsys.readouterr().out)["cmdline"].endswith(last)
+            (machine / "etc/kexec-hook.conf").unlink()
 
 
 def test_a_setting_goes_before_everything(
