@@ -225,7 +225,7 @@ class Volume:
             return here
         if self._may_be_subvolume(here):
             raise Hidden(
-                f"whether {join(here)} is a subvolume cannot be told from a copy of its files"
+                f"whether {join(here)} is a subvolume does not show in a copy of its files"
             )
         return here[:-1] if len(here) > len(base) else base
 
