@@ -55,6 +55,7 @@ exit 0
 _SYSTEMCTL = r"""#!/bin/sh
 lib=@LIB@
 echo "$SYSTEMCTL_SKIP_AUTO_KEXEC $*" >> $lib/systemctl.log
+[ "$1" != reboot ] || echo "$SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT" > $lib/of-the-kernel
 case $1 in
     list-jobs) cat $lib/jobs ;;
     is-active) cat $lib/active; [ "$(cat $lib/active)" = active ] ;;

@@ -172,8 +172,10 @@ def coldreboot(host: Host, args: Namespace) -> int:
 
 
 def _reboot(host: Host, env: dict[str, str]) -> int:
+    """Also where a root waits in /run/nextroot, to which `systemctl reboot` would go on with this kernel."""
     from kexec_hook.system.process import ProcessError
 
+    env = {"SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT": "1", **env}
     try:
         if all(map(host.sysroot().exists, _GUARDED)):
             given = {name: os.environ[name] for name in _GUARD_READS if name in os.environ}

@@ -25,8 +25,10 @@ from kexec_hook.tuples import NamedTuple
 NO_KEXEC = "/no-kexec-reboot"
 
 _JUMPS = ("reboot.target", "kexec.target")
-_NO_JUMP = ("poweroff.target", "halt.target", "soft-reboot.target", "exit.target")
-
+_SOFT = "soft-reboot.target"
+_NO_JUMP = ("poweroff.target", "halt.target", _SOFT, "exit.target")
+# systemd-soft-reboot.service(8): where this is a root, the same kernel goes on with it.
+_NEXT_ROOT = ("/run/nextroot/etc/os-release", "/run/nextroot/usr/lib/os-release")
 
 _LOCK_WAIT = 15.0  # seconds for an upgrade's run that ends while the machine goes down
 
@@ -71,9 +73,13 @@ def _finalize(
     if not ours and not cold:
         return Approval(foreign or "nothing is staged", decides=False)
     reason = not_a_reboot(host)
-    if reason:
-        return Approval(reason, decides=False)
     try:
+        if reason:
+            # There, nobody may ask for an approval, and systemctl makes a kexec of the next reboot.
+            if ours and reason.startswith(_SOFT) and any(map(host.sysroot().exists, _NEXT_ROOT)):
+                forget(host, held)
+                reason = f"{reason}, and another root comes next, so what was staged is unloaded"
+            return Approval(reason, decides=False)
         if cold or asked:
             _remove_no_kexec(host)  # it is meant for this reboot
             if ours:  # an upgrade that ends while the machine goes down stages once more

@@ -632,6 +632,22 @@ def test_finalize_approves_nothing_but_a_reboot(box: Box, target: str) -> None:
     assert not box.approved
 
 
+@pytest.mark.parametrize(
+    ("path", "stays"),
+    [("etc/os-release", False), ("usr/lib/os-release", False), ("etc/hostname", True)],
+)
+def test_nothing_stays_loaded_where_another_root_goes_on_with_this_kernel(
+    box: Box, path: str, stays: bool
+) -> None:
+    """A root without kexec-hook has none of its drop-ins, and `systemctl reboot` would jump there."""
+    box.run("stage")
+    box.write(f"run/nextroot/{path}", "NAME=Next\n")
+    box.rebooting("soft-reboot.target")
+    assert box.run("finalize") == 3
+    assert (box.loaded, box.marked) == (stays, stays)
+    assert not box.approved
+
+
 def test_finalize_follows_what_has_changed_since(box: Box) -> None:
     box.run("stage")
     config = box / "boot/grub/grub.cfg"
@@ -930,6 +946,15 @@ def test_coldreboot_unloads_everything_and_asks_systemd_for_the_firmware(box: Bo
     assert box.run("coldreboot") == 0
     assert not box.loaded
     assert box.asked == ["1 reboot"]
+
+
+@pytest.mark.parametrize("words", [("coldreboot",), ("reboot", "--yes")])
+def test_reboot_is_one_of_the_kernel_where_another_root_waits(
+    box: Box, words: tuple[str, ...]
+) -> None:
+    """systemctl would go on with /run/nextroot and this kernel, systemd-soft-reboot.service(8)."""
+    assert box.run(*words) == 0
+    assert (box.lib / "of-the-kernel").read_text() == "1\n"
 
 
 def test_upgrade_that_ends_after_coldreboot_does_not_make_it_warm(

@@ -25,6 +25,14 @@ _DNF4 = (
     "/var/lib/dnf/system-upgrade.json",
 )
 _PACKAGEKIT = "/var/lib/PackageKit/prepared-upgrade"
+# What logind leaves to services that run beside ours as the machine goes down (systemd's docs/ENVIRONMENT.md): Fedora's
+# GRUB has one that writes grubenv.  The last name is that of old versions, src/login/logind-dbus.c.
+_LOADER_ASKED = (
+    "/run/systemd/reboot-to-boot-loader-menu",
+    "/run/systemd/reboot-to-boot-loader-entry",
+    "/run/systemd/reboot-boot-to-loader-entry",
+)
+_SETUP_ASKED = "/run/systemd/reboot-to-firmware-setup"
 
 
 def objections(decision: Decision) -> Iterator[Objection]:
@@ -59,6 +67,49 @@ def _system_update(decision: Decision, facts: Facts) -> Iterator[Objection]:
                 f"an offline update is waiting for the next boot ({path})", code="offline-update"
             )
             return
+
+
+def _put_in_place(decision: Decision, facts: Facts) -> Iterator[Objection]:
+    """bootc's, where it has no ostree: the boot entries become others while kexec-hook.service decides, or after it."""
+    path = "/run/composefs/staged-deployment"
+    if facts.exists(path):
+        yield Objection(
+            f"an update is put in place as the machine goes down ({path})", code="offline-update"
+        )
+
+
+def _asked_of_logind(decision: Decision, facts: Facts) -> Iterator[Objection]:
+    """`systemctl reboot --boot-loader-menu=` and its like, and GNOME's button for it."""
+    path = next(filter(facts.exists, _LOADER_ASKED), "")
+    if path:
+        yield Objection(
+            f"somebody asked for the boot loader's menu, or for an entry of it, at the next boot ({path})",
+            code="menu-asked-for",
+        )
+    if facts.exists(_SETUP_ASKED):
+        yield Objection(
+            f"somebody asked for the firmware's setup at the next boot ({_SETUP_ASKED})",
+            code="firmware-request",
+        )
+
+
+def _firmware_waits(decision: Decision, facts: Facts) -> Iterator[Objection]:
+    """Documentation/ABI/testing of Linux: sysfs-class-firmware-attributes, sysfs-driver-ppi."""
+    above = "/sys/class/firmware-attributes"
+    for name in facts.names(above):
+        path = f"{above}/{name}/attributes/pending_reboot"
+        if facts.text(path) == "1":
+            yield Objection(
+                f"settings of the firmware were changed, and it applies them at the next boot ({path})",
+                code="firmware-request",
+            )
+    for name in facts.names("/sys/class/tpm"):
+        path = f"/sys/class/tpm/{name}/ppi/request"
+        if re.match("[1-9]", facts.text(path) or ""):
+            yield Objection(
+                f"the firmware was asked to clear or change the TPM at the next boot ({path})",
+                code="firmware-request",
+            )
 
 
 def _reboot_parameter(decision: Decision, facts: Facts) -> Iterator[Objection]:
@@ -206,6 +257,9 @@ def _systemd(decision: Decision, facts: Facts) -> Iterator[Objection]:
 CHECKS: Checks = (
     _loaded_by_another,
     _system_update,
+    _put_in_place,
+    _asked_of_logind,
+    _firmware_waits,
     _reboot_parameter,
     _firmware_wanted,
     _release_upgrade,

@@ -439,6 +439,57 @@ def test_argument_of_the_reboot_is_for_the_firmware(box: Box) -> None:
     assert reasons(box) == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["reboot-to-boot-loader-menu", "reboot-to-boot-loader-entry", "reboot-boot-to-loader-entry"],
+)
+def test_boot_loader_was_asked_for_its_menu_or_an_entry(box: Box, name: str) -> None:
+    """Fedora's grub2-systemd-integration.service writes grubenv as the machine goes down, beside kexec-hook.service."""
+    box.write(f"run/systemd/{name}", "0\n")
+    (found,) = run(box, source="finalize").objections
+    assert found.reason == (
+        f"somebody asked for the boot loader's menu, or for an entry of it, at the next boot (/run/systemd/{name})"
+    )
+    assert found.code == "menu-asked-for"
+
+
+def test_setup_was_asked_for_without_efi(box: Box) -> None:
+    box.write("run/systemd/reboot-to-firmware-setup", "")
+    (found,) = run(box).objections
+    assert found.reason == (
+        "somebody asked for the firmware's setup at the next boot (/run/systemd/reboot-to-firmware-setup)"
+    )
+    assert found.code == "firmware-request"
+
+
+def test_update_that_is_put_in_place_as_the_machine_goes_down(box: Box) -> None:
+    """bootc-finalize-staged.service exchanges the boot entries then."""
+    box.write("run/composefs/staged-deployment", "{}\n")
+    assert reasons(box) == [
+        "an update is put in place as the machine goes down (/run/composefs/staged-deployment)"
+    ]
+
+
+@pytest.mark.parametrize(("pending", "waits"), [("1\n", True), ("0\n", False), ("", False)])
+def test_settings_of_the_firmware_wait_for_it(box: Box, pending: str, waits: bool) -> None:
+    path = "/sys/class/firmware-attributes/dell-wmi-sysman/attributes/pending_reboot"
+    box.write("/sys/class/firmware-attributes/other/attributes/BootOrder/current_value", "1\n")
+    box.write(path, pending)
+    said = f"settings of the firmware were changed, and it applies them at the next boot ({path})"
+    assert reasons(box) == ([said] if waits else [])
+
+
+@pytest.mark.parametrize(
+    ("request_", "waits"), [("5\n", True), ("23 1\n", True), ("0\n", False), ("", False)]
+)
+def test_firmware_was_asked_to_clear_the_tpm(box: Box, request_: str, waits: bool) -> None:
+    """What systemd-tpm2-clear.service writes, too."""
+    path = "/sys/class/tpm/tpm0/ppi/request"
+    box.write(path, request_)
+    said = f"the firmware was asked to clear or change the TPM at the next boot ({path})"
+    assert reasons(box) == ([said] if waits else [])
+
+
 def test_leapp_waits_for_the_next_boot(box: Box) -> None:
     (box / KERNEL).rename(box / "/boot/vmlinuz-upgrade.x86_64")
     config = box / "/boot/grub/grub.cfg"
