@@ -316,6 +316,9 @@ def _is_unasked(use_grub_config: Assigned, variables: Mapping[str, Assigned]) ->
 def parse_conf(text: str, name: str) -> dict[str, Setting[str]]:
     """The values of one file, as they are written; each is known to be good."""
     given: dict[str, Setting[str]] = {}
+    if text.startswith("\ufeff"):
+        message = f"{name}:1: the file begins with a byte order mark; save it as UTF-8 without one"
+        raise SettingsError(message, text.partition("\n")[0])
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):

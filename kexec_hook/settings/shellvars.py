@@ -25,6 +25,11 @@ _WORD = re.compile(r"[^\s;&|<>()]+")
 _BLANKS = " \t"
 _ENDS = " \t\n;"
 _OPERATORS = "&|<>()"
+_NO_TEXT = (
+    ("\ufeff", "a byte order mark"),
+    ("\r", "a carriage return"),
+    ("\0", "a NUL byte"),
+)
 
 
 class Assigned(NamedTuple):
@@ -72,7 +77,7 @@ class _Reader:
         self.at = 0
 
     def read(self) -> dict[str, Assigned]:
-        for bad, called in (("\r", "a carriage return"), ("\0", "a NUL byte")):
+        for bad, called in _NO_TEXT:
             if bad in self.text:
                 raise self.error(
                     f"{called}; save the file with Unix line ends, as text", self.text.index(bad)

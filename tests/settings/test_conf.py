@@ -372,6 +372,10 @@ kexec-hook.conf:1: `fedora` is none of upstream, upstream-2.14, rhboot, rhboot-8
 kexec-hook.conf:1: the value has an unprintable character, '\\x1b'
     select = a?[2J
               ^""",
+    "\ufeffload = no": """\
+kexec-hook.conf:1: the file begins with a byte order mark; save it as UTF-8 without one
+    ?load = no
+    ^""",
     "\x1b[2J = a": f"""\
 kexec-hook.conf:1: unknown key `?[2J`; the keys are {", ".join(KEYS)}
     ?[2J = a

@@ -126,6 +126,7 @@ def test_setting_that_systemd_has_not_read_yet_is_not_armed(
     [
         ("watchdog = 90\n", {}, "90"),
         (" watchdog=90 \nload = no\n", {}, "90"),
+        ("load = no\r\nwatchdog = 90\r\n", {}, "90"),
         ("watchdog\t=\t90\n", {"a.conf": "watchdog = 30", "b.conf": "load = yes\n"}, "30"),
         ("watchdog = 90\n", {"z.conf": "watchdog = 0\n"}, ""),
         ("watchdog = 90\n", {".z.conf": "watchdog = 0\n", "z.conf.bak": "watchdog = 1\n"}, "90"),
