@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def run(host: Host | None = None) -> NoReturn:
     # A run is short and makes hardly any cycles; to look for them would take a tenth of it, much of that at its end.
     gc.disable()
-    from kexec_hook.system.process import begin_anew_in_utf8
+    from kexec_hook.system.process import begin_anew_in_utf8, open_standard_files
 
+    open_standard_files()
     begin_anew_in_utf8()
     from kexec_hook.cli import Output, main
 

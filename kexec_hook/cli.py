@@ -31,12 +31,19 @@ def main(argv: Sequence[str] | None = None, host: Host | None = None) -> int:
         failed = commands.fail(str(error))
         return OK if args.command in CALLED else failed
     except KexecHookError as error:
-        return commands.fail(str(error))
+        return _failed(error, args)
     except BrokenPipeError:
         # Nobody reads on: not our failure, and nothing more can be said.
         _silence()
         return OK
     return code
+
+
+def _failed(error: KexecHookError, args: Namespace) -> int:
+    """For people, and as data where data is asked for: a document there is in any case."""
+    if args.json and not args.quiet:
+        commands.tell(commands.as_json({"schema": 1, "error": str(error)}))
+    return commands.fail(str(error), getattr(error, "code", commands.FAILED))
 
 
 def _named(command: str) -> Callable[[Host, Namespace], int]:

@@ -19,6 +19,7 @@
     │  ├─ SettingsError           a settings file, with file, line and a caret         settings/shellvars.py
     │  ├─ CmdlineError            a command line that cannot be edited                 kernel/cmdline.py
     │  ├─ InstallError            a file that `hooks` cannot or must not write         install.py
+    │  ├─ Refusal                 not for this machine or user; with its exit code     commands/__init__.py
     │  └─ OutputError             standard output cannot be written                    cli.py
     └─ in grub/, GRUB's own errors: each is what GRUB would print, and `decide` makes an objection of those that end it
 

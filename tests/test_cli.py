@@ -483,20 +483,25 @@ def test_stage_json_is_what_the_document_says(capsys: pytest.CaptureFixture[str]
         assert {field for field in fields if f"`{field}`" not in chapters[chapter]} == set()
 
 
-@pytest.mark.parametrize(("words", "status"), [(["run", "--source=apt"], 0), (["list"], 1)])
-def test_full_disk_behind_standard_output_fails_no_package_manager(
-    tmp_path: Path, words: list[str], status: int
-) -> None:
-    box = Box(tmp_path)
+def started(box: Box, words: list[str]) -> list[str]:
+    """The words that start it in a process of its own."""
     code = (
         "import sys\nfrom kexec_hook.__main__ import run\n"
         "from kexec_hook.system.host import Host\nfrom kexec_hook.system.process import Programs\n"
         f"sys.argv[1:] = {words!r}\n"
         f"run(Host({str(box.root)!r}, Programs(({str(box.bin)!r},)), {os.geteuid()}, True))"
     )
+    return [sys.executable, "-c", code]
+
+
+@pytest.mark.parametrize(("words", "status"), [(["run", "--source=apt"], 0), (["list"], 1)])
+def test_full_disk_behind_standard_output_fails_no_package_manager(
+    tmp_path: Path, words: list[str], status: int
+) -> None:
+    box = Box(tmp_path)
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            started(box, words),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -505,6 +510,62 @@ def test_full_disk_behind_standard_output_fails_no_package_manager(
     said = "kexec-hook: standard output cannot be written: no space left on device\n"
     assert (done.stderr, done.returncode) == (said, status)
     assert box.loaded == (words[0] == "run")
+
+
+FAILURES = {
+    "settings": ("etc/kexec-hook.conf", "lod = no\n", ["status", "list", "explain", "stage"]),
+    "no rights": ("", "", ["stage"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "command"),
+    [(path, text, one) for path, text, commands in FAILURES.values() for one in commands],
+)
+def test_failure_is_a_document_where_one_is_asked_for(
+    tmp_path: Path, path: str, text: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Box(tmp_path)
+    host = box.host if path else box.host._replace(owner=os.geteuid() + 1)
+    if path:
+        box.write(path, text)
+    assert main([command, "--json"], host) == 1
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert set(answer) == {"schema", "error"}
+    assert printed.err == f"kexec-hook: {answer['error']}\n"
+    assert main([command, "--json", "-q"], host) == 1
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words", [["stage", "--json"], ["grub-eval", "/no/such", "--json"]])
+def test_wrong_use_of_a_root_is_a_document_too(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--root", DEBIAN, *words]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("words", [["run", "--source=apt"], ["list", "--json"], ["finalize"]])
+def test_closed_standard_file_is_as_one_that_nobody_reads(
+    tmp_path: Path, closed: str, words: list[str]
+) -> None:
+    """Else a lock or the worker's answer gets its number."""
+    box = Box(tmp_path)
+    box.run("stage")
+    box.rebooting()
+    box.write("sys/kernel/kexec_loaded", "0\n" if words[0] == "run" else "1\n")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *started(box, words)],
+        capture_output=True,
+        cwd=ROOTS.parents[1],
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert box.loaded
+    assert box.approved == (words[0] == "finalize")
+    if words[0] == "list" and "1>" not in closed:
+        assert json.loads(done.stdout)["entries"]
 
 
 def test_every_option_that_takes_a_word_is_known_before_its_command_is() -> None:

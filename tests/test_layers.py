@@ -50,6 +50,7 @@ OPENS_FILES = {
     "kexec_hook.system.fstest": "the memory files with what grub-fstest prints",
     "kexec_hook.system.editenv": "GRUB's environment block, which it reads and puts in place",
     "kexec_hook.system.directory": "our own directories, which it locks and writes",
+    "kexec_hook.system.process": "/dev/null, in the place of a closed standard file",
     "kexec_hook.system.kexec": "the kernel's count of loads, which it starts",
     "kexec_hook.plugins.asking": "what installed packages say they bring",
     "kexec_hook.install": "the files that the package brings along, and where `hooks install` puts them",

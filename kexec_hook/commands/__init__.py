@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from kexec_hook.errors import KexecHookError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,9 +21,22 @@ OK, FAILED, USAGE, DECLINED = 0, 1, 2, 3
 BY_FIRMWARE = "the next reboot goes through the firmware"
 
 
+class Refusal(KexecHookError):
+    """This command is not for this machine or user, or was called wrongly; with its exit code."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def fail(message: str, code: int = FAILED) -> int:
     print(f"kexec-hook: {message}", file=sys.stderr)
     return code
+
+
+def sentence(error: KexecHookError) -> str:
+    """Without the line of a file and the caret below it, where one line is all there is."""
+    return str(error).partition("\n")[0]
 
 
 def tell(message: str) -> None:
@@ -61,17 +76,16 @@ def exit_code(decision: Decision) -> int:
     return DECLINED if decision.declined else OK
 
 
-def refuse(host: Host) -> int:
-    """The exit code where this machine, or this user, is not for acting; said already.  0 where it is."""
+def require_machine_and_root(host: Host) -> None:
+    """Raises Refusal where this machine, or this user, is not for acting."""
     if not host.is_host:
-        return fail(
+        raise Refusal(
             "this command changes the running system only; "
             "with --root use `stage --dry-run`, `list` or `explain`",
             USAGE,
         )
-    if os.geteuid() == host.owner:
-        return OK
-    return fail("this needs root; `stage --dry-run`, `list`, `explain` and `status` do not")
+    if os.geteuid() != host.owner:
+        raise Refusal("this needs root; `stage --dry-run`, `list`, `explain` and `status` do not")
 
 
 def journal(host: Host, message: str, fields: Iterable[tuple[str, str]] = ()) -> None:

@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from kexec_hook.commands import OK, USAGE, as_json, fail
+from kexec_hook.commands import OK, USAGE, Refusal, as_json
 from kexec_hook.disks.directories import Partition, PartitionDisks
 from kexec_hook.grub.disks import Disks, GrubPath
 from kexec_hook.grub.fuel import Limit
@@ -26,10 +26,10 @@ def grub_eval(host: Host, args: Namespace) -> int:
     ]
     for partition in partitions:
         if not os.path.isdir(partition.directory):
-            return fail(f"{partition.directory}: not a directory", USAGE)
+            raise Refusal(f"{partition.directory}: not a directory", USAGE)
     for word in args.variables:
         if "=" not in word:
-            return fail(f"--set {word}: write NAME=VALUE", USAGE)
+            raise Refusal(f"--set {word}: write NAME=VALUE", USAGE)
     machine, prefix = _grub_of(args, partitions)
     try:
         if args.script:
@@ -38,9 +38,9 @@ def grub_eval(host: Host, args: Namespace) -> int:
             machine, f"{prefix}/grub.cfg", default_only=args.default_only
         )
     except SysrootError as error:
-        return fail(f"{args.script}: {error.reason}")
+        raise Refusal(f"{args.script}: {error.reason}") from error
     except (Limit, ScriptError) as error:
-        return fail(str(error))
+        raise Refusal(str(error)) from error
     if args.json:
         print(as_json(answer))
     else:

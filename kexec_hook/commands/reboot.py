@@ -19,8 +19,9 @@ from kexec_hook.commands import (
     journal_done,
     load_plugins,
     named,
-    refuse,
+    require_machine_and_root,
     say_done,
+    sentence,
     tell,
 )
 from kexec_hook.commands.stage import forget_ours, stage_now
@@ -45,9 +46,7 @@ def finalize(host: Host, args: Namespace) -> int:
     from kexec_hook.system.process import ProcessError
     from kexec_hook.system.worker import in_worker
 
-    refused = refuse(host)
-    if refused:
-        return refused
+    require_machine_and_root(host)
     try:
         answer = in_worker(lambda: _finalize(host.until(_FINALIZE_WORK)), _FINALIZE)
     except ProcessError as error:
@@ -71,7 +70,7 @@ def _finalize(host: Host) -> bytes:
         )
     except KexecHookError as error:
         forget_ours(host)
-        return f"{FAILED} this reboot is not a kexec: {safe(str(error))}".encode(*_ENCODING)
+        return f"{FAILED} this reboot is not a kexec: {safe(sentence(error))}".encode(*_ENCODING)
     except Exception:
         import traceback
 
@@ -92,9 +91,7 @@ def _finalize(host: Host) -> bytes:
 
 
 def reboot(host: Host, args: Namespace) -> int:
-    refused = refuse(host)
-    if refused:
-        return refused
+    require_machine_and_root(host)
     if not args.yes:
         if not sys.stdin.isatty():
             return fail("not a terminal; use `kexec-hook reboot --yes`", USAGE)
@@ -151,9 +148,7 @@ def coldreboot(host: Host, args: Namespace) -> int:
     from kexec_hook.staging.load import forget, unload
     from kexec_hook.state import names, record
 
-    refused = refuse(host)
-    if refused:
-        return refused
+    require_machine_and_root(host)
     with host.state() as state:
         with state.lock() as held:
             take_back(host, state)
@@ -190,9 +185,7 @@ def _reboot(host: Host, env: dict[str, str]) -> int:
 def ack(host: Host, args: Namespace) -> int:
     from kexec_hook.state import attempts
 
-    refused = refuse(host)
-    if refused:
-        return refused
+    require_machine_and_root(host)
     gone = attempts.acknowledge(host, args.release)
     if args.release and not gone:
         return fail(
@@ -209,9 +202,7 @@ def judge_boot(host: Host, args: Namespace) -> int:
     """What a unit calls at boot: did the jump that was tried come up?"""
     from kexec_hook.state import attempts
 
-    refused = refuse(host)
-    if refused:
-        return refused
+    require_machine_and_root(host)
     verdict, attempt = attempts.judge(host)
     if attempt is None or verdict in ("pending", "none"):
         return OK
@@ -250,9 +241,7 @@ def complete(host: Host, args: Namespace) -> int:
     """What a unit calls at boot, before anything else reads GRUB's environment."""
     from kexec_hook.staging.jump import complete as complete_now
 
-    refused = refuse(host)
-    if refused:
-        return refused
+    require_machine_and_root(host)
     done, why = complete_now(host)
     if done == "taken back":
         tell(

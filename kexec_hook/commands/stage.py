@@ -9,6 +9,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from kexec_hook.commands import (
+    BY_FIRMWARE,
     DECLINED,
     FAILED,
     OK,
@@ -20,8 +21,9 @@ from kexec_hook.commands import (
     journal,
     journal_done,
     load_plugins,
-    refuse,
+    require_machine_and_root,
     say_done,
+    sentence,
     tell,
 )
 from kexec_hook.errors import KexecHookError
@@ -47,9 +49,7 @@ def planned(decision: Decision) -> Sequence[Sequence[str]]:
 def stage(host: Host, args: Namespace) -> int:
     if args.dry_run:
         return _dry(host, args)
-    refused = refuse(host)
-    if refused:
-        return refused
+    require_machine_and_root(host)
     done = _stage_panic(host, args) if args.panic else stage_now(host, args)
     journal_done(host, done, say_done(done))
     _print_stage(done.decision, done.outcome, args, done)
@@ -119,9 +119,7 @@ def unstage(host: Host, args: Namespace) -> int:
     from kexec_hook.state import names, record
     from kexec_hook.system.kexec import Kexec, KexecError
 
-    refused = refuse(host)
-    if refused:
-        return refused
+    require_machine_and_root(host)
     with host.state() as state, state.lock() as held:
         state.remove(names.STAMP)
         found = record.read_staged(state)
@@ -144,7 +142,7 @@ def unstage(host: Host, args: Namespace) -> int:
 
 def run(host: Host, args: Namespace) -> int:
     """What the package managers' glue calls: silent where nothing changed, and never a failure of theirs."""
-    from kexec_hook.system.process import ProcessError
+    from kexec_hook.system.process import ProcessError, TimedOut
     from kexec_hook.system.worker import in_worker
 
     started = time.time()
@@ -155,7 +153,8 @@ def run(host: Host, args: Namespace) -> int:
     except ProcessError as error:
         # Whatever it was about to load, nobody has approved it, and the shutdown unit decides anew.
         _look_again(host)
-        told = f"{error}: does a disk or a network mount hang? Nothing was decided".encode()
+        hangs = ": does a disk or a network mount hang?" if isinstance(error, TimedOut) else ""
+        told = f"nothing was decided: {error}{hangs}".encode()
     if told:
         tell(f"kexec-hook: {told.decode('utf-8', 'surrogateescape')}")
     return OK
@@ -172,7 +171,7 @@ def _told(host: Host, source: str, started: float) -> bytes:
         _look_again(host)
         line = str(error)
     except KexecHookError as error:
-        line = _run_failed(host, str(error))
+        line = _run_failed(host, sentence(error))
     except Exception as error:
         # A bug of ours is no failure of apt's; what is staged may be wrong by now.
         import traceback
@@ -271,9 +270,8 @@ def _run_failed(host: Host, reason: str) -> str:
 
     left = forget_ours(host)
     if not left:
-        left = "; nothing is staged" + (
-            "" if Kexec(host).loaded() else ", the next reboot goes through the firmware"
-        )
+        left = " Nothing is staged" if reason.endswith("?") else "; nothing is staged"
+        left += "" if Kexec(host).loaded() else f", {BY_FIRMWARE}"
     journal(host, f"{safe(reason)}{left}")
     return f"{safe(reason)}{left}"
 

@@ -221,24 +221,9 @@ _MAY_BE_EMPTY = {kernel_words, modules, names, kexec_args}
 # kexec(8) of kexec-tools 2.0.32: what it would do instead, or with what.
 _OURS = (
     *("help", "version", "status", "print-ckr-size", "exec", "exec-live-update", "force", "unload"),
-    *(
-        "load",
-        "load-panic",
-        "load-preserve-context",
-        "load-jump-back-helper",
-        "load-live-update",
-        "entry",
-    ),
-    *(
-        "append",
-        "command-line",
-        "reuse-cmdline",
-        "initrd",
-        "ramdisk",
-        "reuseinitrd",
-        "module",
-        "dtb",
-    ),
+    *("load", "load-panic", "load-preserve-context", "load-jump-back-helper", "load-live-update"),
+    *("entry", "append", "command-line", "reuse-cmdline", "initrd", "ramdisk", "reuseinitrd"),
+    *("module", "dtb"),
 )
 _OURS_SHORT = "h?vSefulp"
 

@@ -234,6 +234,13 @@ def shown(argv: Sequence[str]) -> str:
     return _printable(shlex.join(argv), 1000)
 
 
+def open_standard_files() -> None:
+    """Closed ones, on /dev/null: else what is opened next, a lock or the worker's answer, gets the number of one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as we live
+
+
 def begin_anew_in_utf8() -> None:
     """GRUB's paths and words are bytes, UTF-8 to us in any locale; a Python that would change them is replaced.
 

@@ -254,7 +254,18 @@ def test_run_never_fails_but_says_why(box: Box, capsys: pytest.CaptureFixture[st
     assert line.count("\n") == 1
     box.write("etc/kexec-hook.conf", "lod = yes\n")
     assert box.run("run", "--source=apt") == 0
-    assert "did you mean `load`" in said(capsys)
+    assert said(capsys) == (
+        "kexec-hook: /etc/kexec-hook.conf:1: unknown key `lod`; did you mean `load`? "
+        "Nothing is staged, the next reboot goes through the firmware\n"
+    )
+
+
+def test_only_what_takes_too_long_is_said_to_hang(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (box.lib / "while-loading").write_text("kill -9 $PPID\n")  # short of memory, say
+    assert box.run("run", "--source=apt") == 0
+    assert said(capsys) == "kexec-hook: nothing was decided: `kexec-hook` ended without an answer\n"
 
 
 def test_title_that_the_terminal_cannot_show_is_no_failure(box: Box) -> None:
