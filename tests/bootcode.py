@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import lzma
 import struct
+from collections.abc import Sequence
 
 SECTOR = 512
 _MESSAGES = b"GRUB \0Geom\0Hard Disk\0Read\0 Error"
 _DECOMPRESSOR = 2848  # bytes that lzma_decompress.img has in 2.06
 
 
-def core(prefix: str, script: str = "") -> bytes:
+def core(prefix: str, script: str = "", modules: Sequence[str] = ()) -> bytes:
     """core.img: diskboot.img, a decompressor, and packed the kernel and the objects that follow it."""
     objects = [_object(0, b"\x7fELF some module"), _object(3, prefix.encode() + b"\0")]
+    objects += [_object(0, _module(name, wide=False)) for name in modules]
     if script:
         objects.insert(1, _object(2, script.encode() + b"\0"))
     body = b"".join(objects)
@@ -51,13 +53,31 @@ def program(text: bytes = b"", section: bytes = b".text") -> bytes:
     return head.ljust(0x400, b"\0") + text
 
 
-def efi(prefix: str, script: str = "") -> bytes:
+def efi(prefix: str, script: str = "", modules: Sequence[str] = ()) -> bytes:
     """grubx64.efi: a program whose section `mods` holds the objects."""
     objects = [_object(0, b"\x7fELF"), _object(3, prefix.encode() + b"\0")]
+    objects += [_object(0, _module(name, wide=True)) for name in modules]
     if script:
         objects.append(_object(2, script.encode() + b"\0"))
     body = b"".join(objects)
     return program(struct.pack("<4s4xQQ", b"mimg", 24, 24 + len(body)) + body, b"mods")
+
+
+def _module(name: str, *, wide: bool) -> bytes:
+    """A module as ELF, with the section that says its name, behind that of the sections' names."""
+    names, text = b"\0.shstrtab\0.modname\0", name.encode() + b"\0"
+    size, head, section = (
+        (64, "<16s24xQ10xHHH", "<II16xQQ24x") if wide else (52, "<16s16xI10xHHH", "<II8xII16x")
+    )
+    elf = struct.pack(head, b"\x7fELF" + (b"\2" if wide else b"\1"), size, 64 if wide else 40, 3, 1)
+    start = size + 3 * struct.calcsize(section)
+    for at, place, length in (
+        (0, 0, 0),
+        (1, start, len(names)),
+        (11, start + len(names), len(text)),
+    ):
+        elf += struct.pack(section, at, 0, place, length)
+    return elf + names + text
 
 
 def _object(kind: int, data: bytes) -> bytes:

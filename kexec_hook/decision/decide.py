@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -261,6 +262,8 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine.display = disks.name
     machine.pci = lambda: _pci_devices(disks.sysroot)
     machine.cpu_flags = lambda: _cpu(disks.sysroot)
+    machine.built_in = functools.cache(lambda: _built_in(config, disks))
+    machine.refuses_modules = lambda: config.platform == "efi" and _is_secure(disks.sysroot.unnoted)
     machine.has_setup = lambda: _has_setup(disks.sysroot.unnoted)
     return machine
 
@@ -284,6 +287,20 @@ def _cpu(sysroot: Sysroot) -> list[str]:
     from kexec_hook.system.facts import Facts
 
     return Facts(sysroot.unnoted).cpu()
+
+
+def _built_in(config: BootConfig, disks: RootDisks) -> Collection[str] | None:
+    from kexec_hook.plugins.builtin.start import built_in_modules
+
+    return built_in_modules(disks, config.platform, config.cpu)
+
+
+def _is_secure(sysroot: Sysroot) -> bool:
+    """Is Secure Boot on, and not switched off in shim (kern/efi/sb.c)?"""
+    from kexec_hook.system import efi
+
+    insecure = efi.variable(sysroot, f"MokSBStateRT-{efi.SHIM}") == b"\1"
+    return efi.variable(sysroot, f"SecureBoot-{efi.GLOBAL}") == b"\1" and not insecure
 
 
 def _has_setup(sysroot: Sysroot) -> bool:

@@ -60,6 +60,9 @@ class Environment:
         self.problems: list[Problem] = []
         self.refusals: list[Refusal] = []
         self.guesses: list[Refusal] = []  # where the outcome hangs on the clock, keys or hardware
+        # The modules that are built into its image; None: not known.  Are others refused, by Secure Boot?
+        self.built_in: Callable[[], Collection[str] | None] = lambda: None
+        self.refuses_modules: Callable[[], bool] = lambda: False
         self.unordered: list[Refusal] = []  # where a pattern found files whose order is not known
         self.order = 0  # which of ORDERS they are taken in
         self.absent: frozenset[str] = frozenset()  # commands that this platform's GRUB lacks

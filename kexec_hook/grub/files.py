@@ -6,6 +6,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from kexec_hook.grub.disks import Device, DiskError, FindBy, GrubPath, Stat, Unseen
 from kexec_hook.grub.environment import Environment
@@ -178,6 +179,24 @@ class Files(Environment):
         from kexec_hook.grub.packed import unpack
 
         return unpack(data, self._shown(path), self.modules, self.unsure_modules, _LARGEST)
+
+    def missing(self, module: str) -> Literal["", "unknown", "failing"]:
+        """Where a module is nowhere: are its commands unknown, or, as command.lst names them, such that fail?
+
+        normal/dyncmd.c.  Fedora's signed image has no modules beside it, and under Secure Boot none is loaded.
+        """
+        built_in = self.built_in()
+        if built_in is None or module in built_in:
+            return ""
+        directory = f"{self.get('prefix')}/{self.get('grub_cpu')}-{self.get('grub_platform')}"
+        try:
+            if not self.refuses_modules():
+                named = any(name.endswith(f"/{module}.mod") for name in self.modules)
+                if named or self.stat(self.path(f"{directory}/{module}.mod")):
+                    return ""
+            return "failing" if self.stat(self.path(f"{directory}/command.lst")) else "unknown"
+        except (CommandError, Unseen):
+            return ""
 
     def _same(self, path: GrubPath) -> GrubPath:
         """One spelling for the names of one file: (hd0,1)//grubenv is (hd0,gpt1)/grubenv."""

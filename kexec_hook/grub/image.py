@@ -25,7 +25,7 @@ _COMPRESSED, _REDUNDANCY = (
     16,
 )  # in what follows diskboot.img: sizes, and what grub-bios-setup fills in
 _MAGIC = b"mimg"
-_CONFIG, _PREFIX = 2, 3  # OBJ_TYPE_CONFIG, OBJ_TYPE_PREFIX
+_ELF, _CONFIG, _PREFIX = 0, 2, 3  # OBJ_TYPE_ELF, OBJ_TYPE_CONFIG, OBJ_TYPE_PREFIX
 
 ReadAt = Callable[[int, int], bytes]
 
@@ -35,6 +35,7 @@ class Embedded(NamedTuple):
 
     prefix: str  # (,gpt2)/boot/grub; without a disk: on the one it was started from
     script: str = ""  # it is run before anything else: search.fs_uuid ...
+    modules: frozenset[str] = frozenset()  # their names: ext2, normal
     beside: bool = False  # rhboot's, and Debian's and Ubuntu's from 2.12: the grub.cfg beside it is tried first
 
 
@@ -136,12 +137,36 @@ def _unpacked(packed: bytes, size: int) -> bytes:
 def _embedded(image: bytes, form: str, head: int) -> Embedded:
     """The last prefix and script among the objects of an image.  Damaged"""
     found: dict[int, str] = {}
+    modules = set()
     for kind, data in _objects(image, form, head):
-        if kind in (_PREFIX, _CONFIG):
+        if kind == _ELF:
+            modules.add(module_name(data))
+        elif kind in (_PREFIX, _CONFIG):
             found[kind] = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
     if _PREFIX not in found:
         raise Damaged("it has no prefix")
-    return Embedded(found[_PREFIX], found.get(_CONFIG, ""))
+    return Embedded(found[_PREFIX], found.get(_CONFIG, ""), frozenset(modules - {""}))
+
+
+def module_name(elf: bytes) -> str:
+    """What the section .modname of a module says; empty where it is not one of x86, ARM or RISC-V."""
+    wide = elf[4:5] == b"\2"
+    at, counts, place = ("<Q", 0x28), 0x3A, ("<QQ", 0x18)
+    if not wide:
+        at, counts, place = ("<I", 0x20), 0x2E, ("<II", 0x10)
+    try:
+        first = struct.unpack_from(at[0], elf, at[1])[0]
+        size, number, names = struct.unpack_from("<HHH", elf, counts)
+        headers = [first + size * index for index in range(number)]
+        sections = [struct.unpack_from(place[0], elf, header + place[1]) for header in headers]
+        text = elf[sections[names][0] :][: sections[names][1]]
+        for header, (start, length) in zip(headers, sections):
+            name = text[struct.unpack_from("<I", elf, header)[0] :].split(b"\0")[0]
+            if name == b".modname":
+                return elf[start : start + length].split(b"\0")[0].decode("ascii", "replace")
+    except (struct.error, IndexError):
+        pass
+    return ""
 
 
 def _objects(image: bytes, form: str, head: int) -> Iterator[tuple[int, bytes]]:

@@ -34,6 +34,12 @@ _STATUS = {n: Binding(str(n)) for n in range(64)}
 # GRUB_COMMAND_FLAG_EXTRACTOR
 _EXTRACTORS = frozenset(("set", "menuentry", "submenu", "search", "test", "["))
 _CONFIG = ("config_file", "config_directory")
+# Commands whose answer counts, and their modules, which not every image has built in.
+_MODULES = {
+    "cpuid": "cpuid", "decrement": "increment", "eval": "eval", "false": "true", "hwmatch": "hwmatch",
+    "increment": "increment", "keystatus": "keystatus", "probe": "probe", "regexp": "regexp", "sleep": "sleep",
+    "time": "time", "true": "true",
+}  # fmt: skip
 
 
 class Machine(Expander):
@@ -275,7 +281,11 @@ class Machine(Expander):
     def command(self, name: str) -> Handler | None:
         if name in self.flavour.lacks or name in self.absent:
             return None
-        return self.table.get(name)
+        handler, module = self.table.get(name), _MODULES.get(name)
+        missing = self.missing(module) if handler and module else ""
+        if not missing:
+            return handler
+        return _fail if missing == "failing" else None
 
     def _call(self, handler: Handler | None, call: Call) -> int:
         assert handler is not None
@@ -326,6 +336,12 @@ class Machine(Expander):
 
 
 Handler = Callable[[Machine, Call], int]
+
+
+def _fail(machine: Machine, call: Call) -> int:
+    raise call.error(
+        FILE_NOT_FOUND, f"the module with `{call.name}' is not there, or may not be loaded"
+    )
 
 
 def _place(statements: Iterable[Statement]) -> Span | None:

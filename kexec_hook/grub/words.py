@@ -119,7 +119,8 @@ class Expander(Files):
 
     def _glob(self, pattern: str, span: Span) -> list[str]:
         try:
-            found = matches(self, pattern) if _WILD.search(pattern) else []
+            wild = _WILD.search(pattern) and not self.missing("regexp")
+            found = matches(self, pattern) if wild else []
         except Unseen as unseen:
             self.unseen(unseen, span)
             return []

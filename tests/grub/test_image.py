@@ -49,6 +49,18 @@ def test_an_efi_program_leads_to_prefix_and_script() -> None:
     assert image.of_efi(bootcode.efi("(,gpt2)/grub", SCRIPT)) == Embedded("(,gpt2)/grub", SCRIPT)
 
 
+def test_an_image_names_its_modules() -> None:
+    names = ("ext2", "search_fs_uuid", "normal")
+    assert image.of_efi(bootcode.efi("/g", modules=names)).modules == {*names}
+    assert image.of_core(bootcode.core("/g", modules=names)).modules == {*names}
+
+
+@pytest.mark.parametrize("directory", sorted(Path("/usr/lib/grub").glob("*-*")), ids=str)
+def test_real_modules_say_their_names(directory: Path) -> None:
+    for file in directory.glob("*.mod"):
+        assert image.module_name(file.read_bytes()) == file.stem
+
+
 @pytest.mark.parametrize("sector", [b"", bytes(512), bytes(510) + b"\x55\xaa"])
 def test_other_boot_code_is_not_grubs(sector: bytes) -> None:
     assert not image.is_boot_sector(sector)
@@ -89,4 +101,6 @@ def test_what_grub_mkimage_makes_is_read(
         f"-d {directory} -O {directory.name} -p (,gpt2)/boot/grub -c {tmp_path}/load.cfg -o {out}"
     )
     subprocess.run(["grub-mkimage", *words.split(), *modules], check=True)
-    assert read(out.read_bytes()) == Embedded("(,gpt2)/boot/grub", SCRIPT)
+    found = read(out.read_bytes())
+    assert found._replace(modules=frozenset()) == Embedded("(,gpt2)/boot/grub", SCRIPT)
+    assert {*modules} <= found.modules  # and what they need

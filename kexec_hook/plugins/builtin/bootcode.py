@@ -42,6 +42,7 @@ class Lead(NamedTuple):
     same: bool = False  # it is the core.img that this system has installed
     signature: str = ""  # of the disk, as Linux shows what the BIOS tells
     inside: bool = False  # its configuration is built in (grub-mkstandalone)
+    modules: frozenset[str] = frozenset()  # those that are built in; none: not known
 
 
 def findings(decision: Decision) -> Iterator[Objection | Note]:
@@ -186,7 +187,8 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
         prefix, why = resolve(embedded, disk, disks)
     except image.Damaged as damaged:
         return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
-    return lead._replace(prefix=prefix, why=why, inside=embedded.prefix.startswith("(memdisk)"))
+    inside = embedded.prefix.startswith("(memdisk)")
+    return lead._replace(prefix=prefix, why=why, inside=inside, modules=embedded.modules)
 
 
 def _is_installed(sysroot: Sysroot, core: bytes) -> bool:

@@ -310,6 +310,21 @@ def _resolved(
     return place, "" if place or disks.stat(on_its_own) else why
 
 
+def built_in_modules(disks: RootDisks, platform: str, cpu: str) -> frozenset[str] | None:
+    """Those in the image of the GRUB that starts next; None where that is not known."""
+    if platform == "pc":
+        from kexec_hook.plugins.builtin import bootcode
+
+        found = {lead.modules for lead in bootcode.leads(disks.sysroot, disks)[0]}
+    else:
+        from kexec_hook.plugins.builtin import bootorder
+
+        loader = bootorder.expected(disks.sysroot, disks) if disks.is_efi else None
+        images = _images(disks, loader, cpu) if loader and loader.path else iter(())
+        found = {embedded.modules for _, embedded in images}
+    return found.pop() or None if len(found) == 1 else None
+
+
 def _images(disks: RootDisks, loader: BootOption, cpu: str) -> Iterator[tuple[str, Embedded]]:
     """What is built into the GRUB that the firmware or shim starts; and GRUB's name of its partition."""
     from kexec_hook.grub import image

@@ -509,3 +509,87 @@ def test_two_disks_whose_configurations_differ_are_an_objection(
     images.ext4(system / "dev/sdb1", other.root, uuid=OTHER)
     said = stage(system, capsys)
     assert (said["outcome"], said["kernel"]) == ("would-stage", "/boot/vmlinuz")
+
+
+# --- the modules of an image ---
+
+FEDORAS = ("normal", "linux", "test", "regexp", "search", "configfile")
+CONDITIONS = [
+    ("if false; then set default=1; fi", "1", "0", "0"),  # unknown commands succeed
+    ("if true; then set default=1; fi", "1", "0", "1"),
+    ("if ! keystatus --shift; then set default=1; fi", "1", "1", "1"),
+    ("eval set default=1", "0", "0", "1"),
+    ('probe --set=x --fs $root; if [ -n "$x" ]; then set default=1; fi', "0", "0", "1"),
+    ("for x in /boot/vm*; do set default=1; done", "1", "1", "1"),
+    ("if [ 1 = 1 ]; then set default=1; fi", "1", "1", "1"),
+]
+
+
+@pytest.mark.parametrize(("condition", "without", "listed", "there"), CONDITIONS)
+def test_a_command_whose_module_is_nowhere_is_unknown_or_fails(
+    uefi: Tree,
+    capsys: pytest.CaptureFixture[str],
+    condition: str,
+    without: str,
+    listed: str,
+    there: str,
+) -> None:
+    """Fedora's signed image has no `true`, and its packages put no modules beside it."""
+    uefi.write("etc/os-release", "ID=fedora\nVERSION_ID=44\n")
+    uefi.option(1, "Fedora", ESP_PART, "\\EFI\\fedora\\shimx64.efi")
+    menu = linux("first") + linux("second")
+    uefi.grubcfg(f"set default=0\n{condition}\n{menu}")
+    image = bootcode.efi("/EFI/fedora", modules=FEDORAS)
+    esp: dict[str, str | bytes] = {"EFI/fedora/grub.cfg": STUB.format(UUID)}
+    esp["EFI/fedora/grubx64.efi"] = image
+    on_esp(uefi, esp, mounted=True)
+    chosen = {"0": "first", "1": "second"}
+
+    def booted() -> str:
+        said = stage(uefi, capsys)
+        assert (said["outcome"], codes(said)) == ("would-stage", [])
+        return str(said["cmdline"].split()[-1])
+
+    assert booted() == chosen[without]
+    uefi.write("boot/grub/x86_64-efi/command.lst", "*true: true\n")
+    assert booted() == chosen[listed]
+    for name in ("true", "keystatus", "eval", "probe"):
+        uefi.write(f"boot/grub/x86_64-efi/{name}.mod")
+    assert booted() == chosen[there]
+    uefi.variable("SecureBoot", b"\1")  # which refuses modules
+    assert booted() == chosen[listed]
+    uefi.write("boot/efi/EFI/fedora/grubx64.efi", "no image that can be read")
+    assert booted() == chosen[there]
+
+
+def test_a_pattern_stays_a_word_where_the_image_has_no_regexp(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """openSUSE's and Photon's have none; `insmod regexp` loads it, but not under Secure Boot."""
+    uefi.write("etc/os-release", "ID=opensuse-leap\nID_LIKE='suse opensuse'\n")
+    uefi.option(1, "openSUSE", ESP_PART, "\\EFI\\opensuse\\shim.efi")
+    uefi.touch("boot/efi/EFI/opensuse/shim.efi").mount(
+        "/boot/efi", "/dev/sda1", "vfat", device="8:1"
+    )
+    uefi.write("boot/efi/EFI/opensuse/grub.cfg", STUB.format(UUID))
+    for modules, end in (FEDORAS, "/boot/vmlinuz"), (("normal", "test"), "/boot/vm*"):
+        image = bootcode.efi("/EFI/opensuse", modules=modules)
+        uefi.write("boot/efi/EFI/opensuse/grub.efi", image)
+        uefi.grubcfg(linux("/boot/vm*"))
+        assert stage(uefi, capsys)["cmdline"].endswith(f" {end}")
+    uefi.grubcfg("insmod regexp\n" + linux("/boot/vm*"))
+    uefi.touch("boot/grub/x86_64-efi/regexp.mod")
+    assert stage(uefi, capsys)["cmdline"].endswith(" /boot/vmlinuz")
+    uefi.variable("SecureBoot", b"\1")
+    assert stage(uefi, capsys)["cmdline"].endswith(" /boot/vm*")
+
+
+def test_boot_code_tells_its_modules_as_well(
+    system: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core = bootcode.core("(,msdos2)/boot/grub", modules=("biosdisk", "ext2"))
+    system.write("dev/sda", bootcode.disk(core))
+    system.grubcfg("if false; then set default=1; fi\n" + linux("first") + linux("second"))
+    assert stage(system, capsys)["cmdline"].endswith("second")
+    system.touch("boot/grub/i386-pc/true.mod")
+    assert stage(system, capsys)["cmdline"].endswith("first")
