@@ -41,6 +41,8 @@ class Flavour(NamedTuple):
     btrfs_relative: bool = False
     # SUSE's grub2-btrfs-08: a submenu «Bootable snapshot ...» that comes first is not what a number counts.
     snapshot_ahead: bool = False
+    # SUSE's: with unrestricted_menu=y, as YaST sets it, a password is asked for only where an entry names its users.
+    unrestricted_menu: bool = False
     lacks: frozenset[str] = frozenset()  # commands of other GRUBs
     title_may_be_empty_source: bool = True  # before 2.14: menuentry '' --source X is an entry
     features: tuple[str, ...] = ()  # feature_* variables beside the common ones
@@ -74,6 +76,7 @@ SUSE = Flavour(
     "suse",
     btrfs_relative=True,
     snapshot_ahead=True,
+    unrestricted_menu=True,
     blscfg="suse",
     lacks=_OF_RHBOOT,
     variables=_BTRFS_VARIABLES,

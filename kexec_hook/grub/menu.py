@@ -254,7 +254,11 @@ def run_entry(machine: Machine, entry: Entry) -> Outcome:
 
 def needs_password(machine: Machine, entry: Entry) -> bool:
     """$superusers is set, be it to nothing, and the entry is not for anyone (normal/auth.c:is_authenticated)."""
-    return entry.users is not None and machine.get("superusers") is not None
+    if entry.users is None or machine.get("superusers") is None:
+        return False
+    # SUSE's grub_menu_execute_entry()
+    may_all = machine.flavour.unrestricted_menu and machine.get("unrestricted_menu")
+    return bool(entry.users) or not (may_all and may_all[0] in "1y")
 
 
 def _show(

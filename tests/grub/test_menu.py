@@ -166,6 +166,26 @@ def test_an_entry_that_needs_a_password_ends_it() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("flavour", "value", "users", "ended"),
+    [
+        ("suse", "y", "", "boot"),
+        ("suse", "1", "", "boot"),
+        ("suse", "n", "", "password"),
+        ("suse", "", "", "password"),
+        ("suse", "y", "--users me", "password"),
+        ("upstream", "y", "", "password"),
+    ],
+)
+def test_with_yasts_password_for_changes_alone_suses_entries_boot_without(
+    flavour: str, value: str, users: str, ended: str
+) -> None:
+    script = (
+        f"set superusers=root\nset unrestricted_menu={value}\nmenuentry a {users} {{ linux /k; }}\n"
+    )
+    assert boot(script, flavour)[0].ended == ended
+
+
 def test_nothing_boots_where_the_kernel_is_missing() -> None:
     assert boot("menuentry a { linux /nope; }\n")[0].ended == "menu"
 
