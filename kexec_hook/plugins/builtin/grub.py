@@ -18,6 +18,7 @@ from kexec_hook.plugins.builtin.start import (
     MACHINES,
     OPEN_FIRMWARE,
     Start,
+    built_in_modules,
     find_start,
     flavour_of,
     is_another,
@@ -66,6 +67,9 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
         return None
     version = _version(sysroot, release, modules, start)
     flavours = _flavours(release, version)
+    if {"upstream", "upstream-2.14"} & {*flavours} and len(flavours) > 1:
+        known = _has_blscfg(sysroot, disks, modules, start)
+        flavours = flavours if known is None else flavours[known : known + 1]
     directory = start.stub or (main if place == own else "")
     config = BootConfig(
         path=f"{directory}/grub.cfg" if directory else disks.name(_grub_cfg(place)),
@@ -334,19 +338,39 @@ def _of_rhboot(release: dict[str, str], version: tuple[int, int]) -> list[str]:
         return [likely]
     if version >= (2, 4):
         return ["rhboot"]
-    return list(dict.fromkeys([likely, *(["rhboot"] if version == _UNKNOWN else []), "rhboot-8"]))
+    if version != _UNKNOWN:
+        return list(dict.fromkeys([likely if old else "rhboot-8", "rhboot-8"]))
+    if old:
+        return [likely, "rhboot"]
+    major = re.match("[0-9]{1,4}", release.get("VERSION_ID", ""))
+    # A small number is one of its own, which tells nothing: Alibaba Cloud Linux 3, TencentOS 2.
+    return [likely, "rhboot-8"] if major is None or int(major[0]) < 7 else [likely]
+
+
+def _has_blscfg(sysroot: Sysroot, disks: RootDisks, modules: str, start: Start) -> bool | None:
+    """rhboot's has a module of that name, upstream's none; None: neither modules nor an image tell."""
+    for directory in _directories_of_modules(modules, start):
+        if sysroot.is_file(f"{directory}/normal.mod"):
+            return sysroot.is_file(f"{directory}/blscfg.mod")
+    built_in = built_in_modules(disks, "efi", start.cpu) if start.platform == "efi" else None
+    return "blscfg" in built_in if built_in else None
+
+
+def _directories_of_modules(modules: str, start: Start) -> Iterator[str]:
+    platforms = (f"{start.cpu}-{start.platform}", *(f"{cpu}-efi" for cpu in CPUS), "i386-pc")
+    for directory in (modules, "/usr/lib/grub"):
+        for name in dict.fromkeys(platforms):
+            yield f"{directory}/{name}"
 
 
 def _version(
     sysroot: Sysroot, release: dict[str, str], modules: str, start: Start
 ) -> tuple[int, int]:
     """Of the GRUB that was installed; else of its package, or of the distribution."""
-    platform = f"{start.cpu}-{start.platform}"
-    for directory in (modules, "/usr/lib/grub"):
-        for name in dict.fromkeys((platform, *(f"{cpu}-efi" for cpu in CPUS), "i386-pc")):
-            version = _grub_version(sysroot, f"{directory}/{name}/modinfo.sh")
-            if version:
-                return version
+    for directory in _directories_of_modules(modules, start):
+        version = _grub_version(sysroot, f"{directory}/modinfo.sh")
+        if version:
+            return version
     number = re.match("[0-9]{1,4}", release.get("VERSION_ID", ""))
     if release.get("ID") != "debian" or number is None:
         return _UNKNOWN

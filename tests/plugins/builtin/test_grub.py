@@ -13,6 +13,7 @@ from kexec_hook.plugins.api import BootConfig
 from kexec_hook.plugins.builtin.grub import (
     kexec_hook_boot_config,
 )
+from tests import bootcode
 from tests.tree import Tree
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -532,10 +533,12 @@ def test_the_modules_of_this_platform_go_first(uefi: Tree) -> None:
         (
             'ID="redos"\nID_LIKE="rhel centos fedora"\nVERSION_ID="7.3"\nPLATFORM_ID="platform:el7"\n',
             "",
-            ["rhboot-7", "rhboot", "rhboot-8"],
+            ["rhboot-7", "rhboot"],
         ),
         ("ID=redos\nID_LIKE='rhel centos fedora'\nVERSION_ID=7.3\n", "2.06", ["rhboot"]),
         ("ID=mine\nID_LIKE=rhel\nVERSION_ID=7\n", "2.02~beta2", ["rhboot-7", "rhboot-8"]),
+        ("ID=mine\nID_LIKE=rhel\nVERSION_ID=3.1\n", "", ["rhboot", "rhboot-8"]),
+        ("ID=nobara\nID_LIKE='rhel centos fedora'\nVERSION_ID=41\n", "", ["rhboot"]),
         ("ID=amzn\nID_LIKE=fedora\nVERSION_ID=2023\n", "", ["rhboot"]),
         ("ID=linuxmint\nID_LIKE='ubuntu debian'\n", "", ["upstream"]),
         ("ID=sles\nID_LIKE=suse\n", "", ["suse"]),
@@ -551,6 +554,21 @@ def test_where_the_kind_of_grub_is_not_known_all_that_it_may_be_are_asked(
     found = locate(machine)
     assert [each.flavour for each in (found, *found.others)] == flavours
     assert {each.config for each in found.others} <= {found.config}
+
+
+@pytest.mark.parametrize(("name", "flavour"), [("blscfg", "rhboot"), ("blsuki", "upstream")])
+def test_a_module_that_rhboots_grub_alone_has_tells_it(uefi: Tree, name: str, flavour: str) -> None:
+    """openEuler and Mageia, by the modules of their packages or by those in the image that starts."""
+    cfg(uefi, "boot/grub2/grub.cfg").write("etc/os-release", 'ID="openEuler"\n')
+    uefi.option(1, "x", ESP_PART, "\\EFI\\openEuler\\grubx64.efi").boot_order(1, current=1)
+    image = bootcode.efi("(,gpt2)/boot/grub2", modules=("normal", name))
+    uefi.write("boot/efi/EFI/openEuler/grubx64.efi", image)
+    found = locate(uefi)
+    assert (found.flavour, found.others) == (flavour, ())
+    uefi.write("boot/efi/EFI/openEuler/grubx64.efi", "MZ")
+    uefi.touch("usr/lib/grub/x86_64-efi/normal.mod", f"usr/lib/grub/x86_64-efi/{name}.mod")
+    found = locate(uefi)
+    assert (found.flavour, found.others) == (flavour, ())
 
 
 def test_what_two_kinds_of_grub_boot_must_be_the_same(
