@@ -199,6 +199,8 @@ def flavour(text: str) -> str:
     return text
 
 
+# Of UTF-8, and of UTF-16, whose bytes are no UTF-8.
+_BYTE_ORDER_MARKS = ("\ufeff", "\udcff\udcfe", "\udcfe\udcff")
 SELECT = ("grub", "newest", "running", "kexec-default")
 WHEN = ("upgrade", "always")
 KEYS: Mapping[str, Callable[[str], object]] = {
@@ -242,6 +244,8 @@ def load_settings(files: Files, command_line: Mapping[str, str] | None = None) -
 
 def conf_files(files: Files) -> list[str]:
     """kexec-hook's own files that are there, in the order in which they are read."""
+    if files.is_file(CONF_D):
+        raise SettingsError(f"{CONF_D} is not a directory; what it says belongs in {CONF}")
     names = sorted(
         name
         for name in files.listdir(CONF_D)
@@ -301,7 +305,7 @@ def _is_unasked(use_grub_config: Assigned, variables: Mapping[str, Assigned]) ->
 def parse_conf(text: str, name: str) -> dict[str, Setting[str]]:
     """The values of one file, as they are written; each is known to be good."""
     given: dict[str, Setting[str]] = {}
-    if text.startswith("\ufeff"):
+    if text.startswith(_BYTE_ORDER_MARKS):
         message = f"{name}:1: the file begins with a byte order mark; save it as UTF-8 without one"
         raise SettingsError(message, text.partition("\n")[0])
     for number, line in enumerate(text.split("\n"), 1):

@@ -41,10 +41,14 @@ class SettingsError(KexecHookError):
     """A settings file says something that cannot be understood; prints with file, line and a caret."""
 
     def __init__(self, message: str, text: str = "", column: int = 0, width: int = 1) -> None:
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST // 2]}...{message[-_LONGEST // 2 :]}"
+        start = max(0, min(column - _BEFORE, len(text) - _SHOWN_TEXT))
+        text = text[start : start + _SHOWN_TEXT]
         self.message = _printable(message)  # with file:line; one sentence
         self.text = _printable(text)
-        self.column = column
-        self.width = max(1, min(width, len(text) - column))
+        self.column = column - start
+        self.width = max(1, min(width, len(text) - self.column))
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -55,6 +59,11 @@ class SettingsError(KexecHookError):
 
 
 _SHOWN = {"\t": " "}
+_LONGEST, _SHOWN_TEXT, _BEFORE = (
+    500,
+    160,
+    40,
+)  # characters of a sentence, of a line, before the wrong word
 
 
 def _printable(text: str) -> str:

@@ -376,6 +376,14 @@ kexec-hook.conf:1: the value has an unprintable character, '\\x1b'
 kexec-hook.conf:1: the file begins with a byte order mark; save it as UTF-8 without one
     ?load = no
     ^""",
+    "\udcff\udcfel\0o\0": """\
+kexec-hook.conf:1: the file begins with a byte order mark; save it as UTF-8 without one
+    ??l?o?
+    ^""",
+    f"load = {'x' * 500} #": f"""\
+kexec-hook.conf:1: a comment needs a line of its own
+    {"x" * 158} #
+    {" " * 159}^""",
     "\x1b[2J = a": f"""\
 kexec-hook.conf:1: unknown key `?[2J`; the keys are {", ".join(KEYS)}
     ?[2J = a
@@ -559,6 +567,30 @@ def test_settings_behind_a_link_that_leads_nowhere_are_an_error_with_their_name(
     with pytest.raises(SysrootError) as caught:
         etc.load()
     assert str(caught.value) == f"/{path}: no such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("etc/kexec-hook.conf", "x" * 100_000), ("etc/default/kexec", f"A={'x' * 100_000}$(y)")],
+)
+def test_a_line_of_megabytes_is_not_shown_whole(etc: Etc, path: str, text: str) -> None:
+    etc.write(path, f"{text} = y\n")
+    with pytest.raises(SettingsError) as caught:
+        etc.load()
+    sentence, line, caret = str(caught.value).split("\n")
+    assert sentence.startswith(f"/{path}:1: ")
+    assert len(sentence) < 600
+    assert len(line) == 164
+    assert 4 <= caret.index("^") < len(line)
+
+
+def test_a_file_in_the_place_of_the_directory_is_not_passed_over(etc: Etc) -> None:
+    etc.write("etc/kexec-hook.conf.d", "load = no\n")
+    with pytest.raises(SettingsError) as caught:
+        etc.load()
+    assert str(caught.value) == (
+        "/etc/kexec-hook.conf.d is not a directory; what it says belongs in /etc/kexec-hook.conf"
+    )
 
 
 @pytest.mark.parametrize("path", ["etc/kexec-hook.conf", "etc/default/kexec"])
