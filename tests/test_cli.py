@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -510,6 +511,16 @@ def test_full_disk_behind_standard_output_fails_no_package_manager(
     said = "kexec-hook: standard output cannot be written: no space left on device\n"
     assert (done.stderr, done.returncode) == (said, status)
     assert box.loaded == (words[0] == "run")
+
+
+def test_interrupt_is_one_line_and_ends_it_as_other_programs(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    box.programs("systemctl", "#!/bin/sh\nkill -INT $PPID\nsleep 9\n")
+    # Where the tests run in the background of a script, they begin with SIGINT ignored.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = box.start("status", limits=heard)
+    assert process.communicate(timeout=60) == ("", "kexec-hook: interrupted\n")
+    assert process.returncode == -signal.SIGINT
 
 
 FAILURES = {

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from kexec_hook.errors import KexecHookError
 from kexec_hook.tuples import NamedTuple
@@ -239,6 +239,15 @@ def open_standard_files() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as we live
+
+
+def end_as_interrupted() -> NoReturn:
+    """As Ctrl-C ends programs, so that a shell's loop ends as well."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    raise SystemExit(128 + signal.SIGINT)
 
 
 def begin_anew_in_utf8() -> None:
