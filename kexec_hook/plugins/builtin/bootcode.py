@@ -42,7 +42,16 @@ class Lead(NamedTuple):
     same: bool = False  # it is the core.img that this system has installed
     signature: str = ""  # of the disk, as Linux shows what the BIOS tells
     inside: bool = False  # its configuration is built in (grub-mkstandalone)
+    foreign: bool = False  # its boot code is not GRUB's
     modules: frozenset[str] = frozenset()  # those that are built in; none: not known
+
+
+class Leads(NamedTuple):
+    """What the disks begin with that a BIOS may start from."""
+
+    found: list[Lead]
+    refused: list[str]  # disks that could not be read
+    foreign: list[str]  # disks with boot code of something else: Windows, a boot manager
 
 
 def findings(decision: Decision) -> Iterator[Objection | Note]:
@@ -50,7 +59,15 @@ def findings(decision: Decision) -> Iterator[Objection | Note]:
     evaluation = decision.evaluation
     if evaluation is None:
         return
-    found, refused = leads(decision.sysroot, decision.disks)
+    found, refused, foreign = leads(decision.sysroot, decision.disks)
+    unknown = foreign and not found and not refused and decision.sysroot.is_host
+    if unknown and not leads(decision.sysroot, decision.disks, removable=True).found:
+        # A GRUB that a hypervisor brings along (Linode) needs no boot code, and such disks have none.
+        yield Objection(
+            f"the boot code of {' and '.join(foreign)} is not GRUB's, so which system it starts next is not known",
+            code="boot-disk-unknown",
+            fix=f"grub-install {foreign[0]}, if GRUB is to be started",
+        )
     if refused:
         yield Note(
             f"which GRUB the firmware starts is not known: {refused[0]} is not readable by this user",
@@ -84,12 +101,11 @@ def findings(decision: Decision) -> Iterator[Objection | Note]:
         )
 
 
-def leads(sysroot: Sysroot, disks: RootDisks) -> tuple[list[Lead], list[str]]:
-    """Of every disk that begins with GRUB's boot code; and the disks that could not be read."""
+def leads(sysroot: Sysroot, disks: RootDisks, *, removable: bool = False) -> Leads:
     found: list[Lead] = []
-    refused = []
+    refused, foreign = [], []
     first = _first_of_bios(sysroot)
-    for disk in _disks(sysroot):
+    for disk in _disks(sysroot, removable):
         try:
             lead = _lead(sysroot, disks, disk)
         except NotPermittedError:
@@ -97,10 +113,13 @@ def leads(sysroot: Sysroot, disks: RootDisks) -> tuple[list[Lead], list[str]]:
             continue
         except SysrootError:
             continue
+        if lead and lead.foreign:
+            foreign.append(lead.disk)
+            continue
         if lead and first and lead.signature == first:
-            return [lead], []
+            return Leads([lead], [], [])
         found += [lead] if lead else []
-    return found, refused
+    return Leads(found, refused, foreign)
 
 
 def _prefix(config: BootConfig) -> GrubPath:
@@ -145,12 +164,11 @@ def _shown(lead: Lead) -> str:
     return f"{lead.disk}: {lead.prefix}"
 
 
-def _disks(sysroot: Sysroot) -> list[str]:
-    """What a BIOS may start from; nothing that can be pulled out."""
+def _disks(sysroot: Sysroot, removable: bool) -> list[str]:
+    """What a BIOS may start from: that can be pulled out, or that cannot."""
     known = sysroot.listdir("/sys/block") or sysroot.listdir("/dev")
-    return [
-        disk for disk in known if re.fullmatch(_DISKS, disk) and not _is_removable(sysroot, disk)
-    ]
+    disks = [disk for disk in known if re.fullmatch(_DISKS, disk)]
+    return [disk for disk in disks if _is_removable(sysroot, disk) is removable]
 
 
 def _is_removable(sysroot: Sysroot, disk: str) -> bool:
@@ -175,11 +193,14 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
     # A root of its own: what a disk is written to says nothing about its boot code.
     with Sysroot(sysroot.root, is_host=sysroot.is_host).window(lead.disk, block=True) as file:
         sector = file.at(0, image.SECTOR)
+        start = 0
         if not image.is_boot_sector(sector):
-            return None
+            start = _active(sector)
+            if not start or not image.is_boot_sector(file.at(start, image.SECTOR)):
+                return lead._replace(foreign=True) if _has_code(sector) else None
         lead = lead._replace(signature=f"0x{int.from_bytes(sector[440:444], 'little'):08x}")
         try:
-            core = image.read_core(file.at)
+            core = image.read_core(lambda offset, size: file.at(offset or start, size))
         except image.Damaged as damaged:
             return lead._replace(why=str(damaged))
     try:
@@ -189,6 +210,18 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
         return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
     inside = embedded.prefix.startswith("(memdisk)")
     return lead._replace(prefix=prefix, why=why, inside=inside, modules=embedded.modules)
+
+
+def _has_code(sector: bytes) -> bool:
+    return sector[510:512] == b"\x55\xaa" and any(sector[:440])
+
+
+def _active(sector: bytes) -> int:
+    """Where the active partition begins, in bytes, which boot code of Windows' or Debian's mbr goes on to; 0: none."""
+    for at in range(446, 510, 16):
+        if sector[510:512] == b"\x55\xaa" and sector[at] == 0x80:
+            return int.from_bytes(sector[at + 8 : at + 12], "little") * 512
+    return 0
 
 
 def _is_installed(sysroot: Sysroot, core: bytes) -> bool:

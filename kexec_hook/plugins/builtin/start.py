@@ -162,7 +162,7 @@ def _bios(sysroot: Sysroot, disks: RootDisks, own: GrubPath | None) -> Start:
     if found:
         return found
     places: dict[object, GrubPath] = {}
-    for lead in bootcode.leads(sysroot, disks)[0]:
+    for lead in bootcode.leads(sysroot, disks).found:
         if lead.prefix:
             places.setdefault(bootcode.place_of(lead.prefix, disks), lead.prefix)
     if own and (not places or places.pop(bootcode.place_of(own, disks), None)):
@@ -315,7 +315,7 @@ def built_in_modules(disks: RootDisks, platform: str, cpu: str) -> frozenset[str
     if platform == "pc":
         from kexec_hook.plugins.builtin import bootcode
 
-        found = {lead.modules for lead in bootcode.leads(disks.sysroot, disks)[0]}
+        found = {lead.modules for lead in bootcode.leads(disks.sysroot, disks).found}
     else:
         from kexec_hook.plugins.builtin import bootorder
 

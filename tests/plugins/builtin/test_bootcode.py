@@ -68,6 +68,56 @@ def test_disks_without_grubs_boot_code_do_not_count(bios: Tree) -> None:
     assert codes(bios) == []
 
 
+WINDOWS = b"\x33\xc0 Missing operating system".ljust(510, b"\0") + b"\x55\xaa"
+
+
+@pytest.mark.parametrize(
+    ("sda", "sdb", "expected"),
+    [
+        (WINDOWS, b"", ["boot-disk-unknown"]),
+        (WINDOWS, None, []),  # GRUB's is on the other one
+        (bytes(510) + b"\x55\xaa", b"", []),  # a GPT, and a hypervisor that brings GRUB along
+        (bytes(4096), b"", []),
+    ],
+)
+def test_boot_code_of_something_else_alone_is_an_objection(
+    bios: Tree, sda: bytes, sdb: bytes | None, expected: list[str]
+) -> None:
+    """Windows' boot manager starts GRUB where somebody chose that, and Windows where nobody does."""
+    bios.write("dev/sda", sda.ljust(4096, b"\0"))
+    bios.write(
+        "dev/sdb", bootcode.disk(bootcode.core("(,msdos1)/boot/grub")) if sdb is None else sdb
+    )
+    run = decided(bios)
+    assert list(builtin.findings(run)) == []  # of another machine's root nobody can tell
+    sysroot = bios.sysroot(is_host=True)
+    found = builtin.findings(run._replace(sysroot=sysroot, disks=RootDisks(sysroot)))
+    assert [finding.code for finding in found] == expected
+    bios.write("sys/block/sda/removable", "0\n").write("sys/block/sdc/removable", "1\n")
+    bios.write("sys/block/sdb/removable", "0\n").write("dev/sdc", gpt(bios))  # a stick with GRUB
+    sysroot = bios.sysroot(is_host=True)
+    found = builtin.findings(run._replace(sysroot=sysroot, disks=RootDisks(sysroot)))
+    assert [finding.code for finding in found] == []
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_grub_at_the_start_of_the_active_partition_is_started_by_any_boot_code(
+    bios: Tree, number: int
+) -> None:
+    """grub-install /dev/sda2, and Windows' boot code before it."""
+    table = bytes([0x80, 0, 0, 0, 0x83, 0, 0, 0]) + (64).to_bytes(4, "little") + bytes(4)
+    first = WINDOWS[:446] + table + bytes(48) + b"\x55\xaa"
+    inside = bootcode.disk(bootcode.core(f"(,msdos{number})/boot/grub"), start=65)
+    bios.write("dev/sda", first.ljust(64 * 512, b"\0") + _at(inside, 64))
+    assert config(bios).prefix == f"(hd0,msdos{number})/boot/grub"
+    assert codes(bios) == []
+
+
+def _at(disk: bytes, sector: int) -> bytes:
+    """boot.img of a disk at this sector, and what follows it where it is."""
+    return disk[:512] + disk[(sector + 1) * 512 :]
+
+
 def test_a_script_of_grub_install_leads_by_uuid(bios: Tree) -> None:
     script = "search.fs_uuid {} root hint\nset prefix=($root)'/boot/grub'\n"
     bios.write("dev/sdb", bootcode.disk(bootcode.core("/boot/grub", script.format(UUID))))
