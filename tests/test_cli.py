@@ -62,6 +62,10 @@ def test_options_stand_before_or_behind_the_command(capsys: pytest.CaptureFixtur
     [
         (["sttus"], "there is no command `sttus`\n  fix: did you mean `status`?"),
         (["qqq"], "there is no command `qqq`\n  fix: `kexec-hook help` lists the commands"),
+        (
+            ["\x1b[2J\udcff"],
+            "there is no command `\\x1b[2J\\xff`\n  fix: `kexec-hook help` lists the commands",
+        ),
         (["help", "stge"], "there is no command `stge`\n  fix: did you mean `stage`?"),
         (
             ["help", "not-munted"],

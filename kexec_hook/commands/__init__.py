@@ -30,7 +30,10 @@ class Refusal(KexecHookError):
 
 
 def fail(message: str, code: int = FAILED) -> int:
-    print(f"kexec-hook: {message}", file=sys.stderr)
+    from kexec_hook.report.terminal import safe
+
+    lines = f"kexec-hook: {message}".split("\n")
+    print("\n".join(map(safe, lines)), file=sys.stderr)
     return code
 
 
