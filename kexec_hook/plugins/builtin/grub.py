@@ -18,10 +18,10 @@ from kexec_hook.plugins.builtin.start import (
     MACHINES,
     OPEN_FIRMWARE,
     Start,
-    built_in_modules,
     find_start,
     flavour_of,
     is_another,
+    is_vendors,
     look_inside,
 )
 from kexec_hook.system.distribution import SUSE_LOADER, os_release, other_loader_name, system_ids
@@ -68,7 +68,10 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
     version = _version(sysroot, release, modules, start)
     flavours = _flavours(release, version)
     if {"upstream", "upstream-2.14"} & {*flavours} and len(flavours) > 1:
-        known = _has_blscfg(sysroot, disks, modules, start)
+        from kexec_hook.plugins.builtin import foreign  # few distributions are not known
+
+        directories = _directories_of_modules(modules, start)
+        known = foreign.has_blscfg(sysroot, disks, directories, start)
         flavours = flavours if known is None else flavours[known : known + 1]
     directory = start.stub or (main if place == own else "")
     config = BootConfig(
@@ -86,14 +89,32 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
         sync=start.sync,
         relative=suse and start.place is None and _is_btrfs(disks, place),
     )
-    others = [
-        _at(config._replace(path=disks.name(_grub_cfg(other))), other, disks)
-        for other in start.others
-    ]
-    first = _at(config, place, disks)
-    if not flavour_of(place, release):
-        others += [first._replace(flavour=flavour) for flavour in flavours[1:]]
-    return first._replace(others=tuple(others))
+    found = _kinds(_at(config, place, disks), place, own, start, disks, flavours)
+    for other in start.others:
+        there = _at(config._replace(path=disks.name(_grub_cfg(other))), other, disks)
+        found += _kinds(there, other, own, start, disks, flavours)
+    return found[0]._replace(others=tuple(found[1:]))
+
+
+def _kinds(
+    config: BootConfig,
+    place: GrubPath,
+    own: GrubPath | None,
+    start: Start,
+    disks: RootDisks,
+    flavours: list[str],
+) -> list[BootConfig]:
+    """A configuration for each kind of GRUB that may read it, this system's or another one's."""
+    release = os_release(disks.sysroot)
+    if flavour_of(place, release):
+        return [config]
+    known = place == own or start.place is None or start.sync or is_vendors(place, release)
+    if not known:
+        from kexec_hook.plugins.builtin import foreign  # few machines start another system's
+
+        if not foreign.is_ours(place, own, disks):
+            flavours = foreign.flavours_of(place, start, disks)
+    return [config._replace(flavour=flavour) for flavour in flavours]
 
 
 def _at(config: BootConfig, place: GrubPath, disks: RootDisks) -> BootConfig:
@@ -345,15 +366,6 @@ def _of_rhboot(release: dict[str, str], version: tuple[int, int]) -> list[str]:
     major = re.match("[0-9]{1,4}", release.get("VERSION_ID", ""))
     # A small number is one of its own, which tells nothing: Alibaba Cloud Linux 3, TencentOS 2.
     return [likely, "rhboot-8"] if major is None or int(major[0]) < 7 else [likely]
-
-
-def _has_blscfg(sysroot: Sysroot, disks: RootDisks, modules: str, start: Start) -> bool | None:
-    """rhboot's has a module of that name, upstream's none; None: neither modules nor an image tell."""
-    for directory in _directories_of_modules(modules, start):
-        if sysroot.is_file(f"{directory}/normal.mod"):
-            return sysroot.is_file(f"{directory}/blscfg.mod")
-    built_in = built_in_modules(disks, "efi", start.cpu) if start.platform == "efi" else None
-    return "blscfg" in built_in if built_in else None
 
 
 def _directories_of_modules(modules: str, start: Start) -> Iterator[str]:

@@ -140,6 +140,12 @@ def flavour_of(place: GrubPath, release: dict[str, str]) -> str:
     return _others_flavour(found[1], release) if found else ""
 
 
+def is_vendors(place: GrubPath, release: dict[str, str]) -> bool:
+    """Is it the directory on an EFI system partition in which this distribution puts its GRUB?"""
+    own = {_VENDORS.get(name, name) for name in system_ids(release)} - {""}
+    return place.path.lower() in {f"/efi/{name.lower()}" for name in own}
+
+
 def is_another(loader: BootOption, release: dict[str, str]) -> bool:
     """Is this by its directory another distribution's?"""
     return _others_flavour(loader.directory.rpartition("/")[2], release) != ""

@@ -495,6 +495,50 @@ def test_boot_code_leads_to_another_systems_configuration(
     assert said["cmdline"].endswith("other")
 
 
+BLS = "title new\nlinux /boot/vmlinuz\ninitrd /boot/initrd.img\noptions root=/dev/sda3 new\n"
+NUMBERED = (
+    "set default=6a\n" + linux("0").replace("Linux", "z") + linux("6a").replace("Linux", "6a")
+)
+
+
+@pytest.mark.parametrize(
+    ("directory", "modules", "config", "outcome"),
+    [
+        ("grub2", ("normal", "blscfg"), "blscfg\n" + linux("osprober"), "new"),
+        ("grub2", ("normal",), NUMBERED, "0"),  # Mageia's
+        ("grub2", ("normal", "blscfg"), NUMBERED, "6a"),
+        ("grub2", ("normal", "blscfg", "crypttab"), NUMBERED, "0"),  # SUSE's
+        ("grub2", (), NUMBERED, ""),
+        ("grub2", (), linux("same"), "same"),
+        ("grub", (), NUMBERED, "0"),
+    ],
+)
+def test_another_systems_grub_is_of_its_own_kind(
+    system: Tree,
+    capsys: pytest.CaptureFixture[str],
+    directory: str,
+    modules: tuple[str, ...],
+    config: str,
+    outcome: str,
+) -> None:
+    """Fedora's in the MBR has Debian in its menu, behind its own entries, which Debian's would not see."""
+    system.by("uuid", OTHER, "sda3").by("partuuid", "12345678-03", "sda3")
+    other = Tree(system.root.parent / "other").write("loader/entries/new.conf", BLS)
+    other.write("boot/vmlinuz", KERNEL).write("boot/initrd.img", INITRD)
+    other.write(f"boot/{directory}/grub.cfg", config)
+    other.touch(*(f"boot/{directory}/i386-pc/{name}.mod" for name in modules))
+    images.ext4(system / "dev/sda3", other.root, uuid=OTHER)
+    core = bootcode.core(f"(,msdos3)/boot/{directory}")
+    system.write("dev/sda", bootcode.disk(core))
+    said = stage(system, capsys)
+    if not outcome:
+        assert codes(said) == ["cannot-be-known"]
+        assert said["objections"][0]["reason"].startswith("which kind of GRUB reads ")
+        return
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    assert said["cmdline"].endswith(outcome)
+
+
 def test_two_disks_whose_configurations_differ_are_an_objection(
     system: Tree, capsys: pytest.CaptureFixture[str]
 ) -> None:
