@@ -30,11 +30,14 @@ class Refusal(KexecHookError):
 
 
 def fail(message: str, code: int = FAILED) -> int:
+    print(_harmless(f"kexec-hook: {message}"), file=sys.stderr)
+    return code
+
+
+def _harmless(message: str) -> str:
     from kexec_hook.report.terminal import safe
 
-    lines = f"kexec-hook: {message}".split("\n")
-    print("\n".join(map(safe, lines)), file=sys.stderr)
-    return code
+    return "\n".join(map(safe, message.split("\n")))
 
 
 def sentence(error: KexecHookError) -> str:
@@ -45,7 +48,7 @@ def sentence(error: KexecHookError) -> str:
 def tell(message: str) -> None:
     """Print it; that nobody reads it, or the disk is full, is no failure of what was done."""
     try:
-        print(message, flush=True)
+        print(_harmless(message), flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

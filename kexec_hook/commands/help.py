@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
@@ -82,7 +81,7 @@ def candidates(host: Host, args: Namespace) -> int:
         except KexecHookError:
             return OK
     for word, what in found:
-        if not re.search(r"[\t\n]", word):
+        if word.isprintable():
             sys.stdout.write(f"{word}\t{safe(what)}\n")
     return OK
 

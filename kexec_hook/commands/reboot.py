@@ -192,7 +192,7 @@ def ack(host: Host, args: Namespace) -> int:
             f"{args.release} is not among the kernels that did not come up; `kexec-hook status` lists them"
         )
     for release in gone:
-        print(f"{release} may be started by kexec again")
+        tell(f"{release} may be started by kexec again")
     if not gone:
         print("no kernel is held back")
     return OK

@@ -1090,6 +1090,25 @@ def test_kernel_that_did_not_come_up_is_held_back_until_ack(
     assert box.run("stage") == 0
 
 
+def test_release_with_escape_codes_is_said_harmlessly(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is whatever a kernel's image says."""
+    box.run("stage")
+    box.rebooting()
+    box.run("finalize")
+    attempt = box / "var/lib/kexec-hook/attempt.json"
+    attempt.write_text(attempt.read_text().replace('"6.1.0-39-amd64"', r'"6.1\u001b[2J\u202e"'))
+    box.write("proc/sys/kernel/random/boot_id", "22222222-2222-2222-2222-222222222222\n")
+    capsys.readouterr()
+    assert box.run("judge-boot") == 1
+    assert "the kexec into 6.1\\x1b[2J\\u202e on " in said(capsys)
+    assert box.run("candidates", "releases") == 0
+    assert said(capsys) == ""
+    assert box.run("ack") == 0
+    assert said(capsys) == "6.1\\x1b[2J\\u202e may be started by kexec again\n"
+
+
 # The crash kernel, the running kernel, kexec-default.
 
 
