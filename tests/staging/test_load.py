@@ -780,6 +780,22 @@ def test_limit_that_an_administrator_has_set_is_kept_and_counts(box: Box) -> Non
     assert (box / "proc/sys/kernel/kexec_load_limit_reboot").read_text() == "6\n"
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_last_load_that_is_allowed_is_enough(box: Box, same: bool) -> None:
+    box.write("proc/sys/kernel/kexec_load_limit_reboot", "1\n")
+    box.run("run", "--source=apt")
+    assert box.loaded
+    for refused in ("fails", "stays"):  # by the kernel, from now on
+        (box.lib / refused).write_text("Operation not permitted")
+    box.run("run", "--source=apt")
+    if not same:
+        config = box / "boot/grub/grub.cfg"
+        config.write_text(config.read_text().replace('set default="0"', 'set default="1>4"'))
+    box.rebooting()
+    assert box.run("finalize") == (0 if same else 1)
+    assert (box.approved, box.marked) == (same, True)
+
+
 def test_image_without_its_mark_is_loaded_anew(box: Box) -> None:
     box.counts_calls()
     box.run("stage")

@@ -13,6 +13,7 @@ from kexec_hook.plugins.builtin import known, virtual, watchdog
 from kexec_hook.plugins.builtin.checks import Checks, Notes, ask
 from kexec_hook.system.distribution import Distribution
 from kexec_hook.system.facts import Facts
+from kexec_hook.system.host import MARK
 from kexec_hook.system.process import Programs
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
@@ -225,7 +226,9 @@ def _load_disabled(decision: Decision, facts: Facts) -> Iterator[Objection]:
             code="kexec-disabled",
             fix="take kernel.kexec_load_disabled out of /etc/sysctl.d, then reboot",
         )
-    if facts.number("/proc/sys/kernel/kexec_load_limit_reboot") == 0:
+    # With the last call allowed, ours was loaded, and what is right need not be loaded again.
+    ours = facts.exists(MARK) and facts.number("/sys/kernel/kexec_loaded") == 1
+    if facts.number("/proc/sys/kernel/kexec_load_limit_reboot") == 0 and not ours:
         yield Objection(
             "no more kernels may be loaded until the next boot (kernel.kexec_load_limit_reboot = 0)",
             code="kexec-limit",
