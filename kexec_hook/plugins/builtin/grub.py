@@ -114,6 +114,7 @@ def _kinds(
 
         if not foreign.is_ours(place, own, disks):
             flavours = foreign.flavours_of(place, start, disks)
+            config = config._replace(version=_UNKNOWN)
     return [config._replace(flavour=flavour) for flavour in flavours]
 
 
