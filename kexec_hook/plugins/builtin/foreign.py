@@ -26,11 +26,11 @@ def is_ours(place: GrubPath, own: GrubPath | None, disks: RootDisks) -> bool:
     return bool(device and device.uuid and device.uuid.encode() in text)
 
 
-def flavours_of(place: GrubPath, start: Start, disks: RootDisks) -> list[str]:
+def flavours_of(place: GrubPath, start: Start, disks: RootDisks, own: list[str]) -> list[str]:
     """All that it may be, the likeliest first: crypttab is SUSE's, blscfg rhboot's, blsuki upstream's since 2.14."""
     directory = f"{start.cpu}-{start.platform}"
     modules = _modules(place, directory, start, disks)
-    is_grub2 = re.search("/grub2$", place.path) or place.path.upper().startswith("/EFI/")
+    on_esp = place.path.upper().startswith("/EFI/")
     if "crypttab" in modules:
         return ["suse"]
     if "blscfg" in modules:
@@ -40,9 +40,11 @@ def flavours_of(place: GrubPath, start: Start, disks: RootDisks) -> list[str]:
             return ["rhboot-8" if int(number[1]) < 4 else "rhboot"]
         return ["rhboot", "rhboot-8"]
     upstream = "upstream-2.14" if "blsuki" in modules else "upstream"
-    if not is_grub2:
+    if not on_esp and not place.path.endswith("/grub2"):
         return [upstream]
-    return [upstream, "suse"] if modules else ["rhboot", "suse", upstream]
+    if modules:
+        return [upstream, "suse"]
+    return list(dict.fromkeys([*(own if on_esp else ()), "rhboot", "suse", upstream]))
 
 
 def has_blscfg(

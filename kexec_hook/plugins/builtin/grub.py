@@ -113,7 +113,7 @@ def _kinds(
         from kexec_hook.plugins.builtin import foreign  # few machines start another system's
 
         if not foreign.is_ours(place, own, disks):
-            flavours = foreign.flavours_of(place, start, disks)
+            flavours = foreign.flavours_of(place, start, disks, flavours)
             config = config._replace(version=_UNKNOWN)
     return [config._replace(flavour=flavour) for flavour in flavours]
 

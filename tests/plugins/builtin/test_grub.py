@@ -571,6 +571,21 @@ def test_a_module_that_rhboots_grub_alone_has_tells_it(uefi: Tree, name: str, fl
     assert (found.flavour, found.others) == (flavour, ())
 
 
+def test_a_stub_at_the_removable_path_may_be_this_systems_or_not(uefi: Tree) -> None:
+    """By its UUID it is; by a label it may be another one's, and its image tells whose."""
+    cfg(uefi, "boot/grub/grub.cfg").boot_order(1, current=1)
+    uefi.option(1, "x", ESP_PART, "\\EFI\\BOOT\\BOOTX64.EFI")
+    stub = "search.{} root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n"
+    uefi.write("boot/efi/EFI/BOOT/grub.cfg", stub.format(f"fs_uuid {UUID}"))
+    kinds = [[each.flavour for each in (found, *found.others)] for found in (locate(uefi),)]
+    uefi.write("boot/efi/EFI/BOOT/grub.cfg", stub.format("fs_label rootfs"))
+    for image in (b"", bootcode.efi("/EFI/BOOT", modules=("normal", "blscfg"))):
+        uefi.write("boot/efi/EFI/BOOT/grubx64.efi", image)
+        found = locate(uefi)
+        kinds.append([each.flavour for each in (found, *found.others)])
+    assert kinds == [["upstream"], ["upstream", "rhboot", "suse"], ["rhboot", "rhboot-8"]]
+
+
 def test_what_two_kinds_of_grub_boot_must_be_the_same(
     machine: Tree, capsys: pytest.CaptureFixture[str]
 ) -> None:
