@@ -96,7 +96,41 @@ class Files(Environment):
                 self._refuse_loopback(name)
             if by == "file" or not found:
                 self._refuse_unopened()
+        for name in found[:1]:
+            self._refuse_unloaded(name)
         return found
+
+    def _refuse_unloaded(self, name: str) -> None:
+        """A partition map or a volume is there for GRUB only with its module, which nothing loads by itself.  Unseen"""
+        place = (self.get("prefix") or "")[1:].partition(")")[0]
+        if place.partition(",")[0] == name.partition(",")[0]:
+            return
+        needed, own = self._modules_for(name), self._modules_for(place)
+        if (
+            not needed
+            or needed == own
+            or any(
+                module in needed or module.endswith(tuple(f"/{each}.mod" for each in needed))
+                for module in self.modules
+            )
+        ):
+            return
+        built_in = self.built_in()
+        if built_in is not None and not {*needed} & {*built_in}:
+            raise Unseen(
+                f"({name}) is there for GRUB only with its module {needed[0]}, which nothing loads",
+                f"insmod {needed[0]}",
+                code="cannot-be-known",
+            )
+
+    def _modules_for(self, name: str) -> tuple[str, ...]:
+        kind = re.match(r"(lvm|md)(id|uuid)?/", name)
+        if kind:
+            return ("lvm",) if kind[1] == "lvm" else ("mdraid1x", "mdraid09")
+        device = self.disks.device(name) if name else None
+        if device is None or not device.partuuid:
+            return ()
+        return (f"part_{device.partmap}",) if device.partmap else ()
 
     def _refuse_unopened(self) -> None:
         """What `cryptomount` opens comes before the disks, and Linux need not have opened it.  Unseen"""

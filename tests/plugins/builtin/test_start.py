@@ -637,3 +637,31 @@ def test_boot_code_tells_its_modules_as_well(
     assert stage(system, capsys)["cmdline"].endswith("second")
     system.touch("boot/grub/i386-pc/true.mod")
     assert stage(system, capsys)["cmdline"].endswith("first")
+
+
+@pytest.mark.parametrize(
+    ("modules", "line", "end"),
+    [
+        (("ext2", "part_msdos"), "", ""),
+        (("ext2", "part_msdos"), "insmod part_gpt\n", "second"),
+        (("ext2", "part_msdos", "part_gpt"), "", "second"),
+        ((), "", "second"),  # nothing tells
+    ],
+)
+def test_a_disk_whose_partition_map_no_module_reads_is_not_there_for_grub(
+    system: Tree, capsys: pytest.CaptureFixture[str], modules: tuple[str, ...], line: str, end: str
+) -> None:
+    """A stick with a GPT: boot code knows the map of its own disk, and nothing loads another one by itself."""
+    core = bootcode.core("(,msdos2)/boot/grub", modules=modules)
+    system.write("dev/sda", bootcode.disk(core)).by("uuid", OTHER, "sdb1")
+    system.by("partuuid", ESP_PART, "sdb1").mount("/stick", "/dev/sdb1", device="8:17")
+    search = f'search --fs-uuid --set=x {OTHER}\nif [ -n "$x" ]; then set default=1; fi\n'
+    system.grubcfg(line + search + linux("first") + linux("second"))
+    said = stage(system, capsys)
+    if end:
+        assert (said["outcome"], codes(said)) == ("would-stage", [])
+        assert said["cmdline"].endswith(end)
+        return
+    (objection,) = said["objections"]
+    assert (objection["code"], objection["fix"]) == ("cannot-be-known", "insmod part_gpt")
+    assert "only with its module part_gpt, which nothing loads" in objection["reason"]
