@@ -15,13 +15,19 @@ from kexec_hook.system.subvolume import default_subvolume
 UUID = "11111111-2222-4333-8444-555555555555"
 
 
-def _run(*argv: object) -> None:
-    subprocess.run([str(word) for word in argv], check=True, capture_output=True, timeout=60)
+def _run(program: str, *words: object) -> None:
+    argv = [_find(program) or program, *map(str, words)]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+
+
+def _find(program: str) -> str | None:
+    """Also in /usr/sbin, which Debian leaves out of an ordinary user's PATH."""
+    return shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
 
 
 def _need(*programs: str) -> None:
     for program in programs:
-        if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin"):
+        if not _find(program):
             pytest.skip(f"needs {program}")
 
 
