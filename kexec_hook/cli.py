@@ -43,7 +43,8 @@ def _failed(error: KexecHookError, args: Namespace) -> int:
     """For people, and as data where data is asked for: a document there is in any case."""
     if args.json and not args.quiet:
         commands.tell(commands.as_json({"schema": 1, "error": str(error)}))
-    return commands.fail(str(error), getattr(error, "code", commands.FAILED))
+    code = error.code if isinstance(error, commands.Refusal) else commands.FAILED
+    return commands.fail(str(error), code)
 
 
 def _named(command: str) -> Callable[[Host, Namespace], int]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -262,7 +261,7 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine.display = disks.name
     machine.pci = lambda: _pci_devices(disks.sysroot)
     machine.cpu_flags = lambda: _cpu(disks.sysroot)
-    machine.built_in = functools.cache(lambda: _built_in(config, disks))
+    machine.built_in = lambda: _built_in(config, disks)
     machine.refuses_modules = lambda: config.platform == "efi" and _is_secure(disks.sysroot.unnoted)
     machine.has_setup = lambda: _has_setup(disks.sysroot.unnoted)
     return machine

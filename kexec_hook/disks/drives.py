@@ -36,7 +36,11 @@ class Drive:
         self.name = name  # GRUB's
         self.aliases: list[str] = []
         self.why = why  # where the name comes from
-        self.fixed = False  # somebody told its name, which does not change any more
+
+    @property
+    def fixed(self) -> bool:
+        """Somebody told its name, which does not change any more."""
+        return self.why in (BOOT_IMAGE, HINT)
 
     def goes_by(self, name: str) -> bool:
         """Is this one of its names?  A container's id may be written in any case, and from 2.12 on with dashes."""
@@ -181,9 +185,7 @@ class Drives:
     def known(self) -> dict[str, tuple[str, str]]:
         """The names that somebody told, and who; by the kernel's name of the disk."""
         return {
-            drive.key: (drive.name, drive.why)
-            for drive in self._drives.values()
-            if drive.family == "hd" and drive.why and drive.why != UNTOLD and drive.fixed
+            drive.key: (drive.name, drive.why) for drive in self._drives.values() if drive.fixed
         }
 
     def believe(self, known: Mapping[str, tuple[str, str]]) -> None:
@@ -191,7 +193,7 @@ class Drives:
         for key, (name, why) in known.items():
             drive = self._drives.get(key)
             if drive and not drive.fixed and (drive.name == name or self._rename(drive, name)):
-                drive.why, drive.fixed = why, True
+                drive.why = why
 
     def drive(self, name: str) -> Drive | None:
         return next((d for d in self._drives.values() if d.goes_by(name)), None)
@@ -265,9 +267,8 @@ class Drives:
             return ""
         if not known:
             return ""
-        if unit.drive.family == "hd" and not (unit.drive.fixed and unit.drive.why == BOOT_IMAGE):
+        if unit.drive.family == "hd" and unit.drive.why != BOOT_IMAGE:
             unit.drive.why = why
-        unit.drive.fixed = True
         if part and not unit.exact:
             partmap, unit.number = part_of(part)
             unit.partmap, unit.exact = partmap or unit.partmap, bool(partmap)

@@ -21,10 +21,16 @@ def copied(tmp_path: Path) -> Tree:
     return made.by("uuid", UUID, "sdb2")
 
 
-def by_udev(tree: Tree, node: str, number: str) -> None:
+def by_udev(
+    tree: Tree,
+    node: str,
+    number: str,
+    known: str = f"S:disk/by-uuid/{UUID}\nE:ID_FS_UUID={UUID}",
+    usage: str = "filesystem",
+) -> Tree:
     tree.write(f"sys/class/block/{node}/dev", f"{number}\n")
-    known = f"S:disk/by-uuid/{UUID}\nE:ID_FS_UUID={UUID}\nE:ID_FS_USAGE=filesystem\n"
-    tree.write(f"run/udev/data/b{number}", f"I:1\n{known}G:systemd\n")
+    text = f"I:1\n{known}\nE:ID_FS_USAGE={usage}\nG:systemd\n"
+    return tree.write(f"run/udev/data/b{number}", text)
 
 
 def refuse(tree: Tree, by: FindBy = "fs_uuid", value: str = UUID) -> None:
@@ -100,13 +106,8 @@ def alike(tmp_path: Path) -> Tree:
 
 
 def labelled_by_udev(tree: Tree, usage: str = "filesystem") -> Tree:
-    known = (
-        rf"E:ID_FS_LABEL=My_disk\nE:ID_FS_LABEL_ENC=My\x20disk\nE:ID_FS_USAGE={usage}\n".replace(
-            r"\n", "\n"
-        )
-    )
-    tree.write("sys/class/block/sda2/dev", "8:2\n")
-    return tree.write("run/udev/data/b8:2", known)
+    known = "E:ID_FS_LABEL=My_disk\nE:ID_FS_LABEL_ENC=My\\x20disk"
+    return by_udev(tree, "sda2", "8:2", known, usage)
 
 
 def test_udev_knows_a_label_that_has_no_link(alike: Tree) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.plugins.builtin.bootcode import place_of
-from kexec_hook.plugins.builtin.start import Start, built_in_modules
+from kexec_hook.plugins.builtin.start import Start, built_in_modules, names_ours
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -21,9 +21,7 @@ def is_ours(place: GrubPath, own: GrubPath | None, disks: RootDisks) -> bool:
     """Is it the directory of this system's grub.cfg, or holds one on an ESP that leads to its file system?"""
     if own is None or place_of(place, disks) == place_of(own, disks):
         return True
-    device = disks.device(own.device)
-    text = _read(disks, place, "grub.cfg")
-    return bool(device and device.uuid and device.uuid.encode() in text)
+    return bool(names_ours(place, own, disks))
 
 
 def flavours_of(place: GrubPath, start: Start, disks: RootDisks, own: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -118,12 +119,19 @@ def _leads_here(start: Start, loader: BootOption, disks: RootDisks, own: GrubPat
     """Is a grub.cfg beside the image, and leads to this system's?  Another one may be left over: its image tells."""
     if start.place is None or not _is_beside(start, loader):
         return False
+    return names_ours(start.place, own, disks) is not False
+
+
+def names_ours(place: GrubPath, own: GrubPath | None, disks: RootDisks) -> bool | None:
+    """Does the grub.cfg in a directory name the file system of this system's?  None where that is not known."""
     try:
         device = disks.device(own.device) if own else None
-        text = disks.read(start.place._replace(path=f"{start.place.path}/grub.cfg"))
+        text = disks.read(place._replace(path=f"{place.path.rstrip('/')}/grub.cfg"))
     except (DiskError, Unseen):
-        return True
-    return device is None or (device.uuid or "?").encode() in text
+        return None
+    if device is None:
+        return None
+    return bool(device.uuid) and device.uuid.encode() in text
 
 
 def _of_image(start: Start, inside: Inside | None) -> Start:
@@ -316,8 +324,9 @@ def _resolved(
     return place, "" if place or disks.stat(on_its_own) else why
 
 
+@functools.lru_cache(maxsize=1)
 def built_in_modules(disks: RootDisks, platform: str, cpu: str) -> frozenset[str] | None:
-    """Those in the image of the GRUB that starts next; None where that is not known."""
+    """Those in the image of the GRUB that starts next, which a decision reads once; None where that is not known."""
     if platform == "pc":
         from kexec_hook.plugins.builtin import bootcode
 
