@@ -31,8 +31,9 @@ NEVER = {
     *("dataclasses", "pathlib"),
 }
 CODE = f"""
-import sys
+import argparse, sys
 import pluggy  # 1.0 loads importlib.metadata, and what that needs
+argparse.ArgumentParser().add_argument("word")  # Python 3.14's loads dataclasses
 theirs = set(sys.modules)
 from kexec_hook.cli import main
 sys.stdout = sys.stderr
