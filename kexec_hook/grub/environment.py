@@ -52,6 +52,7 @@ class Environment:
         self.globbing = True  # the regexp module expands * and ? once it is loaded
         self.extracting = 0  # inside extract_entries_*: few commands run
         self.loaded: Loaded | None = None
+        self.devicetree: GrubPath | None = None  # None: the firmware's
         self.overlay: dict[GrubPath, bytes] = {}  # files as the script's save_env left them
         self.pending: list[EnvWrite] = []
         self.kcmdline: str | None = None  # of the last linux command, also where that failed

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kexec_hook.grub.commands.registry import command
-from kexec_hook.grub.errors import BAD_ARGUMENT, NO_KERNEL, OK, CommandError
+from kexec_hook.grub.errors import ACCESS_DENIED, BAD_ARGUMENT, NO_KERNEL, OK, CommandError
 from kexec_hook.grub.flavours import Flavour
 from kexec_hook.grub.machine import Machine
 from kexec_hook.grub.values import Call, Halted, Initrd, Loaded, Refusal
@@ -31,7 +31,7 @@ def linux(m: Machine, call: Call) -> int:
     m.loaded = None
     m.kcmdline = command_line(call.args, m.flavour)
     path = m.open(call.args[0])
-    m.loaded = Loaded("linux", path, tuple(call.args), m.kcmdline, (), None, call)
+    m.loaded = Loaded("linux", path, tuple(call.args), m.kcmdline, (), m.devicetree, call)
     return OK
 
 
@@ -62,11 +62,20 @@ def initrd(m: Machine, call: Call) -> int:
 
 @command("devicetree")
 def devicetree(m: Machine, call: Call) -> int:
+    """Load a device tree for whatever Linux boots, before it or after it (loader/efi/fdt.c); else it is the firmware's."""
     m.executed.append([call.name, *call.args])
-    if m.loaded is None or m.loaded.kind != "linux":
-        raise call.error(BAD_ARGUMENT, "you need to load the kernel first")
-    path = m.open(call.args[0]) if call.args else None
-    m.loaded = m.loaded._replace(devicetree=path)
+    m.devicetree = None
+    try:
+        if m.refuses_modules():
+            raise call.error(ACCESS_DENIED, "Secure Boot does not allow it")
+        m.devicetree = m.open(call.args[0]) if call.args else None
+    except CommandError as error:
+        why = f"GRUB loads no device tree: {error.message}, and it leaves the firmware's in its place"
+        m.refusals.append(Refusal(why, call.span))
+        raise
+    finally:
+        if m.loaded:
+            m.loaded = m.loaded._replace(devicetree=m.devicetree)
     return OK
 
 

@@ -13,7 +13,7 @@ from kexec_hook.plugins.asking import Plugins
 from kexec_hook.settings.conf import load_settings
 from kexec_hook.system.host import Host
 from kexec_hook.system.process import Programs
-from tests.bootfiles import bzimage, cpio
+from tests.bootfiles import bzimage, cpio, image
 from tests.tree import Tree
 
 ENTRIES = """
@@ -96,6 +96,57 @@ def test_x86_has_no_devicetree_so_that_none_is_loaded(machine: Tree) -> None:
     assert default(decision) == "Linux"
     assert decision.plan is not None
     assert decision.plan.devicetree is None
+
+
+LINUX = "linux /boot/vmlinuz root=/dev/sda2\n initrd /boot/initrd\n"
+TREE = "devicetree /boot/board.dtb\n"
+
+
+@pytest.fixture
+def board(machine: Tree) -> Tree:
+    """A machine with arm64, and a device tree for it."""
+    modules(machine.efi(), "arm64-efi", "2.06-13")
+    return machine.write("boot/vmlinuz", image()).write("boot/board.dtb", b"\xd0\x0d\xfe\xed")
+
+
+@pytest.mark.parametrize(
+    ("before", "body"),
+    [
+        ("", LINUX + TREE),
+        ("", TREE + LINUX),  # loader/efi/fdt.c needs no kernel
+        (TREE, LINUX),
+        ("", LINUX + TREE + LINUX),
+        ("", f"devicetree\n{TREE}{LINUX}"),
+    ],
+)
+def test_a_device_tree_is_for_whatever_linux_boots(board: Tree, before: str, body: str) -> None:
+    decision = made(board, f"{before}menuentry 'Linux' {{\n {body}}}\n")
+    assert default(decision) == "Linux"
+    assert decision.plan is not None
+    assert decision.plan.devicetree == "/boot/board.dtb"
+
+
+def test_without_a_name_the_firmwares_device_tree_counts(board: Tree) -> None:
+    decision = made(board, f"{TREE}menuentry 'Linux' {{\n {LINUX} devicetree\n}}\n")
+    assert default(decision) == "Linux"
+    assert decision.plan is not None
+    assert decision.plan.devicetree is None
+
+
+@pytest.mark.parametrize("body", [TREE + "devicetree /boot/none\n" + LINUX, LINUX + "devicetree /no\n"])
+def test_a_device_tree_that_is_missing_leaves_the_firmwares(board: Tree, body: str) -> None:
+    (found,) = made(board, f"menuentry 'Linux' {{\n {body}}}\n").objections
+    assert found.code == "only-grub-can"
+    assert "' not found, and it leaves the firmware's in its place (" in found.reason
+
+
+def test_secure_boot_allows_no_device_tree(board: Tree) -> None:
+    board.variable("SecureBoot", b"\1")
+    (found,) = made(board, f"menuentry 'Linux' {{\n {LINUX}{TREE}}}\n").objections
+    assert found.reason == (
+        "GRUB loads no device tree: Secure Boot does not allow it, and it leaves the firmware's in its place "
+        "(/boot/grub/grub.cfg:4), and a kexec cannot do the same"
+    )
 
 
 @pytest.mark.parametrize(
