@@ -179,6 +179,17 @@ class Files(Environment):
             raise CommandError(BAD_FILE_TYPE, "not a regular file")
         return path
 
+    def open_kernel(self, name: str, call: Call) -> GrubPath:
+        """The same for what is loaded in place of what was loaded before."""
+        before, self.loaded = self.loaded, None
+        try:
+            return self.open(name)
+        except CommandError:
+            if before:  # some leave it, some have freed its memory
+                why = f"where `{call.name}` fails, not every GRUB boots what was loaded before"
+                self.guesses.append(Refusal(why, call.span, "cannot-be-known"))
+            raise
+
     def _missing(self, path: GrubPath) -> CommandError:
         above = path.path.rstrip("/")
         while "/" in above:

@@ -37,6 +37,8 @@ class Flavour(NamedTuple):
     # rhboot knows search --root-dev-only, which Fedora's EFI stub asks for.  Since May 2024 ("Rework of CVE-2023-4001
     # fix") it looks at all disks, and reboots where a USB disk has the UUID of another one.
     root_dev_only: bool = False
+    # rhboot from EL 8 on: `linux`, `linux16` and `linuxefi` are one module, and so are their initrds.
+    one_linux: bool = False
     # SUSE's and rhboot's fs/btrfs.c: with btrfs_relative_path paths start at a subvolume.
     btrfs_relative: bool = False
     # SUSE's grub2-btrfs-08: a submenu «Bootable snapshot ...» that comes first is not what a number counts.
@@ -101,6 +103,7 @@ RHBOOT = Flavour(
     users_optional=True,
     blscfg="rhboot",
     root_dev_only=True,
+    one_linux=True,
     cryptodisk_only=True,
     blank_line_is_true=False,
     features=("search_cryptodisk_only",),
@@ -126,6 +129,7 @@ RHBOOT_7 = RHBOOT_8._replace(
     name="rhboot-7",
     names_first=False,
     users_optional=False,
+    one_linux=False,
     btrfs_relative=False,
     lacks=RHBOOT_8.lacks | _OF_RHBOOT | _OF_SUSE,
     variables=(),
@@ -195,6 +199,8 @@ def missing_commands(
     is_x86 = cpu in ("i386", "x86_64")
     missing = {"pc": _EFI_ALONE, "efi": _PC_ALONE}.get(platform, _PC_ALONE | _EFI_ALONE)
     missing |= _NOT_X86 if is_x86 else _X86_ALONE
+    if flavour.one_linux and platform == "efi":
+        missing |= {"initrd16", "linux16"}
     if flavour.name != "upstream":
         return missing, frozenset()
     if version >= (2, 12) or not is_x86:

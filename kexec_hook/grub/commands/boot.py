@@ -28,9 +28,16 @@ def linux(m: Machine, call: Call) -> int:
     if call.name in m.unsure_commands:
         reason = f"GRUB has no `{call.name}` since 2.12, and the version of this one is not known"
         m.guesses.append(Refusal(reason, call.span))
-    m.loaded = None
     m.kcmdline = command_line(call.args, m.flavour)
-    path = m.open(call.args[0])
+    path = m.open_kernel(call.args[0], call)
+    platform = m.get("grub_platform")
+    if platform == "efi" and call.name == "linux16":
+        m.refusals.append(
+            Refusal("`linux16` starts Linux in real mode, which UEFI lacks", call.span)
+        )
+    if platform == "pc" and "vga=ask" in call.args[1:]:
+        m.report("GRUB does not know vga=ask any more, and loads nothing", call.span, OK)
+        return OK
     m.loaded = Loaded("linux", path, tuple(call.args), m.kcmdline, (), m.devicetree, call)
     return OK
 
@@ -41,12 +48,13 @@ def initrd(m: Machine, call: Call) -> int:
     m.executed.append([call.name, *call.args])
     if not call.args:
         raise call.error(BAD_ARGUMENT, "filename expected")
-    if m.loaded is None or m.loaded.kind != "linux":
+    kernel = m.loaded.call.name if m.loaded and m.loaded.kind == "linux" else ""
+    if m.loaded is None or not _takes(m, kernel, call.name):
         raise call.error(BAD_ARGUMENT, "you need to load the kernel first")
     initrds = []
     for number, word in enumerate(call.args):
         name, newc = word, ""
-        if word.startswith("newc:"):
+        if word.startswith("newc:") and _knows_newc(m, call.name):
             member, colon, rest = word[5:].lstrip("/").partition(":")
             if colon:
                 name, newc = rest, member
@@ -60,9 +68,23 @@ def initrd(m: Machine, call: Call) -> int:
     return OK
 
 
+def _takes(m: Machine, kernel: str, initrd: str) -> bool:
+    """Is an initrd command of the module that has loaded the kernel?"""
+    if not kernel or m.flavour.one_linux or kernel[len("linux") :] == initrd[len("initrd") :]:
+        return bool(kernel)
+    # Debian's 2.06 hands `linux` on to linuxefi under Secure Boot.
+    return kernel == "linux" and initrd == "initrdefi" and m.refuses_modules()
+
+
+def _knows_newc(m: Machine, name: str) -> bool:
+    """loader/i386/efi/linux.c, of rhboot, Debian's 2.06 and others, takes each word for a file's name."""
+    by_handover = m.flavour.one_linux or name == "initrdefi" or m.refuses_modules()
+    return not (by_handover and m.command("linuxefi"))
+
+
 @command("devicetree")
 def devicetree(m: Machine, call: Call) -> int:
-    """Load a device tree for whatever Linux boots, before it or after it (loader/efi/fdt.c); else it is the firmware's."""
+    """Load a device tree for whatever Linux boots then (loader/efi/fdt.c); without one it is the firmware's."""
     m.executed.append([call.name, *call.args])
     m.devicetree = None
     try:
@@ -70,7 +92,9 @@ def devicetree(m: Machine, call: Call) -> int:
             raise call.error(ACCESS_DENIED, "Secure Boot does not allow it")
         m.devicetree = m.open(call.args[0]) if call.args else None
     except CommandError as error:
-        why = f"GRUB loads no device tree: {error.message}, and it leaves the firmware's in its place"
+        why = (
+            f"GRUB loads no device tree: {error.message}, and it leaves the firmware's in its place"
+        )
         m.refusals.append(Refusal(why, call.span))
         raise
     finally:

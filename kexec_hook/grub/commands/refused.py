@@ -29,8 +29,7 @@ def other_loader(m: Machine, call: Call) -> int:
     words = [word for word in call.args if not word.startswith("--")]
     if not words:
         raise call.error(BAD_ARGUMENT, "filename expected")
-    m.loaded = None
-    path = m.open(words[0])
+    path = m.open_kernel(words[0], call)
     m.loaded = Loaded(call.name, path, tuple(call.args), "", (), None, call)
     return OK
 

@@ -98,6 +98,77 @@ def test_x86_has_no_devicetree_so_that_none_is_loaded(machine: Tree) -> None:
     assert decision.plan.devicetree is None
 
 
+def codes(decision: Decision) -> list[str]:
+    return [objection.code for objection in decision.objections]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "initrd", "efi", "system", "code"),
+    [
+        ("linux16", "initrd16", False, "debian", ""),
+        ("linux16", "initrd", False, "debian", "initrd-missing"),
+        ("linux", "initrd16", False, "debian", "initrd-missing"),
+        ("linux", "initrdefi", True, "debian", "initrd-missing"),
+        ("linuxefi", "initrd", True, "debian", "initrd-missing"),
+        ("linux16", "initrd", False, "fedora", ""),
+        ("linuxefi", "initrd", True, "fedora", ""),
+        ("linux16", "initrd16", True, "debian", "only-grub-can"),
+        ("linux16", "initrd16", True, "fedora", "entry-fails"),  # unknown: no error
+    ],
+)
+def test_an_initrd_is_for_a_kernel_of_its_own_module(
+    machine: Tree, kernel: str, initrd: str, efi: bool, system: str, code: str
+) -> None:
+    machine.write("etc/os-release", f"ID={system}\nVERSION_ID={12 if system == 'debian' else 43}\n")
+    if efi:
+        machine.efi()
+    entry = f"menuentry 'Linux' {{\n {kernel} /boot/vmlinuz root=/dev/sda2\n {initrd} /boot/initrd\n}}\n"
+    assert codes(made(machine, entry)) == ([code] if code else [])
+
+
+def test_under_secure_boot_debians_linux_is_linuxefi(machine: Tree) -> None:
+    machine.efi().write("etc/os-release", "ID=debian\nVERSION_ID=12\n")
+    machine.variable("SecureBoot", b"\1")
+    entry = "menuentry 'Linux' { linux /boot/vmlinuz root=/dev/sda2\n initrdefi /boot/initrd\n}\n"
+    assert codes(made(machine, entry)) == []
+
+
+@pytest.mark.parametrize(
+    ("system", "efi", "code"),
+    [("debian", True, ""), ("fedora", False, ""), ("fedora", True, "entry-fails")],
+)
+def test_newc_is_a_file_like_others_for_the_handover_by_efi(
+    machine: Tree, system: str, efi: bool, code: str
+) -> None:
+    machine.write("etc/os-release", f"ID={system}\nVERSION_ID={12 if system == 'debian' else 43}\n")
+    if efi:
+        machine.efi()
+    body = "linux /boot/vmlinuz root=/dev/sda2\n initrd newc:etc/x:/boot/initrd"
+    assert codes(made(machine, f"menuentry 'Linux' {{ {body}\n}}\n")) == ([code] if code else [])
+
+
+@pytest.mark.parametrize(("efi", "code"), [(False, "entry-fails"), (True, "")])
+def test_a_pc_does_not_load_a_kernel_that_asks_for_a_mode(
+    machine: Tree, efi: bool, code: str
+) -> None:
+    if efi:
+        machine.efi()
+    entry = (
+        "menuentry 'Linux' { linux /boot/vmlinuz root=/dev/sda2 vga=ask\n initrd /boot/initrd\n}"
+    )
+    assert codes(made(machine, entry)) == ([code] if code else [])
+
+
+@pytest.mark.parametrize("command", ["linux", "chainloader"])
+def test_a_loader_that_fails_behind_a_kernel(machine: Tree, command: str) -> None:
+    entry = f"menuentry 'Linux' {{ linux /boot/vmlinuz root=/dev/sda2\n {command} /none\n}}"
+    (found,) = made(machine, entry).objections
+    assert found.reason == (
+        f"what GRUB boots cannot be known: where `{command}` fails, not every GRUB boots what was loaded before "
+        "(/boot/grub/grub.cfg:2)"
+    )
+
+
 LINUX = "linux /boot/vmlinuz root=/dev/sda2\n initrd /boot/initrd\n"
 TREE = "devicetree /boot/board.dtb\n"
 
@@ -133,7 +204,9 @@ def test_without_a_name_the_firmwares_device_tree_counts(board: Tree) -> None:
     assert decision.plan.devicetree is None
 
 
-@pytest.mark.parametrize("body", [TREE + "devicetree /boot/none\n" + LINUX, LINUX + "devicetree /no\n"])
+@pytest.mark.parametrize(
+    "body", [TREE + "devicetree /boot/none\n" + LINUX, LINUX + "devicetree /no\n"]
+)
 def test_a_device_tree_that_is_missing_leaves_the_firmwares(board: Tree, body: str) -> None:
     (found,) = made(board, f"menuentry 'Linux' {{\n {body}}}\n").objections
     assert found.code == "only-grub-can"
