@@ -24,10 +24,11 @@ HEAD = """\
 
 Written by `make e2e-all` from the runs on one machine (the last one of each test): virtual machines with real
 firmware, GRUBs, kernels and systemds, emulated by QEMU without KVM. Other tests, with roots in place of machines, are
-not listed here. Times are UTC, and say when the test ended; the first test of a state also makes it.
+not listed here. Times are UTC, and say when the test ended; the first test of a state also makes it. The last column is
+the commit that was tried.
 """
 
-TABLE = "| test | result | seconds | ended |\n|---|---|---|---|"
+TABLE = "| test | result | seconds | ended | kexec-hook |\n|---|---|---|---|---|"
 
 
 def remember(test: str, outcome: str, seconds: float, versions: dict[str, str]) -> None:
@@ -61,18 +62,19 @@ def _first_line(*argv: str) -> str:
 
 
 def summary() -> str:
-    """In Markdown: a section for each set of versions, a line for each test."""
+    """In Markdown: a table for each module and what it ran with, a line for each test."""
     latest: dict[str, dict[str, Any]] = {}
     for line in RESULTS.read_text().splitlines():
         result = json.loads(line)
-        latest.pop(result["test"], None)
         latest[result["test"]] = result
     sections: dict[str, list[str]] = {}
     for test, result in sorted(latest.items()):
         module, _, name = test.partition("::")
-        title = f"## {module}\n\n{_versions(result['versions'])}\n\n{TABLE}"
-        row = f"| {_words(name)} | {result['outcome']} | {result['seconds']} | {result['ended']} |"
-        sections.setdefault(title, []).append(row)
+        versions = dict(result["versions"])
+        commit = versions.pop("kexec-hook")
+        title = f"## {module}\n\n{_versions(versions)}\n\n{TABLE}"
+        cells = (_words(name), *(result[key] for key in ("outcome", "seconds", "ended")), commit)
+        sections.setdefault(title, []).append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([HEAD, *("\n".join([title, *rows, ""]) for title, rows in sections.items())])
 
 
