@@ -300,9 +300,10 @@ def tries(args: argparse.Namespace) -> tuple[list[Row], int]:
     until = time.monotonic() + (args.seconds or float("inf"))
     directory = Path(tempfile.mkdtemp(prefix="kills-", dir=memory()))
     try:
-        for scenario in (
-            SCENARIOS.values() if args.scenario == "all" else [SCENARIOS[args.scenario]]
-        ):
+        scenarios = [*SCENARIOS.values()] if args.scenario == "all" else [SCENARIOS[args.scenario]]
+        # Where the time ends before all are reached, it is not always the same ones.
+        first = args.shift % len(scenarios)
+        for scenario in scenarios[first:] + scenarios[:first]:
             for name in ALL if args.signal == "all" else [args.signal]:
                 if name not in SIGNALS and not scenario.errors:
                     continue

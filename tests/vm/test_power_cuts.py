@@ -1,7 +1,8 @@
-"""Ten power cuts at random moments of a shutdown: GRUB's one-time entry is kept or used, and never a third."""
+"""Power cuts, ten of them (CUTS), at random moments of a shutdown: GRUB's one-time entry is kept or used, and never a third."""
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -13,7 +14,7 @@ from tests.vm.lab import Lab
 pytestmark = pytest.mark.vm
 RECIPE = image.DEBIAN_12
 
-CUTS = 10
+CUTS = int(os.environ.get("CUTS", "10"))
 
 
 @pytest.fixture(scope="module")
