@@ -83,7 +83,7 @@ NAMES = (
         f"{RUN}/{APPROVED}",
         "the next reboot may be a kexec",
         ("staging.jump",),
-        (*_JUMP, _CANCELLED, _GAP),
+        (*_JUMP, _CANCELLED, _GAP, _RUN),
         ("staging.jump", "staging.load", _RUN, _UNIT, _CANCELLED),
     ),
     Name(
@@ -134,7 +134,7 @@ NAMES = (
         f"{VAR}/{ATTEMPT}",
         "the kexec that finalize noted, and what GRUB would have written, until the next boot",
         ("staging.jump",),
-        ("state.attempts", "hooks/boot", "systemd/kexec-hook-judge.service"),
+        ("state.attempts", "hooks/boot", _RUN, "systemd/kexec-hook-judge.service"),
         ("state.attempts", "hooks/boot"),
     ),
     Name(

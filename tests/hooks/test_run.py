@@ -40,6 +40,7 @@ class Glue:
             "cmdline=/proc/cmdline": f"cmdline={root}/cmdline",
             "init=/proc/1": f"init={root}/init",
             "loaded=/sys/kernel/kexec_loaded": f"loaded={root}/loaded",
+            "attempt=/var/lib/kexec-hook/attempt.json": f"attempt={root}/attempt.json",
             "PATH=/usr/sbin:/usr/bin:/sbin:/bin": f"PATH={root}/bin",
             'kexec_hook() { /usr/bin/kexec-hook "$@"; }': f'kexec_hook() {{ {root}/bin/kexec-hook "$@"; }}',
         }.items():
@@ -352,6 +353,24 @@ def test_what_was_staged_is_unloaded_where_python_cannot_start(glue: Glue) -> No
     )
     assert glue.ran()[1:] == ["kexec --kexec-file-syscall --unload"]
     assert (glue.left(), glue.mark.exists()) == ([], False)
+
+
+@pytest.mark.parametrize("words", [("apt",), ("--removed",)])
+def test_what_a_shutdown_has_approved_stays_where_python_cannot_start(
+    glue: Glue, words: tuple[str, ...]
+) -> None:
+    """GRUB's environment is written by then; GRUB would boot something else, and the kernel would be blamed."""
+    glue.program("kexec-hook", "exit 127")
+    glue.staged()
+    (glue.state / "approved").touch()
+    (glue.root / "attempt.json").touch()
+    assert glue.run(*words).stdout == (
+        "kexec-hook: cannot run (exit status 127); this reboot is the kexec that was approved before\n"
+        if words == ("apt",)
+        else ""
+    )
+    assert len(glue.ran()) == 1
+    assert (sorted(glue.left()), glue.mark.exists()) == (["approved", "staged.json"], True)
 
 
 def test_unload_is_tried_by_the_other_system_call(glue: Glue) -> None:

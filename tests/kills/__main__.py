@@ -96,7 +96,7 @@ class Bench:
     def strike(self, blow: Blow | None) -> judge.Blown:
         computer = self.scenario.make(self.directory)
         computer.systemd = self.systemd
-        before = computer.block
+        before = computer.untouched or computer.block
         output = computer.lib / "output"
         tree = Tree(self.scenario.program(computer), output, blow)
         tree.run()

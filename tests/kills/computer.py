@@ -118,6 +118,7 @@ class Computer(Box):
     """A Box that can be rebooted."""
 
     systemd = units.SYSTEMD
+    untouched: Block | None = None  # grubenv as it was ahead of a shutdown that goes on already
 
     def __init__(self, directory: Path, tree: str) -> None:
         if directory.exists():

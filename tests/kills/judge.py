@@ -189,6 +189,7 @@ def rescued(blown: Blown) -> Faults:
 Story = Callable[[Blown], Faults]
 STORIES: dict[str, tuple[Story, ...]] = {
     "staging": (reboots, repaired),
+    "again": (reboots, cancelled),
     "shutdown": (goes_on, crashes, power_cut, cancelled, rescued),
     "cold": (goes_on,),
     "judge": (judged, judged_next_time),

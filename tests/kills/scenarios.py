@@ -13,7 +13,7 @@ from tests.kills.tracing import Blow, Tree
 
 INITRD = "boot/initrd.img-6.1.0-39-amd64"
 
-Kind = Literal["staging", "shutdown", "cold", "judge", "complete"]
+Kind = Literal["staging", "shutdown", "again", "cold", "judge", "complete"]
 
 RUN = ("run", "--source=apt")
 
@@ -107,6 +107,37 @@ def _shutting_down_uncounted(computer: Computer) -> None:
     _shutting_down(computer)
 
 
+def _approved(computer: Computer) -> None:
+    """The unit has stopped, and what follows comes behind its approval."""
+    _staged(computer)
+    computer.untouched = computer.block
+    computer.stop()
+    assert computer.approved
+    assert computer.block != computer.untouched
+
+
+def _approved_and_changed(computer: Computer) -> None:
+    """What GRUB would boot next is changed then, and no longer what was approved."""
+    _approved(computer)
+    config = computer / "boot/grub/grub.cfg"
+    config.write_text(config.read_text() + "set timeout=7\n")
+
+
+def _approved_and_broken(computer: Computer) -> None:
+    """An upgrade goes on behind it, and Python cannot run then."""
+    _approved(computer)
+    computer.write("run/kexec-hook/changed")
+    works = (computer.bin / "kexec-hook").read_text()
+    broken = '#!/bin/sh\n[ "$1" != run ] || exit 127\n'
+    computer.programs("kexec-hook", works.replace("#!/bin/sh\n", broken, 1))
+
+
+def _cancelled(computer: Computer) -> None:
+    """It comes to nothing after all, and the unit is started again."""
+    _approved(computer)
+    (computer.lib / "jobs").write_text("")
+
+
 def _asked_for_cold(computer: Computer) -> None:
     _shutting_down(computer)
     computer.write("run/kexec-hook/cold")
@@ -185,6 +216,12 @@ SCENARIOS = {
         Scenario("unstage", "staging", "debian-12-next", _staged, ("unstage",)),
         Scenario("hook", "staging", "debian-12-next", _staged, command=_hook),
         Scenario("coldreboot", "staging", "debian-12-next", _staged, ("coldreboot",)),
+        Scenario("finalize-again", "shutdown", "debian-12-next", _approved, ("finalize",)),
+        Scenario("stage-late", "shutdown", "debian-12-next", _approved, ("stage",)),
+        Scenario("run-late", "shutdown", "debian-12-next", _approved_and_changed, RUN),
+        Scenario("unstage-late", "shutdown", "debian-12-next", _approved, ("unstage",)),
+        Scenario("hook-late", "shutdown", "debian-12-next", _approved_and_broken, command=_hook),
+        Scenario("cancelled", "again", "debian-12-next", _cancelled, ("complete",)),
         Scenario("finalize-cold", "cold", "debian-12-next", _asked_for_cold, ("finalize",)),
         Scenario(
             "stage-stuck",
