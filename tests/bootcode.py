@@ -11,9 +11,11 @@ _MESSAGES = b"GRUB \0Geom\0Hard Disk\0Read\0 Error"
 _DECOMPRESSOR = 2848  # bytes that lzma_decompress.img has in 2.06
 
 
-def core(prefix: str, script: str = "", modules: Sequence[str] = ()) -> bytes:
+def core(
+    prefix: str, script: str = "", modules: Sequence[str] = (), objects: Sequence[bytes] = ()
+) -> bytes:
     """core.img: diskboot.img, a decompressor, and packed the kernel and the objects that follow it."""
-    objects = [_object(0, b"\x7fELF some module"), _object(3, prefix.encode() + b"\0")]
+    objects = [_object(0, b"\x7fELF some module"), _object(3, prefix.encode() + b"\0"), *objects]
     objects += [_object(0, _module(name, wide=False)) for name in modules]
     if script:
         objects.insert(1, _object(2, script.encode() + b"\0"))
@@ -53,9 +55,11 @@ def program(text: bytes = b"", section: bytes = b".text") -> bytes:
     return head.ljust(0x400, b"\0") + text
 
 
-def efi(prefix: str, script: str = "", modules: Sequence[str] = ()) -> bytes:
+def efi(
+    prefix: str, script: str = "", modules: Sequence[str] = (), objects: Sequence[bytes] = ()
+) -> bytes:
     """grubx64.efi: a program whose section `mods` holds the objects."""
-    objects = [_object(0, b"\x7fELF"), _object(3, prefix.encode() + b"\0")]
+    objects = [_object(0, b"\x7fELF"), _object(3, prefix.encode() + b"\0"), *objects]
     objects += [_object(0, _module(name, wide=True)) for name in modules]
     if script:
         objects.append(_object(2, script.encode() + b"\0"))
@@ -78,6 +82,11 @@ def _module(name: str, *, wide: bool) -> bytes:
     ):
         elf += struct.pack(section, at, 0, place, length)
     return elf + names + text
+
+
+def key() -> bytes:
+    """A public key of OpenPGP: grub-install --pubkey."""
+    return _object(4, b"\x99\x01\x0d\x04 and more")
 
 
 def _object(kind: int, data: bytes) -> bytes:

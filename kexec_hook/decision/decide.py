@@ -251,9 +251,10 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine.unsure = frozenset(("cmdpath", "fw_path"))
     if config.platform == "efi":  # 2.06 and later set them where Secure Boot is on
         machine.unsure |= {"lockdown", "shim_lock"}
-    if config.relative:
-        machine.set("btrfs_relative_path", "y")
-        machine.export("btrfs_relative_path")
+    relative = (("btrfs_relative_path", "y"),) if config.relative else ()
+    for name, value in (*relative, *config.variables):
+        machine.set(name, value)
+        machine.export(name)
     machine.globbing = config.globbing
     machine.modules.add("gzio")  # normal loads it (normal/main.c, GRUB_MOD_INIT)
     if config.globbing:  # a signed image: whether it has the others is not known

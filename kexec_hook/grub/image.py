@@ -26,6 +26,9 @@ _COMPRESSED, _REDUNDANCY = (
 )  # in what follows diskboot.img: sizes, and what grub-bios-setup fills in
 _MAGIC = b"mimg"
 _ELF, _CONFIG, _PREFIX = 0, 2, 3  # OBJ_TYPE_ELF, OBJ_TYPE_CONFIG, OBJ_TYPE_PREFIX
+_KEYS = (4, 7)  # OBJ_TYPE_PUBKEY and its kin, by whose GRUB it is
+_OPENPGP = (b"\x98", b"\x99", b"\xc6")  # how a public key begins: RFC 9580, 4.2
+_SETS = r"^[ \t]*(?:set[ \t]+)?(check_signatures|superusers)=[\"']?([^\s\"']*)"
 
 ReadAt = Callable[[int, int], bytes]
 
@@ -36,7 +39,14 @@ class Embedded(NamedTuple):
     prefix: str  # (,gpt2)/boot/grub; without a disk: on the one it was started from
     script: str = ""  # it is run before anything else: search.fs_uuid ...
     modules: frozenset[str] = frozenset()  # their names: ext2, normal
+    keyed: bool = False  # with a public key, by which it checks the signature of every file
     beside: bool = False  # rhboot's, and Debian's and Ubuntu's from 2.12: the grub.cfg beside it is tried first
+
+    @property
+    def variables(self) -> tuple[tuple[str, str], ...]:
+        """What decides whether an entry boots, and is set before grub.cfg is read (commands/pgp.c, and the script)."""
+        key = (("check_signatures", "enforce"),) if self.keyed else ()
+        return (*key, *re.findall(_SETS, self.script, re.MULTILINE))
 
 
 class Damaged(Exception):
@@ -138,14 +148,17 @@ def _embedded(image: bytes, form: str, head: int) -> Embedded:
     """The last prefix and script among the objects of an image.  Damaged"""
     found: dict[int, str] = {}
     modules = set()
+    keyed = False
     for kind, data in _objects(image, form, head):
         if kind == _ELF:
             modules.add(module_name(data))
         elif kind in (_PREFIX, _CONFIG):
             found[kind] = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
+        elif kind in _KEYS:
+            keyed = keyed or data.startswith(_OPENPGP)
     if _PREFIX not in found:
         raise Damaged("it has no prefix")
-    return Embedded(found[_PREFIX], found.get(_CONFIG, ""), frozenset(modules - {""}))
+    return Embedded(found[_PREFIX], found.get(_CONFIG, ""), frozenset(modules - {""}), keyed)
 
 
 def module_name(elf: bytes) -> str:

@@ -44,6 +44,7 @@ class Lead(NamedTuple):
     inside: bool = False  # its configuration is built in (grub-mkstandalone)
     foreign: bool = False  # its boot code is not GRUB's
     modules: frozenset[str] = frozenset()  # those that are built in; none: not known
+    variables: tuple[tuple[str, str], ...] = ()  # that it sets before it reads its configuration
 
 
 class Leads(NamedTuple):
@@ -209,7 +210,13 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
     except image.Damaged as damaged:
         return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
     inside = embedded.prefix.startswith("(memdisk)")
-    return lead._replace(prefix=prefix, why=why, inside=inside, modules=embedded.modules)
+    return lead._replace(
+        prefix=prefix,
+        why=why,
+        inside=inside,
+        modules=embedded.modules,
+        variables=embedded.variables,
+    )
 
 
 def _has_code(sector: bytes) -> bool:

@@ -71,6 +71,7 @@ class Start(NamedTuple):
     cmdpath: str = ""  # where GRUB was loaded from, as GRUB names it; empty: not known
     note: str = ""
     others: tuple[GrubPath, ...] = ()  # as good as `place`
+    variables: tuple[tuple[str, str], ...] = ()  # that its image sets before it reads that
     sync: str = ""
 
 
@@ -103,6 +104,7 @@ def find_start(
     if not loader or not loader.path or _leads_here(start, loader, disks, own):
         return start
     inside = look_inside(disks, loader, start.cpu)
+    start = start._replace(variables=inside.variables if inside else ())
     # A GRUB that knows $fw_path reads the one beside it whatever its prefix is (rhboot's normal/main.c).
     tries_beside = {"fedora", "rhel"} & {*system_ids(release)} or (inside and inside.beside)
     if _is_beside(start, loader) and tries_beside:
@@ -177,6 +179,7 @@ def _bios(sysroot: Sysroot, disks: RootDisks, own: GrubPath | None) -> Start:
         return found
     places: dict[object, GrubPath] = {}
     for lead in bootcode.leads(sysroot, disks).found:
+        start = start._replace(variables=start.variables + lead.variables)
         if lead.prefix:
             places.setdefault(bootcode.place_of(lead.prefix, disks), lead.prefix)
     if own and (not places or places.pop(bootcode.place_of(own, disks), None)):
@@ -284,6 +287,7 @@ class Inside(NamedTuple):
     unseen: bool = False  # whether it reads one cannot be seen
     beside: bool = False  # it tries the grub.cfg beside it first
     named: frozenset[str] = frozenset()  # the UUIDs that its script looks for, in small letters
+    variables: tuple[tuple[str, str], ...] = ()  # that it sets before it reads a configuration
 
 
 def look_inside(disks: RootDisks, loader: BootOption, cpu: str) -> Inside | None:
@@ -292,7 +296,7 @@ def look_inside(disks: RootDisks, loader: BootOption, cpu: str) -> Inside | None
     if embedded is None:
         return None
     named = frozenset(re.findall(_UUID, embedded.script.lower(), re.MULTILINE))
-    found = Inside(beside=embedded.beside, named=named)
+    found = Inside(beside=embedded.beside, named=named, variables=embedded.variables)
     if re.search(_INSIDE, embedded.script, re.MULTILINE):  # which goes on to $prefix on Debian's
         prefix = GrubPath(device, embedded.prefix)
         stub = prefix._replace(path=f"{prefix.path}/grub.cfg")

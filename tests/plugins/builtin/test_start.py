@@ -216,6 +216,45 @@ def test_a_prefix_built_into_the_image_is_followed(
     assert stage(uefi, capsys)["cmdline"].endswith("followed")
 
 
+SUPERUSERS = "set superusers=root\nexport superusers\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "objects", "expected"),
+    [
+        ("", (), []),
+        ("", (bootcode.key(),), ["cannot-be-known"]),
+        ("set check_signatures=enforce\nexport check_signatures\n", (), ["cannot-be-known"]),
+        (SUPERUSERS, (), ["needs-password"]),
+        ("insmod part_gpt\n", (), []),
+    ],
+)
+@pytest.mark.parametrize("efi", [False, True])
+def test_what_an_image_sets_before_its_configuration_counts(
+    system: Tree,
+    capsys: pytest.CaptureFixture[str],
+    script: str,
+    objects: tuple[bytes, ...],
+    expected: list[str],
+    efi: bool,
+) -> None:
+    """grub-install --pubkey has GRUB check the signature of every file; a script may ask for a password."""
+    search = f"search.fs_uuid {UUID} root\nset prefix=($root)'/boot/grub'\n"
+    if efi:
+        system.efi().option(1, "GRUB", ESP_PART, "\\EFI\\mine\\grubx64.efi").boot_order(
+            1, current=1
+        )
+        system.by("uuid", "ABCD-1234", "sda1").by("partuuid", ESP_PART, "sda1")
+        image = bootcode.efi("/boot/grub", script + search, objects=objects)
+        on_esp(system, {"EFI/mine/grubx64.efi": image}, mounted=True)
+    else:
+        core = bootcode.core("/boot/grub", script + search, objects=objects)
+        system.write("dev/sda", bootcode.disk(core))
+    said = stage(system, capsys)
+    assert codes(said) == expected
+    assert said["outcome"] == ("declined" if expected else "would-stage")
+
+
 @pytest.mark.parametrize("mounted", [False, True])
 def test_an_entry_without_a_file_starts_the_removable_path(
     uefi: Tree, capsys: pytest.CaptureFixture[str], mounted: bool
