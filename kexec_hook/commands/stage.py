@@ -28,6 +28,7 @@ from kexec_hook.commands import (
 )
 from kexec_hook.errors import KexecHookError
 from kexec_hook.plugins.api import Trigger
+from kexec_hook.system.host import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,9 +136,22 @@ def unstage(host: Host, args: Namespace) -> int:
             give_up(host, held)
         except KexecError as error:
             return fail(str(error))
-    journal(host, "unstaged; the next reboot goes through the firmware")
-    print("unstaged; the next reboot goes through the firmware")
+    then = f"unstaged; {_after_unstage(host)}"
+    journal(host, then)
+    print(then)
     return OK
+
+
+def _after_unstage(host: Host) -> str:
+    from kexec_hook.settings.conf import SettingsError, load_settings
+
+    try:
+        always = load_settings(host.sysroot()).when.value == "always"
+    except SettingsError:
+        always = False  # then nothing is staged
+    if not always:
+        return BY_FIRMWARE
+    return "with `when = always` the next reboot stages once more; `kexec-hook coldreboot` goes through the firmware"
 
 
 def run(host: Host, args: Namespace) -> int:
@@ -234,7 +248,7 @@ def _run(host: Host, source: str, started: float) -> Staging | None:
     from kexec_hook.state.stamp import format_stamp
 
     only_news = load_settings(host.sysroot()).when.value == "upgrade"
-    if source == _SHUTDOWN and (only_news or not_a_reboot(host)):
+    if source == _SHUTDOWN and (only_news or _is_staged(host) or not_a_reboot(host)):
         return None
     plugins = load_plugins()
     with host.state() as state, state.lock() as held:
@@ -261,6 +275,13 @@ def _run(host: Host, source: str, started: float) -> Staging | None:
     if done.outcome == "staged":
         plugins.staged(done.decision)
     return done
+
+
+def _is_staged(host: Host) -> bool:
+    """Something of ours: finalize decides anew about that, as it was asked for."""
+    from kexec_hook.state import record
+
+    return record.is_ours(host, record.look(host.path(RUN), owner=host.owner))
 
 
 def _run_failed(host: Host, reason: str) -> str:

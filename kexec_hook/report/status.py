@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from kexec_hook.kernel import images
 from kexec_hook.kernel.plan import paths
@@ -73,7 +73,7 @@ def status_json(
         "newest_installed": newest(_installed(decision), tail_key),
         "reboot": dict.fromkeys(_WAYS, "unknown")
         if lost
-        else _reboots(found, at_shutdown, loaded, systemd),
+        else _reboots(host, found, at_shutdown, loaded, systemd),
         "reboot_unknown": lost,
         "units": systemd,
         "failed_jumps": [
@@ -212,6 +212,7 @@ def _unseen(host: Host, systemd: dict[str, Any]) -> str:
 
 
 def _reboots(
+    host: Host,
     found: record.Staged | record.NoRecord,
     decision: Decision,
     loaded: bool,
@@ -219,7 +220,8 @@ def _reboots(
 ) -> dict[str, str]:
     """What each way to reboot would do: kexec or firmware."""
     ways = dict.fromkeys(_WAYS, "firmware")
-    if systemd["drop_ins"] and isinstance(found, Staged):
+    then = isinstance(found, Staged) or (not loaded and _staged_at_shutdown(host, decision))
+    if systemd["drop_ins"] and then:
         # Where the unit is not active, nobody approves the jump, and what is loaded does not matter.
         if systemd["active"] and not decision.declined:
             ways.update(dict.fromkeys(_WAYS[:3], "kexec"))
@@ -230,17 +232,30 @@ def _reboots(
     return ways
 
 
+def _staged_at_shutdown(host: Host, decision: Decision) -> bool:
+    """Is `when = always`, and the unit at work that stages where nothing is staged?"""
+    always = decision.settings.when.value == "always"
+    return always and systemd_units.active(host.programs, systemd_units.ALWAYS)
+
+
 def check(answer: dict[str, Any]) -> tuple[str, str]:
     """What `reboot` would do (kexec, firmware, unknown), and that in one line with its reason."""
     would = answer["reboot"]["reboot"]
     if would == "unknown":
         return would, f"the next reboot: unknown, {safe(answer['reboot_unknown'])}"
     if would == "kexec":
-        into = answer["staged"]["release"] if answer["staged"] else "an image that somebody loaded"
+        into = _into(answer)
         return would, f"the next reboot is a kexec into {safe(into or 'what is staged')}"
     reasons = [objection["reason"] for objection in answer["objections"]]
     reason = safe(reasons[0]) if reasons else "nothing is staged"
     return would, f"the next reboot goes through the firmware: {reason}"
+
+
+def _into(answer: dict[str, Any]) -> str | None:
+    if answer["staged"] or not answer["loaded"]:
+        found = answer["staged"] or answer["grub"]
+        return cast("str | None", found["release"])
+    return "an image that somebody loaded"
 
 
 def status_text(answer: dict[str, Any]) -> str:
@@ -282,8 +297,12 @@ def _staged_rows(answer: dict[str, Any], style: Style) -> Iterator[Row]:
     if answer["staged_unknown"]:
         yield "staged", f"not known: {safe(answer['staged_unknown'])}"
     elif found is None:
-        foreign = "; the kernel image that is loaded is not kexec-hook's"
-        yield "staged", "nothing" + (foreign if answer["loaded"] else "")
+        then = ""
+        if answer["loaded"]:
+            then = "; the kernel image that is loaded is not kexec-hook's"
+        elif answer["reboot"]["reboot"] == "kexec":
+            then = " yet; with `when = always` a reboot does it"
+        yield "staged", f"nothing{then}"
     else:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found["time"]))
         asked = f", by {safe(found['asked'])}" if found["asked"] else ""

@@ -8,6 +8,7 @@ from kexec_hook.system.process import ProcessError, Programs
 from kexec_hook.system.sysroot import Sysroot, SysrootError
 
 UNIT = "kexec-hook.service"
+ALWAYS = "kexec-hook-always.service"
 _DROP_INS = (
     "systemd-reboot.service.d/50-kexec-hook.conf",
     "systemd-kexec.service.d/50-kexec-hook.conf",
@@ -15,12 +16,12 @@ _DROP_INS = (
 _DIRECTORIES = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 
-def active(programs: Programs) -> bool:
+def active(programs: Programs, unit: str = UNIT) -> bool:
     """Will it act, when the machine goes down?"""
     try:
         return (
             programs.run(
-                ("systemctl", "is-active", "--quiet", UNIT), timeout=20, check=False
+                ("systemctl", "is-active", "--quiet", unit), timeout=20, check=False
             ).status
             == 0
         )
