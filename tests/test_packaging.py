@@ -318,7 +318,7 @@ def test_units_start_only_what_selinux_lets_systemd_start() -> None:
         for line in unit.read_text().splitlines() if re.match("Exec.*=.", line)
     ]  # fmt: skip
     started = {line.partition("=")[2].lstrip("-").split()[0] for line in lines}
-    assert started == {"/bin/sh", "/bin/rm", "/usr/bin/kexec-hook"}
+    assert started == {"/bin/sh", "/usr/bin/kexec-hook"}
 
 
 def test_what_el_9_does_not_check_is_what_needs_hypothesis() -> None:

@@ -29,7 +29,7 @@ GAPS = "gaps"
 
 _RUN = "hooks/run"
 _GAP = "hooks/gap"
-_UNIT = "systemd/kexec-hook.service"
+_BOOT = "hooks/boot"
 _CANCELLED = "systemd/kexec-hook-cancelled.service"
 _JUMP = (
     "systemd/systemd-kexec.service.d/50-kexec-hook.conf",
@@ -84,7 +84,7 @@ NAMES = (
         "the next reboot may be a kexec",
         ("staging.jump",),
         (*_JUMP, _CANCELLED, _GAP, _RUN),
-        ("staging.jump", "staging.load", _RUN, _UNIT, _CANCELLED),
+        ("staging.jump", "staging.load", _RUN, _BOOT),
     ),
     Name(
         f"{RUN}/{COLD}",
@@ -98,7 +98,7 @@ NAMES = (
         "`kexec-hook reboot` asked for this reboot",
         ("commands.reboot",),
         ("staging.jump", "plugins.builtin.jumps"),
-        ("commands.reboot", _UNIT),
+        ("commands.reboot", _BOOT),
     ),
     Name(f"{RUN}/{SAID}", "why the last `run` declined", ("commands.stage",), ("commands.stage",)),
     Name(
@@ -134,8 +134,8 @@ NAMES = (
         f"{VAR}/{ATTEMPT}",
         "the kexec that finalize noted, and what GRUB would have written, until the next boot",
         ("staging.jump",),
-        ("state.attempts", "hooks/boot", _RUN, "systemd/kexec-hook-judge.service"),
-        ("state.attempts", "hooks/boot"),
+        ("state.attempts", _BOOT, _RUN, "systemd/kexec-hook-judge.service"),
+        ("state.attempts", _BOOT),
     ),
     Name(
         f"{VAR}/{FAILED}",
@@ -147,7 +147,7 @@ NAMES = (
     Name(
         f"{VAR}/{JUMPED}",
         "the kexec that came up last, as it was noted, until it is among the others",
-        ("hooks/boot",),
+        (_BOOT,),
         ("state.attempts",),
         ("state.attempts",),
     ),
@@ -159,7 +159,7 @@ NAMES = (
     ),
     Name(
         f"{VAR}/{DOWN}",
-        "what the clocks showed when the machine went down to reboot, until the next boot",
+        "what the clocks showed when the machine went down to reboot; empty after the next boot",
         (_GAP,),
         (_GAP,),
         (_GAP,),
