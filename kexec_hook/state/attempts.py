@@ -64,6 +64,8 @@ class Jump(NamedTuple):
 def note(host: Host, attempt: Attempt) -> None:
     """Before the jump, or once more when something of it has changed.  StateError."""
     with host.state(VAR) as state, state.lock() as held:
+        for before in _unjudged(host, state).values():
+            _blame(held, before)
         _remember(held)
         held.write(ATTEMPT, _format(attempt))
 
@@ -98,37 +100,62 @@ def judge(host: Host) -> tuple[Judgement, Attempt | None]:
             attempt = _attempt(state)
             if attempt is not None and attempt.boot_id == host.boot_id:
                 return "pending", attempt
-            jumped = came_by_kexec(host)
-            if jumped is None and attempt is not None and attempt.marked:
-                jumped = False  # else the mark would be there
-            judgement: Judgement = "none"
-            if attempt is not None and attempt.here and jumped is not None:
-                judgement = "jumped" if jumped else "failed"
-            if judgement == "failed" and attempt is not None and not attempt.written:
-                judgement = "none"  # perhaps it was never approved
-            if judgement in ("jumped", "failed") and attempt is not None:
-                _remember(held, attempt, came_up=judgement == "jumped")
-            if judgement == "failed" and attempt is not None:
-                _write(held, {**_failed(state), attempt.release: attempt._replace(changes=())})
+            judgement = _judgement(host, attempt) if attempt else "none"
+            if attempt is not None and judgement == "jumped":
+                _remember(held, attempt, came_up=True)
+            if attempt is not None and judgement == "failed":
+                _blame(held, attempt)
             state.remove(ATTEMPT)
             return judgement, attempt
     except FileNotFoundError:
         return "none", None
 
 
+def _judgement(host: Host, attempt: Attempt) -> Judgement:
+    """Of this boot, and of what it found."""
+    if attempt.boot_id == host.boot_id:
+        return "pending"
+    jumped = came_by_kexec(host)
+    if jumped is None and attempt.marked:
+        jumped = False  # else the mark would be there
+    machine = machine_of(host)
+    elsewhere = attempt.machine and machine and attempt.machine != machine  # a copy of its disk
+    if not attempt.here or elsewhere or jumped is None:
+        return "none"
+    if jumped:
+        return "jumped"
+    return "failed" if attempt.written else "none"  # perhaps it was never approved
+
+
+def _blame(held: LockedDirectory, attempt: Attempt) -> None:
+    _remember(held, attempt, came_up=False)
+    _write(held, {**_failed(held.state), attempt.release: attempt._replace(changes=())})
+
+
 def failed(host: Host) -> dict[str, Attempt]:
     """Releases that are not jumped into, by their names; a torn file counts as none."""
     try:
         with host.state(VAR, create=False) as state:
-            return _failed(state)
+            return {**_failed(state), **_unjudged(host, state)}
     except FileNotFoundError:
         return {}
+
+
+def _unjudged(host: Host, state: Directory) -> dict[str, Attempt]:
+    """A jump that failed, as long as no boot comes to multi-user.target, where it would be judged."""
+    attempt = _attempt(state)
+    if attempt is None or _judgement(host, attempt) != "failed":
+        return {}
+    return {attempt.release: attempt}
 
 
 def acknowledge(host: Host, release: str | None = None) -> list[str]:
     """Forget that a release (or all of them) did not come up; which ones that were."""
     try:
         with host.state(VAR, create=False) as state, state.lock() as held:
+            for attempt in _unjudged(host, state).values():
+                _blame(held, attempt)
+                state.remove(ATTEMPT)
             known = _failed(state)
             gone = [name for name in known if release in (None, name)]
             _write(held, {name: attempt for name, attempt in known.items() if name not in gone})

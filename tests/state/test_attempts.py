@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kexec_hook.report.gain import gain_json, jump_text, jumps_json
-from kexec_hook.state.attempts import Attempt, jumps, note, tried
+from kexec_hook.state.attempts import Attempt, failed, jumps, note, tried
 from tests.machine import Box
 from tests.staging.test_jump import boots, python, shell
 
@@ -109,6 +109,56 @@ def test_a_torn_sum_counts_nothing(box: Box) -> None:
         text = re.sub('"saved": [^\n]*', f'"saved": {torn}', (box / JUMPS).read_text())
         (box / JUMPS).write_text(text)
         assert gain_json(box.host)["saved"] == 0
+
+
+def unjudged(box: Box) -> None:
+    """A jump that failed, and a boot by the firmware that does not come to multi-user.target."""
+    assert box.run("stage") == 0
+    assert box.run("finalize") == 0
+    boots(box, "114")
+    assert box.run("complete") == 0
+
+
+def test_kernel_that_failed_is_not_tried_again_before_a_boot_is_judged(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unjudged(box)
+    capsys.readouterr()
+    assert box.run("stage") == 3
+    assert "the kexec into 6.1.0-39-amd64 on " in capsys.readouterr().out
+    box.rebooting()
+    assert box.run("finalize") == 3
+    assert box.run("judge-boot") == 1
+    assert came_up(box) == [(False, False)]
+
+
+def test_failed_jump_that_no_boot_has_judged_outlives_the_next_jump(box: Box) -> None:
+    unjudged(box)
+    assert box.run("stage", "--entry", "1>2") == 0
+    assert box.run("finalize") == 0
+    box.write("proc/sys/kernel/random/boot_id", f"{3:036}\n")
+    box.write("proc/sys/kernel/bootloader_type", "208\n")
+    assert box.run("judge-boot") == 0
+    assert came_up(box) == [(False, False), (False, True)]
+    assert set(failed(box.host)) == {"6.1.0-39-amd64"}
+
+
+def test_failed_jump_that_no_boot_has_judged_can_be_acknowledged(box: Box) -> None:
+    unjudged(box)
+    assert box.run("ack", "6.1.0-39-amd64") == 0
+    assert box.run("stage") == 0
+    assert box.run("judge-boot") == 0
+    assert came_up(box) == [(False, False)]
+
+
+def test_copy_of_a_disk_does_not_blame_a_kernel_for_a_jump_of_another_machine(box: Box) -> None:
+    """A snapshot that was made while the machine went down: the copy is booted by its firmware, as it must be."""
+    assert box.run("stage") == 0
+    assert box.run("finalize") == 0
+    boots(box, "114")
+    box.write(UUID, "0b0b\n")
+    assert box.run("judge-boot") == 0
+    assert (failed(box.host), came_up(box)) == ({}, [])
 
 
 def test_status_shows_the_last_jumps(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
