@@ -17,7 +17,7 @@ from kexec_hook.grub.menu import ENDLESS, BootResult, boot_default, choose, eval
 from kexec_hook.grub.script.source import ScriptError
 from kexec_hook.kernel.cmdline import CmdlineError
 from kexec_hook.plugins.api import BootConfig, Decision, Evaluation, Objection, Trigger
-from kexec_hook.system.sysroot import MADE_UP
+from kexec_hook.system.sysroot import MADE_UP, SysrootError
 from kexec_hook.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -262,6 +262,7 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine.display = disks.name
     machine.pci = lambda: _pci_devices(disks.sysroot)
     machine.cpu_flags = lambda: _cpu(disks.sysroot)
+    machine.smbios = lambda: _smbios(disks.sysroot.unnoted)
     machine.built_in = lambda: _built_in(config, disks)
     machine.refuses_modules = lambda: config.platform == "efi" and _is_secure(disks.sysroot.unnoted)
     machine.has_setup = lambda: _has_setup(disks.sysroot.unnoted)
@@ -287,6 +288,13 @@ def _cpu(sysroot: Sysroot) -> list[str]:
     from kexec_hook.system.facts import Facts
 
     return Facts(sysroot.unnoted).cpu()
+
+
+def _smbios(sysroot: Sysroot) -> bytes:
+    try:
+        return sysroot.read("/sys/firmware/dmi/tables/DMI", 1 << 20)
+    except SysrootError:
+        return b""
 
 
 def _built_in(config: BootConfig, disks: RootDisks) -> Collection[str] | None:

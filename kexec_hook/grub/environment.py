@@ -39,6 +39,8 @@ class Environment:
         self.pci: Callable[[], Sequence[str] | None] = lambda: None
         # What the processor can do, as /proc/cpuinfo has it; nothing: not known.
         self.cpu_flags: Callable[[], Collection[str]] = lambda: ()
+        # The structures in which the firmware describes the machine; empty: not known.
+        self.smbios: Callable[[], bytes] = lambda: b""
         # Does the firmware say that it can be asked to open its setup?
         self.has_setup: Callable[[], bool] = lambda: True
         self.bls: dict[

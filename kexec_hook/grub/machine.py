@@ -38,7 +38,7 @@ _CONFIG = ("config_file", "config_directory")
 _MODULES = {
     "cpuid": "cpuid", "decrement": "increment", "eval": "eval", "false": "true", "hwmatch": "hwmatch",
     "increment": "increment", "keystatus": "keystatus", "probe": "probe", "regexp": "regexp", "sleep": "sleep",
-    "time": "time", "true": "true",
+    "smbios": "smbios", "time": "time", "true": "true",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from kexec_hook.grub.values import Call, Refusal
 
 
 @command(
-    "cmostest", "cryptocheck", "efi-load-env", "getenv", "rdmsr", "smbios", "tpm2_key_protector_init", "zfs-bootfs",
+    "cmostest", "cryptocheck", "efi-load-env", "getenv", "rdmsr", "tpm2_key_protector_init", "zfs-bootfs",
 )  # fmt: skip
 def hardware(m: Machine, call: Call) -> int:
     m.guesses.append(Refusal(f"`{call.name}` asks the hardware", call.span))
@@ -25,6 +25,16 @@ def cpuid(m: Machine, call: Call) -> int:
     if not known:
         return hardware(m, call)
     return OK if flag in known else TEST_FAILURE
+
+
+@command("smbios")
+def smbios(m: Machine, call: Call) -> int:
+    table = m.smbios()
+    if not table:
+        return hardware(m, call)
+    from kexec_hook.grub.commands import smbios  # few configurations use it
+
+    return smbios.smbios(m, call, table)
 
 
 @command("gptpriority")

@@ -250,9 +250,57 @@ def test_the_processor_answers_cpuid(machine: Tree, flags: str, question: str, t
     assert default(made(machine, f"if {question}; then set default=1; fi\n{ENTRIES}")) == title
 
 
+def dmi() -> bytes:
+    """Types 0, 1 and 2 as DSP0134 has them, and the end: the system has no version, and there are two of type 2."""
+    identity = bytes(range(16))
+    return b"".join((
+        b"\0\x06\x00\x00\x01\x02Vendor\x001.0\0\0",
+        b"\x01\x18\x01\x00\x01\x02\0\x03" + identity + b"Example: Inc.\0Box 9\0x\0\0",
+        b"\x02\x05\x02\x00\0\0\0",
+        b"\x02\x06\x03\x00\x01\x07Board\0\0",
+        b"\x7f\x04\xff\xfe\0\0",
+        b"\x01\x06\x09\x00\x01\x00Behind\0\0",
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("--type 1 --get-string 5", "Box 9"),
+        ("-t 1 -s 4", "Example: Inc."),
+        ("-t 1 -s 4 --linux", "ExampleInc."),
+        ("-t 0x1 -s 0x05", "Box 9"),
+        ("-h 1 -u 8", "03020100-0504-0706-0809-0a0b0c0d0e0f"),
+        ("-t 1 -w 8", "256"),
+        ("-t 1 -d 8", "50462976"),
+        ("-t 1 -q 8", "506097522914230528"),
+        ("-t 2 -m 2 -s 4", "Board"),
+        ("-t 2 -m 2 -b 5", "7"),
+        ("-t 1 -s 6", "none"),  # of no string
+        ("-t 2 -s 5", "none"),  # beyond the structure
+        ("-t 2 -m 2 -s 5", "none"),  # the seventh of one string
+        ("-t 1 -u 9", "none"),
+        ("-t 9 -s 4", "none"),
+        ("-t 1 -m 2 -s 4", "none"),  # behind the end
+        ("-t 1 -s 4 -b 4", "none"),
+        ("-t 1", "none"),
+        ("-t one -s 4", "none"),
+        ("-t 256 -s 4", "none"),
+    ],
+)
+def test_what_the_firmware_says_of_the_machine_answers_smbios(
+    machine: Tree, words: str, value: str
+) -> None:
+    machine.write("sys/firmware/dmi/tables/DMI", dmi())
+    config = f"set found=none\nsmbios {words} --set found\n{ENTRIES}"
+    question = f'if [ "$found" = "{value}" ]; then set default=1; fi\n'
+    assert default(made(machine, config + question)) == "Rescue"
+
+
 @pytest.mark.parametrize(
     ("system", "question"),
     [
+        ("debian", "smbios -t 1 -s 5 --set x"),
         ("debian", "if cpuid -l; then set default=1; fi"),
         ("debian", "uki"),
         ("debian", "if cryptocheck $root; then set default=1; fi"),
