@@ -9,6 +9,7 @@ from kexec_hook.grub.commands.registry import command
 from kexec_hook.grub.errors import ACCESS_DENIED, BAD_ARGUMENT, NO_KERNEL, OK, CommandError
 from kexec_hook.grub.flavours import Flavour
 from kexec_hook.grub.machine import Machine
+from kexec_hook.grub.numbers import strtoul
 from kexec_hook.grub.values import Call, Halted, Initrd, Loaded, Refusal
 
 LINUX = ("linux", "linux16", "linuxefi")
@@ -35,7 +36,7 @@ def linux(m: Machine, call: Call) -> int:
         m.refusals.append(
             Refusal("`linux16` starts Linux in real mode, which UEFI lacks", call.span)
         )
-    if platform == "pc" and "vga=ask" in call.args[1:]:
+    if platform == "pc" and not _knows_modes(m, call):
         m.report("GRUB does not know vga=ask any more, and loads nothing", call.span, OK)
         return OK
     m.loaded = Loaded("linux", path, tuple(call.args), m.kcmdline, (), m.devicetree, call)
@@ -66,6 +67,17 @@ def initrd(m: Machine, call: Call) -> int:
             raise
     m.loaded = m.loaded._replace(initrds=tuple(initrds), initrd_call=call)
     return OK
+
+
+def _knows_modes(m: Machine, call: Call) -> bool:
+    """vga=ask is nothing that i386/linux.c knows; linux16, i386/pc/linux.c, fails without a number.  CommandError"""
+    by_number = m.flavour.one_linux or call.name == "linux16"
+    for mode in (word[4:] for word in call.args[1:] if word.startswith("vga=")):
+        if by_number and mode not in ("normal", "ext", "ask"):
+            strtoul(mode)
+        elif not by_number and mode == "ask":
+            return False
+    return True
 
 
 def _takes(m: Machine, kernel: str, initrd: str) -> bool:
