@@ -36,7 +36,7 @@ def linux(m: Machine, call: Call) -> int:
         m.refusals.append(
             Refusal("`linux16` starts Linux in real mode, which UEFI lacks", call.span)
         )
-    if platform == "pc" and not _knows_modes(m, call):
+    if platform == "pc" and "vga=" in m.kcmdline and not _knows_modes(m, call):
         m.report("GRUB does not know vga=ask any more, and loads nothing", call.span, OK)
         return OK
     m.loaded = Loaded("linux", path, tuple(call.args), m.kcmdline, (), m.devicetree, call)
