@@ -89,9 +89,9 @@ def _takes(m: Machine, kernel: str, initrd: str) -> bool:
 
 
 def _knows_newc(m: Machine, name: str) -> bool:
-    """loader/i386/efi/linux.c, of rhboot, Debian's 2.06 and others, takes each word for a file's name."""
-    by_handover = m.flavour.one_linux or name == "initrdefi" or m.refuses_modules()
-    return not (by_handover and m.command("linuxefi"))
+    """rhboot's loader/i386/efi/linux.c takes each word for a file's name."""
+    by_handover = m.flavour.one_linux and m.command("linuxefi") is not None
+    return not (by_handover or (name == "initrdefi" and m.flavour.name == "rhboot-7"))
 
 
 @command("devicetree")

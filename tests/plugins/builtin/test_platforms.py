@@ -134,16 +134,23 @@ def test_under_secure_boot_debians_linux_is_linuxefi(machine: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "efi", "code"),
-    [("debian", True, ""), ("fedora", False, ""), ("fedora", True, "entry-fails")],
+    ("system", "command", "efi", "code"),
+    [
+        ("ID=debian\nVERSION_ID=12\n", "linux", True, ""),
+        ("ID=debian\nVERSION_ID=12\n", "linuxefi", True, ""),  # as in a machine with 2.06
+        ("ID=fedora\nVERSION_ID=43\n", "linux", False, ""),
+        ("ID=fedora\nVERSION_ID=43\n", "linux", True, "entry-fails"),
+        ("ID=rhel\nVERSION_ID=7.9\n", "linuxefi", True, "initrd-missing"),
+    ],
 )
-def test_newc_is_a_file_like_others_for_the_handover_by_efi(
-    machine: Tree, system: str, efi: bool, code: str
+def test_newc_is_a_file_like_others_for_rhboots_handover_by_efi(
+    machine: Tree, system: str, command: str, efi: bool, code: str
 ) -> None:
-    machine.write("etc/os-release", f"ID={system}\nVERSION_ID={12 if system == 'debian' else 43}\n")
+    machine.write("etc/os-release", system)
     if efi:
         machine.efi()
-    body = "linux /boot/vmlinuz root=/dev/sda2\n initrd newc:etc/x:/boot/initrd"
+    initrd = command.replace("linux", "initrd")
+    body = f"{command} /boot/vmlinuz root=/dev/sda2\n {initrd} newc:etc/x:/boot/initrd"
     assert codes(made(machine, f"menuentry 'Linux' {{ {body}\n}}\n")) == ([code] if code else [])
 
 
