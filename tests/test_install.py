@@ -39,6 +39,7 @@ DEBIAN = (
     "/etc/systemd/system/kexec-hook-cancelled.service",
     "/etc/systemd/system/kexec-hook-judge.service",
     UNIT,
+    "/etc/systemd/system/kexec.target.d/50-kexec-hook.conf",
     "/etc/systemd/system/systemd-kexec.service.d/50-kexec-hook.conf",
     "/etc/systemd/system/systemd-reboot.service.d/50-kexec-hook.conf",
 )
