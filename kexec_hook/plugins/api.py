@@ -50,6 +50,7 @@ class BootConfig(NamedTuple):
     others: tuple[BootConfig, ...] = ()  # what GRUB may read instead: all must boot the same
     sync: str = ""  # the command that makes them alike
     version: tuple[int, int] = (0, 0)  # of GRUB: 2, 12; zeros: not known
+    told: bool = False  # GRUB's image, or its stub on an EFI system partition, says that it is read
     variables: tuple[tuple[str, str], ...] = ()  # that are set before it is read, beside GRUB's own
 
 

@@ -274,6 +274,7 @@ def _two_configurations(decision: Decision) -> Iterator[Objection]:
     both = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
     if (
         decision.evaluation is None
+        or decision.evaluation.config.told
         or decision.evaluation.config.path not in both
         or not all(decision.sysroot.is_file(path) for path in both)
     ):

@@ -88,6 +88,7 @@ def kexec_hook_boot_config(sysroot: Sysroot, disks: RootDisks) -> BootConfig | N
         notes=tuple(filter(None, (start.note, _wrong(sysroot, f"{directory}/grub.cfg")))),
         sync=start.sync,
         variables=start.variables,
+        told=start.told or start.place is not None,
         relative=suse and start.place is None and _is_btrfs(disks, place),
     )
     found = _kinds(_at(config, place, disks), place, own, start, disks, flavours)

@@ -72,6 +72,7 @@ class Start(NamedTuple):
     note: str = ""
     others: tuple[GrubPath, ...] = ()  # as good as `place`
     variables: tuple[tuple[str, str], ...] = ()  # that its image sets before it reads that
+    told: bool = False  # its image says that it reads this system's
     sync: str = ""
 
 
@@ -182,8 +183,9 @@ def _bios(sysroot: Sysroot, disks: RootDisks, own: GrubPath | None) -> Start:
         start = start._replace(variables=start.variables + lead.variables)
         if lead.prefix:
             places.setdefault(bootcode.place_of(lead.prefix, disks), lead.prefix)
-    if own and (not places or places.pop(bootcode.place_of(own, disks), None)):
-        return start._replace(others=tuple(places.values()))
+    told = bool(own and places.pop(bootcode.place_of(own, disks), None))
+    if told or (own and not places):
+        return start._replace(others=tuple(places.values()), told=told)
     if not places:
         return start
     first, *others = places.values()

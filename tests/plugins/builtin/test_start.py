@@ -534,6 +534,27 @@ def test_boot_code_leads_to_another_systems_configuration(
     assert said["cmdline"].endswith("other")
 
 
+@pytest.mark.parametrize("directory", ["grub", "grub2"])
+@pytest.mark.parametrize("efi", [False, True])
+def test_of_two_configurations_the_one_that_the_image_names_counts(
+    system: Tree, capsys: pytest.CaptureFixture[str], efi: bool, directory: str
+) -> None:
+    """Somebody ran `grub-mkconfig -o /boot/grub2/grub.cfg` on Debian, as Fedora's instructions have it."""
+    for name in ("grub", "grub2"):
+        system.write(f"boot/{name}/grub.cfg", linux(f"by={name}"))
+    assert codes(stage(system, capsys)) == ["two-configurations"]
+    prefix = f"(,msdos2)/boot/{directory}"
+    if efi:
+        system.by("uuid", "ABCD-1234", "sda1").by("partuuid", ESP_PART, "sda1").efi()
+        system.option(1, "GRUB", ESP_PART, "\\EFI\\mine\\grubx64.efi").boot_order(1, current=1)
+        on_esp(system, {"EFI/mine/grubx64.efi": bootcode.efi(prefix)}, mounted=True)
+    else:
+        system.write("dev/sda", bootcode.disk(bootcode.core(prefix)))
+    said = stage(system, capsys)
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    assert said["cmdline"].endswith(f"by={directory}")
+
+
 BLS = "title new\nlinux /boot/vmlinuz\ninitrd /boot/initrd.img\noptions root=/dev/sda3 new\n"
 NUMBERED = (
     "set default=6a\n" + linux("0").replace("Linux", "z") + linux("6a").replace("Linux", "6a")
