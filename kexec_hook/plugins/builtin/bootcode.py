@@ -39,6 +39,7 @@ class Lead(NamedTuple):
     disk: str  # /dev/sda
     prefix: GrubPath | None  # None: not known
     why: str = ""  # it is not known
+    gone: bool = False  # its partition does not exist
     same: bool = False  # it is the core.img that this system has installed
     signature: str = ""  # of the disk, as Linux shows what the BIOS tells
     inside: bool = False  # its configuration is built in (grub-mkstandalone)
@@ -120,7 +121,17 @@ def leads(sysroot: Sysroot, disks: RootDisks, *, removable: bool = False) -> Lea
         if lead and first and lead.signature == first:
             return Leads([lead], [], [])
         found += [lead] if lead else []
-    return Leads(found, refused, foreign)
+    alive = [lead for lead in found if not _leads_nowhere(lead, disks)]
+    return Leads(alive or found, refused, foreign)
+
+
+def _leads_nowhere(lead: Lead, disks: RootDisks) -> bool:
+    """Is there no configuration where it leads?  It is left over then, and has not started this system."""
+    try:
+        config = lead.prefix and lead.prefix._replace(path=f"{lead.prefix.path}/grub.cfg")
+        return disks.stat(config) is None if config else lead.gone
+    except Unseen:
+        return False
 
 
 def _prefix(config: BootConfig) -> GrubPath:
@@ -210,6 +221,8 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
     except image.Damaged as damaged:
         return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
     inside = embedded.prefix.startswith("(memdisk)")
+    named = re.fullmatch(r"(/dev/\S+) is not known here", why)
+    lead = lead._replace(gone=named is not None and not sysroot.exists(named[1]))
     return lead._replace(
         prefix=prefix,
         why=why,

@@ -158,10 +158,9 @@ def kexec_hook_objections(decision: Decision, sysroot: Sysroot) -> list[Objectio
 
 @hookimpl
 def kexec_hook_notes(decision: Decision, sysroot: Sysroot) -> list[Note]:
+    texts = decision.evaluation.config.notes if decision.evaluation else ()
     notes = [note for note in _firmware(decision) if isinstance(note, Note)]
-    for text in decision.evaluation.config.notes if decision.evaluation else ():
-        notes.append(Note(text, code="configuration"))
-    return notes
+    return [*notes, *(Note(text, code="configuration") for text in texts)]
 
 
 def _firmware(decision: Decision) -> Iterator[Objection | Note]:

@@ -164,6 +164,19 @@ def test_what_can_be_pulled_out_does_not_count(bios: Tree) -> None:
     assert codes(bios) == []
 
 
+def test_boot_code_that_is_left_over_has_not_started_this_system(bios: Tree) -> None:
+    """A disk that was another system's once, and holds data now."""
+    bios.write("dev/sda", gpt(bios)).mount("/data", "/dev/sdb1", device="8:17")
+    for number in (1, 5):  # without a grub.cfg, or gone
+        bios.write("dev/sdb", gpt(bios, number))
+        assert config(bios).prefix == "(hd0,msdos2)/boot/grub"
+        assert (config(bios).others, codes(bios)) == ((), [])
+    bios.write("dev/sdb", gpt(bios, 1)).write("data/boot/grub/grub.cfg", "menuentry Old { true }\n")
+    assert len(config(bios).others) == 1
+    bios.write("dev/sdb5").by("uuid", "77", "sdb5").write("dev/sdb", gpt(bios, 5))
+    assert len(config(bios).others) == 1  # what it holds cannot be seen
+
+
 def test_boot_code_that_is_not_understood_is_a_note(bios: Tree) -> None:
     disk = bytearray(gpt(bios))
     disk[3880:3900] = bytes(20)  # in what is packed
