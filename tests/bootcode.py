@@ -95,4 +95,7 @@ def _object(kind: int, data: bytes) -> bytes:
 
 
 def _block_list(start: int, count: int) -> bytes:
-    return bytes(SECTOR - 12) + struct.pack("<QHH", start, count, 0x820)
+    """diskboot.img"""
+    return b"loading\0Geom\0Read\0 Error\0".ljust(SECTOR - 12, b"\0") + struct.pack(
+        "<QHH", start, count, 0x820
+    )

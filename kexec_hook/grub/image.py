@@ -16,6 +16,7 @@ from kexec_hook.tuples import NamedTuple
 SECTOR = 512
 LARGEST = 4 << 20  # bytes: more than any core.img has
 _SIGN = b"GRUB \0Geom\0Hard Disk\0Read\0 Error"  # of boot.img, in its code
+_SIGN_OF_CORE = b"Geom\0Read\0 Error"  # of diskboot.img, core.img's first sector
 _KERNEL_SECTOR = 0x5C  # in boot.img: where core.img begins, in sectors of 512 bytes
 _FIRST_LIST = (
     SECTOR - 12
@@ -53,6 +54,10 @@ class Damaged(Exception):
     """No GRUB, or not one that we can read."""
 
 
+class Overwritten(Damaged):
+    """GRUB's boot code, and something else where its core.img was."""
+
+
 def is_boot_sector(sector: bytes) -> bool:
     """Does a disk begin with GRUB's boot.img?"""
     return len(sector) >= SECTOR and sector[510:512] == b"\x55\xaa" and _SIGN in sector
@@ -62,6 +67,8 @@ def read_core(read_at: ReadAt) -> bytes:
     """The core.img that the boot.img at the start of a disk loads.  Damaged"""
     start = struct.unpack_from("<Q", read_at(0, SECTOR), _KERNEL_SECTOR)[0]
     first = _sectors(read_at, start, 1)
+    if _SIGN_OF_CORE not in first:
+        raise Overwritten("what it loads is overwritten")
     core = first
     for at in range(_FIRST_LIST, 0, -12):
         start, length = struct.unpack_from("<QH", first, at)

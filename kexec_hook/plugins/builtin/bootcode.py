@@ -39,7 +39,7 @@ class Lead(NamedTuple):
     disk: str  # /dev/sda
     prefix: GrubPath | None  # None: not known
     why: str = ""  # it is not known
-    gone: bool = False  # its partition does not exist
+    gone: bool = False  # that is not there any more
     same: bool = False  # it is the core.img that this system has installed
     signature: str = ""  # of the disk, as Linux shows what the BIOS tells
     inside: bool = False  # its configuration is built in (grub-mkstandalone)
@@ -214,15 +214,16 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
         try:
             core = image.read_core(lambda offset, size: file.at(offset or start, size))
         except image.Damaged as damaged:
-            return lead._replace(why=str(damaged))
+            return lead._replace(why=str(damaged), gone=isinstance(damaged, image.Overwritten))
     try:
         embedded = image.of_core(core)
         prefix, why = resolve(embedded, disk, disks)
     except image.Damaged as damaged:
         return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
     inside = embedded.prefix.startswith("(memdisk)")
-    named = re.fullmatch(r"(/dev/\S+) is not known here", why)
-    lead = lead._replace(gone=named is not None and not sysroot.exists(named[1]))
+    node = re.fullmatch(r"(/dev/\S+) is not known here", why)
+    gone = not sysroot.exists(node[1]) if node else why.startswith("no file system here ")
+    lead = lead._replace(gone=gone)
     return lead._replace(
         prefix=prefix,
         why=why,

@@ -167,8 +167,11 @@ def test_what_can_be_pulled_out_does_not_count(bios: Tree) -> None:
 def test_boot_code_that_is_left_over_has_not_started_this_system(bios: Tree) -> None:
     """A disk that was another system's once, and holds data now."""
     bios.write("dev/sda", gpt(bios)).mount("/data", "/dev/sdb1", device="8:17")
-    for number in (1, 5):  # without a grub.cfg, or gone
-        bios.write("dev/sdb", gpt(bios, number))
+    now_gpt = gpt(bios)[:512] + b"EFI PART".ljust(512, b"\0") + bytes(1 << 16)
+    script = "search.fs_uuid 4b1d root \nset prefix=($root)'/boot/grub'\n"
+    searches = bootcode.disk(bootcode.core("/boot/grub", script))
+    for disk in (gpt(bios, 1), gpt(bios, 5), now_gpt, searches):
+        bios.write("dev/sdb", disk)
         assert config(bios).prefix == "(hd0,msdos2)/boot/grub"
         assert (config(bios).others, codes(bios)) == ((), [])
     bios.write("dev/sdb", gpt(bios, 1)).write("data/boot/grub/grub.cfg", "menuentry Old { true }\n")
