@@ -229,7 +229,17 @@ def _needs_initrd(decision: Decision, kind: str, value: str) -> bool:
         return False  # an initrd may be where nobody can look
     if decision.evaluation and initrds_wanted(decision.evaluation):
         return False
-    return kind in ("UUID", "LABEL") or value.startswith(("/dev/mapper/", "/dev/disk/"))
+    needs = kind in ("UUID", "LABEL") or value.startswith(("/dev/mapper/", "/dev/disk/"))
+    return needs and not _has_initramfs(decision.sysroot, decision.plan.release or "")
+
+
+def _has_initramfs(sysroot: Sysroot, release: str) -> bool:
+    """Was one built into the kernel, as on some Gentoo?  Its configuration tells."""
+    try:
+        configuration = sysroot.text(f"/boot/config-{release}", 1 << 20)
+    except SysrootError:
+        return False
+    return re.search('^CONFIG_INITRAMFS_SOURCE="[^"]', configuration, re.MULTILINE) is not None
 
 
 def _correct_root(decision: Decision) -> str:

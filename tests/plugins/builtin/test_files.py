@@ -317,6 +317,10 @@ def test_what_linux_alone_cannot_find(disk: Disk, root: str, alone: bool) -> Non
     disk.config(f"menuentry 'Linux' {{\n linux /boot/vmlinuz-6.1 root={root}\n}}\n")
     why = f"the boot entry has no initrd, and the kernel alone cannot find root={root}; make an initrd, then run `{MAKE_CONFIG}`"
     assert disk.reasons() == ([] if alone else [why])
+    disk.write("boot/config-6.1.0-39-amd64", 'CONFIG_INITRAMFS_SOURCE=""\n')
+    assert disk.reasons() == ([] if alone else [why])
+    disk.write("boot/config-6.1.0-39-amd64", 'CONFIG_INITRAMFS_SOURCE="/usr/src/initramfs"\n')
+    assert disk.reasons() == []
 
 
 # --- where GRUB's files are ---
