@@ -84,6 +84,11 @@ def _module(name: str, *, wide: bool) -> bytes:
     return elf + names + text
 
 
+def unlocked() -> bytes:
+    """grub-install --disable-shim-lock"""
+    return _object(6, b"")
+
+
 def key() -> bytes:
     """A public key of OpenPGP: grub-install --pubkey."""
     return _object(4, b"\x99\x01\x0d\x04 and more")

@@ -264,7 +264,7 @@ def make_machine(config: BootConfig, disks: RootDisks) -> Machine:
     machine.cpu_flags = lambda: _cpu(disks.sysroot)
     machine.smbios = lambda: _smbios(disks.sysroot.unnoted)
     machine.built_in = lambda: _built_in(config, disks)
-    machine.refuses_modules = lambda: config.platform == "efi" and _is_secure(disks.sysroot.unnoted)
+    machine.refuses_modules = lambda: config.platform == "efi" and _is_locked(disks)
     machine.has_setup = lambda: _has_setup(disks.sysroot.unnoted)
     return machine
 
@@ -303,12 +303,10 @@ def _built_in(config: BootConfig, disks: RootDisks) -> Collection[str] | None:
     return built_in_modules(disks, config.platform, config.cpu)
 
 
-def _is_secure(sysroot: Sysroot) -> bool:
-    """Is Secure Boot on, and not switched off in shim (kern/efi/sb.c)?"""
-    from kexec_hook.system import efi
+def _is_locked(disks: RootDisks) -> bool:
+    from kexec_hook.plugins.builtin.bootorder import is_locked
 
-    insecure = efi.variable(sysroot, f"MokSBStateRT-{efi.SHIM}") == b"\1"
-    return efi.variable(sysroot, f"SecureBoot-{efi.GLOBAL}") == b"\1" and not insecure
+    return is_locked(disks)
 
 
 def _has_setup(sysroot: Sysroot) -> bool:

@@ -28,6 +28,7 @@ _COMPRESSED, _REDUNDANCY = (
 _MAGIC = b"mimg"
 _ELF, _CONFIG, _PREFIX = 0, 2, 3  # OBJ_TYPE_ELF, OBJ_TYPE_CONFIG, OBJ_TYPE_PREFIX
 _KEYS = (4, 7)  # OBJ_TYPE_PUBKEY and its kin, by whose GRUB it is
+_UNLOCKED = (6, 7)  # OBJ_TYPE_DISABLE_SHIM_LOCK, before 2.14 and since
 _OPENPGP = (b"\x98", b"\x99", b"\xc6")  # how a public key begins: RFC 9580, 4.2
 _SETS = r"^[ \t]*(?:set[ \t]+)?(check_signatures|superusers)=[\"']?([^\s\"']*)"
 
@@ -41,6 +42,9 @@ class Embedded(NamedTuple):
     script: str = ""  # it is run before anything else: search.fs_uuid ...
     modules: frozenset[str] = frozenset()  # their names: ext2, normal
     keyed: bool = False  # with a public key, by which it checks the signature of every file
+    unlocked: bool = (
+        False  # made with --disable-shim-lock: without shim, Secure Boot means nothing to it
+    )
     beside: bool = False  # rhboot's, and Debian's and Ubuntu's from 2.12: the grub.cfg beside it is tried first
 
     @property
@@ -155,17 +159,20 @@ def _embedded(image: bytes, form: str, head: int) -> Embedded:
     """The last prefix and script among the objects of an image.  Damaged"""
     found: dict[int, str] = {}
     modules = set()
-    keyed = False
+    keyed = unlocked = False
     for kind, data in _objects(image, form, head):
         if kind == _ELF:
             modules.add(module_name(data))
         elif kind in (_PREFIX, _CONFIG):
             found[kind] = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
+        elif kind in _UNLOCKED and not data:
+            unlocked = True
         elif kind in _KEYS:
             keyed = keyed or data.startswith(_OPENPGP)
     if _PREFIX not in found:
         raise Damaged("it has no prefix")
-    return Embedded(found[_PREFIX], found.get(_CONFIG, ""), frozenset(modules - {""}), keyed)
+    script = found.get(_CONFIG, "")
+    return Embedded(found[_PREFIX], script, frozenset(modules - {""}), keyed, unlocked)
 
 
 def module_name(elf: bytes) -> str:

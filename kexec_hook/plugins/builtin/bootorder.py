@@ -7,6 +7,7 @@ What started the running system (BootCurrent) is the evidence for what the firmw
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Literal
 
@@ -228,6 +229,30 @@ def _kind(disks: RootDisks, option: BootOption, path: str) -> Kind:
             return "grub"
         return "shim" if _SHIM in _beginning(disks, GrubPath(device.name, path)) else "another"
     return ""
+
+
+@functools.lru_cache(maxsize=1)
+def is_locked(disks: RootDisks) -> bool:
+    """Does GRUB refuse what it cannot verify: is Secure Boot on, and not switched off in shim (kern/efi/sb.c)?"""
+    sysroot = disks.sysroot.unnoted
+    insecure = efi.variable(sysroot, f"MokSBStateRT-{efi.SHIM}") == b"\1"
+    secure = efi.variable(sysroot, f"SecureBoot-{efi.GLOBAL}") == b"\1"
+    return secure and not insecure and not _is_unlocked(disks)
+
+
+def _is_unlocked(disks: RootDisks) -> bool:
+    """Does the firmware start, without shim, a GRUB that Secure Boot means nothing to?"""
+    from kexec_hook.grub import image  # under Secure Boot, and where a module is missing
+
+    loader = expected(disks.sysroot, disks)
+    if not loader or not loader.path:
+        return False
+    for device in partitions(disks, loader):
+        try:
+            return image.of_efi(_beginning(disks, GrubPath(device.name, loader.path))).unlocked
+        except image.Damaged:
+            continue
+    return False
 
 
 def _is_program(head: bytes) -> bool:

@@ -686,6 +686,13 @@ def test_a_pattern_stays_a_word_where_the_image_has_no_regexp(
     assert stage(uefi, capsys)["cmdline"].endswith(" /boot/vmlinuz")
     uefi.variable("SecureBoot", b"\1")
     assert stage(uefi, capsys)["cmdline"].endswith(" /boot/vm*")
+    image = bootcode.efi(
+        "/EFI/opensuse", modules=("normal", "test"), objects=(bootcode.unlocked(),)
+    )
+    uefi.write("boot/efi/EFI/opensuse/grub.efi", image)
+    assert stage(uefi, capsys)["cmdline"].endswith(" /boot/vm*")  # shim has started it
+    uefi.option(1, "openSUSE", ESP_PART, "\\EFI\\opensuse\\grub.efi")
+    assert stage(uefi, capsys)["cmdline"].endswith(" /boot/vmlinuz")
 
 
 def test_boot_code_tells_its_modules_as_well(
