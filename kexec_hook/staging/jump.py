@@ -88,7 +88,7 @@ def take_back(host: Host, state: Directory) -> bool:
             if attempt is None or attempt.boot_id != host.boot_id:
                 return record.withdraw(state)
             if attempt.written and attempt.changes:
-                attempts.note(host, attempt._replace(written=False))
+                _note_unwritten(host, state, attempt)
             for change in reversed(attempt.changes):
                 place = _place(host, change)
                 if read_block(place) == change.after != change.before:
@@ -97,6 +97,13 @@ def take_back(host: Host, state: Directory) -> bool:
             record.withdraw(state)
         attempts.withdraw(host)
         return True
+
+
+def _note_unwritten(host: Host, state: Directory, attempt: Attempt) -> None:
+    try:
+        attempts.note(host, attempt._replace(written=False))
+    except StateError:
+        record.withdraw(state)  # a full /var: a jump from here on would come without its writes
 
 
 def complete(host: Host) -> tuple[Completion, str]:

@@ -216,10 +216,17 @@ SCENARIOS = {
         Scenario("unstage", "staging", "debian-12-next", _staged, ("unstage",)),
         Scenario("hook", "staging", "debian-12-next", _staged, command=_hook),
         Scenario("coldreboot", "staging", "debian-12-next", _staged, ("coldreboot",)),
-        Scenario("finalize-again", "shutdown", "debian-12-next", _approved, ("finalize",)),
-        Scenario("stage-late", "shutdown", "debian-12-next", _approved, ("stage",)),
-        Scenario("run-late", "shutdown", "debian-12-next", _approved_and_changed, RUN),
-        Scenario("unstage-late", "shutdown", "debian-12-next", _approved, ("unstage",)),
+        # Where grubenv cannot be put back, there is no right end: tried with signals alone.
+        Scenario(
+            "finalize-again", "shutdown", "debian-12-next", _approved, ("finalize",), errors=False
+        ),
+        Scenario("stage-late", "shutdown", "debian-12-next", _approved, ("stage",), errors=False),
+        Scenario(
+            "run-late", "shutdown", "debian-12-next", _approved_and_changed, RUN, errors=False
+        ),
+        Scenario(
+            "unstage-late", "shutdown", "debian-12-next", _approved, ("unstage",), errors=False
+        ),
         Scenario("hook-late", "shutdown", "debian-12-next", _approved_and_broken, command=_hook),
         Scenario("cancelled", "again", "debian-12-next", _cancelled, ("complete",)),
         Scenario("finalize-cold", "cold", "debian-12-next", _asked_for_cold, ("finalize",)),

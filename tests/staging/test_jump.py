@@ -167,6 +167,19 @@ def test_cancelled_shutdown_puts_the_block_back(box: Box, words: tuple[str, ...]
     assert ((box / ENV).read_bytes(), box.approved, attempt(box)) == (before, False, None)
 
 
+@pytest.mark.parametrize("words", [("complete",), ("unstage",)])
+def test_cancelled_shutdown_puts_the_block_back_where_var_is_full(
+    box: Box, words: tuple[str, ...]
+) -> None:
+    before = (box / ENV).read_bytes()
+    assert box.run("finalize") == 0
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))"
+    done = box.start(*words, limits=full)
+    done.communicate()
+    assert done.returncode == 0
+    assert ((box / ENV).read_bytes(), box.approved, attempt(box)) == (before, False, None)
+
+
 @pytest.mark.parametrize("word", ["complete", "cancelled"])
 def test_boot_takes_a_cancelled_shutdown_back_before_its_approval(box: Box, word: str) -> None:
     assert box.run("finalize") == 0
