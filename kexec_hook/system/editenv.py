@@ -172,9 +172,11 @@ def _open(path: str, mode: int) -> Iterator[int]:
 
 
 def _contents(fd: int) -> bytes:
+    """As it is on the disk: a system that wakes from hibernation remembers what it held before GRUB wrote."""
     size = os.fstat(fd).st_size
     if size > LIMIT:
         raise OSError(errno.EFBIG, f"larger than {LIMIT} bytes")
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     return os.pread(fd, size, 0)
 
 

@@ -26,6 +26,7 @@ from kexec_hook.tuples import NamedTuple
 FILE_LIMIT = (
     64 << 20
 )  # bytes: configurations are read whole, kernels and initrds are only looked at
+_BLOCK = b"# GRUB Environment Block\n"  # the one file that GRUB writes to
 
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -175,7 +176,8 @@ class Sysroot:
         try:
             with self._reach(path, follow=follow) as place:
                 self._note(place.path, place.info)
-                return self._contents(place, limit)
+                data = self._contents(place, limit)
+                return self._contents(place, limit, anew=True) if data.startswith(_BLOCK) else data
         except OSError as error:
             self._absent(path, error)
             raise missing(path, error) from error
@@ -283,9 +285,14 @@ class Sysroot:
             return nullcontext(Place(path, f"/proc/self/fd/{fd}", fd, fd, os.fstat(fd)))
         return reach(self.root, path, self._note, follow=follow)
 
-    def _contents(self, place: Place, limit: int, *, whole: bool = True) -> bytes:
+    def _contents(
+        self, place: Place, limit: int, *, whole: bool = True, anew: bool = False
+    ) -> bytes:
+        """`anew`: as it is on the disk, where GRUB has written to it below a mounted file system."""
         fd = self._open(place)
         try:
+            if anew:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             chunks: list[bytes] = []
             size = 0
             while chunk := os.read(fd, 1 << 20 if whole else limit):

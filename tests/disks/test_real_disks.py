@@ -16,6 +16,7 @@ import pytest
 from kexec_hook.disks.root import RootDisks
 from kexec_hook.grub.disks import DiskError, GrubPath, Unseen
 from kexec_hook.report import grubeval
+from kexec_hook.system.editenv import EditenvError, read_block, replace_block
 from kexec_hook.system.sysroot import Sysroot
 from tests.tree import Tree
 
@@ -51,6 +52,30 @@ def mounted(image: Path, at: Path, options: str = "") -> Iterator[Path]:
         yield at
     finally:
         subprocess.run(["umount", str(at)], check=True)
+
+
+def test_block_is_what_grub_has_written_while_this_system_was_hibernated(tmp_path: Path) -> None:
+    """Linux remembers files of a mounted file system; GRUB boots the machine that wakes, and uses a one-time entry up."""
+    needs("mkfs.ext4", "mount")
+    image = tmp_path / "image"
+    image.write_bytes(bytes(8 << 20))
+    run("mkfs.ext4", "-q", image)
+    with mounted(image, tmp_path / "root") as root:
+        for name in ("evaluated", "replaced"):
+            block = f"# GRUB Environment Block\nnext_entry={name}\n".encode().ljust(1024, b"#")
+            (root / name).write_bytes(block)
+            run("sync", "-f", root)
+            used = block.replace(name.encode() + b"\n", b"\n" + b"#" * len(name))
+            with open(image, "r+b") as disk:
+                disk.seek(image.read_bytes().index(block))
+                disk.write(used)
+            assert (root / name).read_bytes() == block  # else this proves nothing
+            if name == "evaluated":
+                assert Sysroot(root).read(f"/{name}") == used
+            else:
+                with pytest.raises(EditenvError):
+                    replace_block(str(root / name), block, block)
+                assert read_block(str(root / name)) == used
 
 
 def disks_of(root: Path, node: str = "sda2") -> RootDisks:
