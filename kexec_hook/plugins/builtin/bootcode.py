@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kexec_hook.grub.image import Embedded
     from kexec_hook.plugins.api import BootConfig, Decision
 
+_DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _DISKS = r"(?:sd|vd|xvd|hd)[a-z]+|nvme\d+n\d+|mmcblk\d+"
 _EDD = "/sys/firmware/edd/int13_dev80/mbr_signature"  # of the disk that the BIOS starts from
 # What grub-install builds in where the disk of /boot is not the one that starts (util/grub-install.c).
@@ -77,6 +78,7 @@ def findings(decision: Decision) -> Iterator[Objection | Note]:
         )
     config = evaluation.config
     ours = [_prefix(each) for each in (config, *config.others)]
+    found = living(found, decision.disks)
     if all(_is_ours(lead, ours, decision.disks) for lead in found):
         return
     names = " and ".join(lead.disk for lead in found)
@@ -121,12 +123,18 @@ def leads(sysroot: Sysroot, disks: RootDisks, *, removable: bool = False) -> Lea
         if lead and first and lead.signature == first:
             return Leads([lead], [], [])
         found += [lead] if lead else []
+    return Leads(found, refused, foreign)
+
+
+def living(found: list[Lead], disks: RootDisks) -> list[Lead]:
+    """Without what is left over and leads nowhere, if something leads here: that has started this system."""
+    ours = [place for place in map(disks.grub_path, _DIRECTORIES) if place]
     alive = [lead for lead in found if not _leads_nowhere(lead, disks)]
-    return Leads(alive or found, refused, foreign)
+    return alive if any(_is_ours(lead, ours, disks) for lead in alive) else found
 
 
 def _leads_nowhere(lead: Lead, disks: RootDisks) -> bool:
-    """Is there no configuration where it leads?  It is left over then, and has not started this system."""
+    """Is there no configuration where it leads?"""
     try:
         config = lead.prefix and lead.prefix._replace(path=f"{lead.prefix.path}/grub.cfg")
         return disks.stat(config) is None if config else lead.gone
@@ -248,7 +256,7 @@ def _active(sector: bytes) -> int:
 def _is_installed(sysroot: Sysroot, core: bytes) -> bool:
     from kexec_hook.grub import image
 
-    for directory in ("/boot/grub", "/boot/grub2"):
+    for directory in _DIRECTORIES:
         try:
             file = sysroot.read(f"{directory}/i386-pc/core.img", image.LARGEST)
         except SysrootError:

@@ -179,7 +179,7 @@ def _bios(sysroot: Sysroot, disks: RootDisks, own: GrubPath | None) -> Start:
     if found:
         return found
     places: dict[object, GrubPath] = {}
-    for lead in bootcode.leads(sysroot, disks).found:
+    for lead in bootcode.living(bootcode.leads(sysroot, disks).found, disks):
         start = start._replace(variables=start.variables + lead.variables)
         if lead.prefix:
             places.setdefault(bootcode.place_of(lead.prefix, disks), lead.prefix)

@@ -176,7 +176,12 @@ def test_boot_code_that_is_left_over_has_not_started_this_system(bios: Tree) -> 
         assert (config(bios).others, codes(bios)) == ((), [])
     bios.write("dev/sdb", gpt(bios, 1)).write("data/boot/grub/grub.cfg", "menuentry Old { true }\n")
     assert len(config(bios).others) == 1
-    bios.write("dev/sdb5").by("uuid", "77", "sdb5").write("dev/sdb", gpt(bios, 5))
+    # where nothing leads to the running system, what leads nowhere may be what started it
+    bios.write("dev/sda", now_gpt)
+    assert codes(bios) == ["boot-disk-unknown"]
+    bios.write("dev/sda", gpt(bios)).write("dev/sdb5").by("uuid", "77", "sdb5").write(
+        "dev/sdb", gpt(bios, 5)
+    )
     assert len(config(bios).others) == 1  # what it holds cannot be seen
 
 
