@@ -17,7 +17,13 @@ from kexec_hook.state import attempts, names, record
 from kexec_hook.state.attempts import Attempt, Change
 from kexec_hook.state.record import Staged
 from kexec_hook.system.directory import Directory, LockedDirectory, StateError
-from kexec_hook.system.editenv import EditenvError, edited, read_block, replace_block
+from kexec_hook.system.editenv import (
+    EditenvError,
+    block_now,
+    edited,
+    read_block,
+    replace_block,
+)
 from kexec_hook.system.host import Host
 from kexec_hook.system.process import uninterrupted
 from kexec_hook.system.sysroot import Sysroot
@@ -91,7 +97,7 @@ def take_back(host: Host, state: Directory) -> bool:
                 _note_unwritten(host, state, attempt)
             for change in reversed(attempt.changes):
                 place = _place(host, change)
-                if read_block(place) == change.after != change.before:
+                if block_now(place) == change.after != change.before:
                     replace_block(place, change.after, change.before)
         finally:
             record.withdraw(state)
@@ -128,7 +134,7 @@ def complete(host: Host) -> tuple[Completion, str]:
     with uninterrupted():
         for change in attempt.changes:
             place = _place(host, change)
-            now = read_block(place)
+            now = block_now(place)
             if now == change.before != change.after:
                 replace_block(place, change.before, change.after)
             elif now != change.after:

@@ -222,7 +222,8 @@ def _remember(held: LockedDirectory, new: Attempt | None = None, *, came_up: boo
     if new is None and held.state.read(JUMPED) is None:
         return
     known = _jumps(held.state)
-    if new is not None:
+    # Once: whoever remembered it may have been killed before it took it away.
+    if new is not None and all(jump.attempt.boot_id != new.boot_id for jump in known):
         known.append(_after(held.state, known, new, came_up=came_up))
     trials = [jump for jump in known[:-_KEPT] if _is_trial(jump)]
     values = [

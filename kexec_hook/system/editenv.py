@@ -144,6 +144,11 @@ def read_block(path: str) -> bytes:
         raise EditenvError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def block_now(path: str) -> bytes | None:
+    """None where somebody has removed it.  EditenvError where it cannot be read."""
+    return read_block(path) if os.path.lexists(path) else None
+
+
 def replace_block(path: str, before: bytes, after: bytes) -> None:
     """Put `after` where `before` is.  EditenvError where something else is there, or it reads back differently."""
     try:

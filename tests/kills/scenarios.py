@@ -91,6 +91,12 @@ def _another_default(computer: Computer) -> None:
     config.write_text(config.read_text().replace('set default="0"', 'set default="1>2"'))
 
 
+def _always(computer: Computer) -> None:
+    """Nothing is staged, and the machine goes down."""
+    computer.write("etc/kexec-hook.conf", "when = always\n")
+    computer.rebooting()
+
+
 def _initrd_gone(computer: Computer) -> None:
     _staged(computer)
     (computer / INITRD).unlink()
@@ -212,6 +218,7 @@ SCENARIOS = {
         Scenario("stage", "staging", "debian-12-next", _nothing, ("stage",)),
         Scenario("run", "staging", "debian-12", _nothing, RUN),
         Scenario("restage", "staging", "debian-12", _another_default, RUN),
+        Scenario("always", "staging", "debian-12", _always, ("run", "--source=shutdown")),
         Scenario("decline", "staging", "debian-12", _initrd_gone, RUN),
         Scenario("unstage", "staging", "debian-12-next", _staged, ("unstage",)),
         Scenario("hook", "staging", "debian-12-next", _staged, command=_hook),

@@ -167,6 +167,23 @@ def test_cancelled_shutdown_puts_the_block_back(box: Box, words: tuple[str, ...]
     assert ((box / ENV).read_bytes(), box.approved, attempt(box)) == (before, False, None)
 
 
+def test_block_that_somebody_has_removed_ends_nothing(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a shutdown that was cancelled, and after a jump that was to be completed."""
+    assert box.run("finalize") == 0
+    (box / ENV).unlink()
+    assert box.run("stage") == 0
+    assert (box.approved, attempt(box)) == (False, None)
+    box.grubenv("next_entry=1>2")
+    unwritten(box)
+    (box / ENV).unlink()
+    boots(box, "208")
+    assert box.run("complete") == 1
+    assert "/boot/grub/grubenv was changed before" in capsys.readouterr().err
+    assert box.run("judge-boot") == 0
+
+
 @pytest.mark.parametrize("words", [("complete",), ("unstage",)])
 def test_cancelled_shutdown_puts_the_block_back_where_var_is_full(
     box: Box, words: tuple[str, ...]

@@ -111,6 +111,17 @@ def test_a_torn_sum_counts_nothing(box: Box) -> None:
         assert gain_json(box.host)["saved"] == 0
 
 
+def test_jump_is_remembered_once_where_its_judge_was_killed(box: Box) -> None:
+    assert box.run("stage") == 0
+    assert box.run("finalize") == 0
+    noted = (box / "var/lib/kexec-hook/attempt.json").read_bytes()
+    boots(box, "114")
+    assert box.run("judge-boot") == 1
+    box.write("var/lib/kexec-hook/attempt.json", noted)
+    assert box.run("judge-boot") == 1
+    assert came_up(box) == [(False, False)]
+
+
 def unjudged(box: Box) -> None:
     """A jump that failed, and a boot by the firmware that does not come to multi-user.target."""
     assert box.run("stage") == 0
