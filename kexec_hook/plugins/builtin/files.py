@@ -322,7 +322,9 @@ def _unreadable(decision: Decision) -> Iterator[Objection]:
 def _not_mounted(decision: Decision) -> Iterator[Objection]:
     if not any(mount.device for mount in decision.disks.mounts.all):
         return  # nothing tells what is mounted
-    efi = decision.evaluation is not None and decision.evaluation.config.platform == "efi"
+    config = decision.evaluation.config if decision.evaluation else None
+    # An EFI system partition on which GRUB's first grub.cfg was found, mounted or not, has been seen.
+    efi = config is not None and config.platform == "efi" and not config.told
     points = ("/boot", "/boot/efi", "/efi") if efi else ("/boot",)
     wanted = {fields[1] for fields in table(decision.sysroot, "/etc/fstab") if len(fields) > 1}
     for point in points:

@@ -534,6 +534,18 @@ def test_boot_code_leads_to_another_systems_configuration(
     assert said["cmdline"].endswith("other")
 
 
+def test_an_esp_that_is_mounted_when_somebody_looks_is_seen(
+    uefi: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uefi.write("etc/fstab", "UUID=ABCD-1234 /boot/efi vfat noauto,x-systemd.automount 0 1\n")
+    uefi.mount("/boot/efi", "systemd-1", "autofs", device="0:40").grubcfg(linux())
+    mounted_nowhere(uefi, {"EFI/debian/shimx64.efi": "", "EFI/debian/grub.cfg": STUB.format(UUID)})
+    said = stage(uefi, capsys)
+    assert (said["outcome"], codes(said)) == ("would-stage", [])
+    uefi.write("dev/sda1", b"")
+    assert "not-mounted" in codes(stage(uefi, capsys))
+
+
 @pytest.mark.parametrize("directory", ["grub", "grub2"])
 @pytest.mark.parametrize("efi", [False, True])
 def test_of_two_configurations_the_one_that_the_image_names_counts(
