@@ -142,11 +142,16 @@ def failed(host: Host) -> dict[str, Attempt]:
 
 
 def _unjudged(host: Host, state: Directory) -> dict[str, Attempt]:
-    """A jump that failed, as long as no boot comes to multi-user.target, where it would be judged."""
+    """A jump that failed, as long as no boot comes to multi-user.target, where it would be judged.
+
+    Only where this boot is known to be the next one: where that target is never reached, another one may have come up.
+    """
     attempt = _attempt(state)
     if attempt is None or _judgement(host, attempt) != "failed":
         return {}
-    return {attempt.release: attempt}
+    from kexec_hook.state.gain import follows
+
+    return {attempt.release: attempt} if follows(state, attempt.boot_id, host.boot_id) else {}
 
 
 def acknowledge(host: Host, release: str | None = None) -> list[str]:

@@ -76,6 +76,15 @@ def read_gaps(state: Directory) -> Gain:
     return Gain(tuple(firmware), tuple(jump))
 
 
+def follows(state: Directory, before: str, boot: str) -> bool:
+    """Is this boot the next one after that, as hooks/gap noted both?  StateError."""
+    text = (state.read(GAPS) or b"").decode("ascii", "replace")
+    return any(
+        (words[1:2], words[4:5]) == ([before], [boot])
+        for words in map(str.split, text.splitlines())
+    )
+
+
 def parse_gap(line: str) -> Gap | None:
     """None where that boot gives no number, or is not what was decided."""
     words = line.split(" ")

@@ -127,7 +127,26 @@ def unjudged(box: Box) -> None:
     assert box.run("stage") == 0
     assert box.run("finalize") == 0
     boots(box, "114")
+    follows(box)
     assert box.run("complete") == 0
+
+
+def follows(box: Box) -> None:
+    """As hooks/gap notes the boot that follows the one that jumped."""
+    before = "11111111-1111-1111-1111-111111111111"
+    box.write(GAPS, f"jump {before} {NOON} {NOON} {box.host.boot_id} 114 {NOON + 60} 3.0 {NOON}\n")
+
+
+def test_boot_after_the_next_blames_nobody_where_no_boot_is_judged(box: Box) -> None:
+    """A machine whose default target is one of its own: the kexec came up, and somebody has switched it off since."""
+    assert box.run("stage") == 0
+    assert box.run("finalize") == 0
+    boots(box, "208")
+    follows(box)
+    box.write("proc/sys/kernel/random/boot_id", f"{3:036}\n")
+    box.write("proc/sys/kernel/bootloader_type", "114\n")
+    assert failed(box.host) == {}
+    assert box.run("stage") == 0
 
 
 def test_kernel_that_failed_is_not_tried_again_before_a_boot_is_judged(
