@@ -41,7 +41,8 @@ def unlike(
             yield Objection(
                 f"GRUB may read {config.path} or {other.path}, and what they boot is not the same: {why}",
                 code="configurations-differ",
-                fix=config.sync,
+                fix=config.sync
+                or "run grub-install on each disk that begins with GRUB's boot code",
             )
     patterns = answer.evaluation.machine.unordered if answer.evaluation else []
     orders = ORDERS[1:] if patterns else ()

@@ -87,6 +87,7 @@ def findings(decision: Decision) -> Iterator[Objection | Note]:
             f"{names} begin with GRUB's boot code and lead to different configurations "
             f"({', '.join(_shown(lead) for lead in found)}), and which one the firmware starts cannot be known",
             code="boot-disk-unknown",
+            fix=f"run grub-install on {names}",
         )
     elif found[0].inside:
         yield Objection(

@@ -199,6 +199,7 @@ def test_boot_code_that_is_not_understood_is_a_note(bios: Tree) -> None:
             "(/dev/sda: its script is not one of grub-install, /dev/sdb: (hd1,msdos1)/boot/grub), "
             "and which one the firmware starts cannot be known",
             code="boot-disk-unknown",
+            fix="run grub-install on /dev/sda and /dev/sdb",
         )
     ]
 

@@ -620,7 +620,10 @@ def test_two_disks_whose_configurations_differ_are_an_objection(
     images.ext4(system / "dev/sdb1", other.root, uuid=OTHER)
     system.write("dev/sda", bootcode.disk(bootcode.core("(,msdos2)/boot/grub")))
     system.write("dev/sdb", bootcode.disk(bootcode.core("(,msdos1)/boot/grub")))
-    assert codes(stage(system, capsys)) == ["configurations-differ"]
+    said = stage(system, capsys)
+    assert codes(said) == ["configurations-differ"]
+    fix = "run grub-install on each disk that begins with GRUB's boot code"
+    assert said["objections"][0]["fix"] == fix
     other.grubcfg(linux("wrong"))
     images.ext4(system / "dev/sdb1", other.root, uuid=OTHER)
     said = stage(system, capsys)
