@@ -103,6 +103,7 @@ def reboot(host: Host, args: Namespace) -> int:
     code = FAILED
     with host.state() as state:
         with state.lock() as held:
+            state.remove(names.COLD)  # of a shutdown that came to nothing
             held.write(names.ASKED, b"")
         try:
             _stage_if_needed(host)

@@ -1002,6 +1002,16 @@ def test_upgrade_that_ends_after_coldreboot_does_not_make_it_warm(
     assert not box.loaded
 
 
+def test_reboot_is_no_cold_one_where_that_was_asked_for_before(box: Box) -> None:
+    """That shutdown came to nothing, and an upgrade has staged since."""
+    assert box.run("coldreboot") == 0
+    box.run("run", "--source=apt")
+    assert box.run("reboot", "--yes") == 0
+    box.rebooting()
+    assert box.run("finalize") == 0
+    assert box.approved
+
+
 def test_coldreboot_that_is_held_back_is_no_wish_for_the_next_time(box: Box) -> None:
     box.programs("systemctl", "#!/bin/sh\necho inhibited >&2\nexit 1\n")
     assert box.run("coldreboot") == 1
