@@ -359,7 +359,10 @@ class VirtualMachine:
     def watch(
         self, command: str, signs: Sequence[str]
     ) -> tuple[Booted, list[Moment], list[Moment]]:
-        """Reboot; when each of these was there, in their order: RESET, or a text on the console; and all looks."""
+        """Reboot; when each of these was there, in their order: RESET, or a text on the console; and all looks.
+
+        At the first one QEMU forgets what it has translated, which no processor has to; that time does not count.
+        """
         before = self.mark()
         started, end = Moment(time.monotonic(), self._cpu()), self._clock() + BOOT_SECONDS
         answer = self._ask(command)
@@ -374,6 +377,12 @@ class VirtualMachine:
                 else sign in self.console(before.console)
             ):
                 moments.append(looks[-1])
+                if len(moments) == 1:
+                    wall, cpu = time.monotonic(), self._cpu()
+                    self._forget_translations()
+                    self._run_on()
+                    wall, cpu = time.monotonic() - wall, self._cpu() - cpu
+                    started = Moment(started.wall + wall, started.cpu + cpu)
             else:
                 self._poll(end, f"waiting for {sign} after `{command}`")
         return self._booted(before, BOOT_SECONDS, command, answer), moments, looks

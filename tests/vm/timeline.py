@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.kills.units import SYSTEMD
 from tests.vm import image
 from tests.vm.lab import Lab, State
 from tests.vm.machine import RESET, Moment, VirtualMachine
@@ -45,6 +46,7 @@ LOUD = "quiet loglevel=6 earlycon=uart8250,io,0x3f8,115200"
 STARTED = "systemctl show --value -p UserspaceTimestampMonotonic"
 SETTLE = 5  # seconds after a state has been loaded
 WAITS = 5  # Debian's stock GRUB_TIMEOUT
+UNITS = sorted(path.name for path in SYSTEMD.glob("*.service"))
 
 
 class Run(NamedTuple):
@@ -64,9 +66,7 @@ def _staged(lab: Lab, machine: VirtualMachine) -> None:
 
 def _without(lab: Lab, machine: VirtualMachine) -> None:
     """The same, as if there were no kexec-hook."""
-    machine.ok(
-        "kexec-hook unstage && systemctl disable --now kexec-hook.service kexec-hook-judge.service"
-    )
+    machine.ok(f"kexec-hook unstage && systemctl disable --now {' '.join(UNITS)}")
 
 
 STAGED = State("timeline-staged", _staged, UPGRADED)
