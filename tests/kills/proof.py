@@ -38,7 +38,7 @@ def section(rows: Sequence[Row], signals: Sequence[str], every: int, version: st
         calls = max(row.calls for row in ours.values())
         lines.append(f"| {scenario} | {calls} | {' | '.join(cells)} |")
     total = f"{sum(row.tried for row in rows)} points, {sum(row.bad for row in rows)} bad"
-    some = "" if every == 1 else f" Of the points, each {every}th was tried."
+    some = "" if every == 1 else f" One of {every} points was tried."
     ended = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     facts = f"- kexec-hook: {version}\n- ended: {ended}\n- {total}"
     return "\n\n".join([TITLE, _TEXT + some, facts, "\n".join([head, *lines])])
