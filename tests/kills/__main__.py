@@ -258,7 +258,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, metavar="T", help="leave out what comes later")
     # Many points wait for a lock that a held process has.
-    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), metavar="J")
+    parser.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 1), metavar="J")
     parser.add_argument("--proof", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every bad point")
     args = parser.parse_args()
