@@ -83,8 +83,9 @@ def crashes(blown: Blown) -> Faults:
     computer.power_on("firmware")
     yield from _said(computer.start_units(), ok=(0, 1))
     yield from _written(computer, right, blown.before, "after a jump that failed")
-    # Where finalize was killed, nothing may tell that it had approved.
-    if blown.tree.status == 0 and release not in (computer.state("failed.json") or {}):
+    # Where it was killed, nothing may tell that it was approved.  `run` ends well also where its worker was killed.
+    killed = blown.tree.status != 0 or blown.blow.signal == signal.SIGKILL
+    if not killed and release not in (computer.state("failed.json") or {}):
         yield "a jump that failed is not remembered"
 
 
