@@ -49,6 +49,14 @@ class Lead(NamedTuple):
     variables: tuple[tuple[str, str], ...] = ()  # that it sets before it reads its configuration
 
 
+class Found(NamedTuple):
+    """Where an image of GRUB reads its configuration."""
+
+    prefix: GrubPath | None = None  # None: not known
+    why: str = ""  # it is not known
+    gone: bool = False  # that is not there any more
+
+
 class Leads(NamedTuple):
     """What the disks begin with that a BIOS may start from."""
 
@@ -226,16 +234,12 @@ def _lead(sysroot: Sysroot, disks: RootDisks, disk: str) -> Lead | None:
             return lead._replace(why=str(damaged), gone=isinstance(damaged, image.Overwritten))
     try:
         embedded = image.of_core(core)
-        prefix, why = resolve(embedded, disk, disks)
+        found = resolve(embedded, disk, disks)
     except image.Damaged as damaged:
         return lead._replace(why=str(damaged), same=_is_installed(sysroot, core))
     inside = embedded.prefix.startswith("(memdisk)")
-    node = re.fullmatch(r"(/dev/\S+) is not known here", why)
-    gone = not sysroot.exists(node[1]) if node else why.startswith("no file system here ")
-    lead = lead._replace(gone=gone)
     return lead._replace(
-        prefix=prefix,
-        why=why,
+        **found._asdict(),
         inside=inside,
         modules=embedded.modules,
         variables=embedded.variables,
@@ -267,7 +271,7 @@ def _is_installed(sysroot: Sysroot, core: bytes) -> bool:
     return False
 
 
-def resolve(embedded: Embedded, disk: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
+def resolve(embedded: Embedded, disk: str, disks: RootDisks) -> Found:
     """Where the configuration is that an image of GRUB reads, started from this disk; or why that is not known."""
     if embedded.script.strip():
         return _by_script(embedded.script, disks)
@@ -277,15 +281,20 @@ def resolve(embedded: Embedded, disk: str, disks: RootDisks) -> tuple[GrubPath |
         try:
             known = disks.device(device)
         except Unseen as unseen:
-            return None, unseen.reason
-        return (GrubPath(device, path), "") if known else (None, f"({device}) is not known here")
+            return Found(why=unseen.reason)
+        return (
+            Found(GrubPath(device, path)) if known else Found(why=f"({device}) is not known here")
+        )
     number = re.match(r",[a-z]*(\d+)", device)
     node = partition(disk, int(number[1])) if number else disk
     name = disks.called(node)
-    return (GrubPath(name, path), "") if name else (None, f"/dev/{node} is not known here")
+    if name:
+        return Found(GrubPath(name, path))
+    gone = bool(node) and not disks.sysroot.exists(f"/dev/{node}")
+    return Found(why=f"/dev/{node} is not known here", gone=gone)
 
 
-def _by_script(script: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
+def _by_script(script: str, disks: RootDisks) -> Found:
     search = re.search(_SEARCH, script, re.MULTILINE)
     prefix = re.search(_SET_PREFIX, script, re.MULTILINE)
     rest = [
@@ -294,15 +303,15 @@ def _by_script(script: str, disks: RootDisks) -> tuple[GrubPath | None, str]:
         if not re.match(f"{_HARMLESS}|{_SEARCH}|{_SET_PREFIX}", line)
     ]
     if search is None or prefix is None or rest:
-        return None, "its script is not one of grub-install"
+        return Found(why="its script is not one of grub-install")
     by, what = _SOUGHT[search["by"]]
     try:
         found = disks.find(by, search["what"])
     except Unseen as unseen:
-        return None, unseen.reason
+        return Found(why=unseen.reason)
     if not found:
-        return None, f"no file system here {what} {search['what']}"
-    return GrubPath(found[0], prefix["path"]), ""
+        return Found(why=f"no file system here {what} {search['what']}", gone=True)
+    return Found(GrubPath(found[0], prefix["path"]))
 
 
 def partition(disk: str, number: int) -> str:

@@ -325,7 +325,7 @@ def _resolved(
         return GrubPath(device, embedded.prefix), ""  # on its own partition
     node = bootorder.node_of(disks, loader.partuuid)
     disk = split_node(node[len("/dev/") :])[0] if node else ""
-    place, why = bootcode.resolve(embedded, disk, disks)
+    place, why, _ = bootcode.resolve(embedded, disk, disks)
     on_its_own = GrubPath(device, f"{embedded.prefix}/grub.cfg")
     return place, "" if place or disks.stat(on_its_own) else why
 
